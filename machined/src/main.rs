@@ -1,0 +1,2 @@
+//! `machined`, the registry daemon.
+fn main() {}
