@@ -1,0 +1,43 @@
+//! The address index: which machine has this address?
+//!
+//! `/run/machined/addresses/HEX` is a symlink to the name of the one machine whose record lists the address,
+//! HEX its 4 or 16 bytes in lower-case hexadecimal. Where two machines share an address there is no link. The
+//! index is a hint: the record of the machine it names decides.
+
+use core::net::IpAddr;
+
+use crate::path::{ADDRESS_DIRECTORY, Path};
+
+/// The path of an address's link.
+pub fn address_link(ip: IpAddr) -> Path {
+    let mut path = Path::new();
+    path.push(ADDRESS_DIRECTORY.as_bytes());
+    path.push(b"/");
+    match ip {
+        IpAddr::V4(ip) => push_hex(&mut path, &ip.octets()),
+        IpAddr::V6(ip) => push_hex(&mut path, &ip.octets()),
+    }
+    path
+}
+
+fn push_hex(path: &mut Path, bytes: &[u8]) {
+    let digit =
+        |nibble: u8| if nibble < 10 { b'0' | nibble } else { b'a'.wrapping_add(nibble.wrapping_sub(10)) };
+    for &byte in bytes {
+        path.push(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_is_named_by_the_bytes_of_the_address() {
+        let link = |text: &str| {
+            std::string::String::from(address_link(text.parse().unwrap()).as_c_str().to_str().unwrap())
+        };
+        assert_eq!(link("10.0.255.2"), "/run/machined/addresses/0a00ff02");
+        assert_eq!(link("fd00::9"), "/run/machined/addresses/fd000000000000000000000000000009");
+    }
+}

@@ -1,0 +1,265 @@
+//! The directory of the records: reading, listing, and writing so that a reader sees all of a record or nothing.
+
+use std::format;
+use std::io::{Error as IoError, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::{Error, MachineName, RECORD_MAX, Record};
+
+/// An open directory of records.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What stands in a directory of records.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The machines.
+    pub machines: Vec<MachineName>,
+    /// The `unit:NAME` links, without the prefix.
+    pub units: Vec<String>,
+    /// Left over from an interrupted write.
+    pub temporary: Vec<String>,
+}
+
+const TEMPORARY_PREFIX: &str = ".#";
+const UNIT_PREFIX: &str = "unit:";
+
+impl Directory {
+    /// Opens a directory to read from it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where there is no such directory.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))?;
+        Ok(Self { fd, path: path.into() })
+    }
+
+    /// Opens a directory to write to it, and makes it with mode 0755, and those above it, where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let mut above: Vec<_> = path.ancestors().collect();
+        above.reverse();
+        for directory in above {
+            match mkdirat(rustix::fs::CWD, directory, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed("make", directory, errno)),
+            }
+        }
+        Self::open(path)
+    }
+
+    /// Lists the directory. Entries that are neither machines nor links of units nor interrupted writes are left
+    /// out; so is nothing else, unlike in sd_get_machine_names(3), to which a machine named `a.old` is a backup.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn names(&self) -> Result<Names, Error> {
+        let io = |errno| failed("list", &self.path, errno);
+        let mut names = Names::default();
+        for entry in Dir::read_from(&self.fd).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let Ok(text) = entry.file_name().to_str() else { continue };
+            if let Some(unit) = text.strip_prefix(UNIT_PREFIX) {
+                names.units.push(unit.to_string());
+            } else if text.starts_with(TEMPORARY_PREFIX) {
+                names.temporary.push(text.to_string());
+            } else if matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown) {
+                names.machines.extend(MachineName::new(text.as_bytes()));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Reads the record of a machine.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`], [`Error::Damaged`] (also where the record is no regular file), [`Error::Io`].
+    pub fn read(&self, name: &MachineName) -> Result<Record, Error> {
+        let path = self.path.join(name.as_str());
+        // Not blocking: a FIFO in the place of a record must not hold up its reader.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match openat(&self.fd, name.as_str(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::LOOP) => return Err(Error::NoSuchMachine(*name)),
+            Err(errno) => return Err(failed("open", &path, errno)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| failed("read", &path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Error::Damaged { name: *name, reason: "it is no regular file".into() });
+        }
+        let mut text = Vec::new();
+        let limit = u64::try_from(RECORD_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        std::fs::File::from(fd).take(limit).read_to_end(&mut text).map_err(|source| Error::Io {
+            action: "read",
+            path: path.display().to_string(),
+            source,
+        })?;
+        Record::parse(name, &text)
+    }
+
+    /// Writes the record of a machine, in the place of what may be there: to a temporary file, which is then
+    /// renamed. (sd_login_monitor(3) waits for the rename.)
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what was published before is then unchanged. A record longer than [`RECORD_MAX`], which no
+    /// reader would take, is refused with `EFBIG`.
+    pub fn write(&self, record: &Record) -> Result<(), Error> {
+        let text = record.emit();
+        let path = self.path.join(record.name.as_str());
+        if text.len() > RECORD_MAX {
+            return Err(failed("write", &path, Errno::FBIG));
+        }
+        // One writer, so that the name needs nothing random.
+        let temporary = format!("{TEMPORARY_PREFIX}{}", record.name);
+        let written = self.write_temporary(&temporary, text.as_bytes()).and_then(|()| {
+            renameat(&self.fd, temporary.as_str(), &self.fd, record.name.as_str()).map_err(IoError::from)
+        });
+        written.map_err(|source| {
+            let _ = self.remove_entry(&temporary);
+            Error::Io { action: "write", path: path.display().to_string(), source }
+        })
+    }
+
+    fn write_temporary(&self, name: &str, text: &[u8]) -> Result<(), IoError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o644);
+        let fd = match openat(&self.fd, name, flags, mode) {
+            Err(Errno::EXIST) => {
+                self.remove_entry(name)?;
+                openat(&self.fd, name, flags, mode)
+            }
+            other => other,
+        }?;
+        std::fs::File::from(fd).write_all(text)
+    }
+
+    /// Removes the record of a machine. That there is none is not an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, name: &MachineName) -> Result<(), Error> {
+        self.remove_entry(name.as_str())
+            .map_err(|errno| failed("remove", &self.path.join(name.as_str()), errno))
+    }
+
+    /// Removes what an interrupted write left over, one of [`Names::temporary`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_temporary(&self, entry: &str) -> Result<(), Error> {
+        self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+    }
+
+    fn remove_entry(&self, entry: &str) -> Result<(), Errno> {
+        match unlinkat(&self.fd, entry, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Points the link of a unit at its machine, which is how a process is known to be in it
+    /// (sd_pid_get_machine_name(3)).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn link_unit(&self, unit: &str, name: &MachineName) -> Result<(), Error> {
+        self.link(&format!("{UNIT_PREFIX}{unit}"), name.as_str())
+    }
+
+    /// The machine that the link of a unit points at.
+    pub fn machine_of_unit(&self, unit: &str) -> Option<MachineName> {
+        let target = readlinkat(&self.fd, format!("{UNIT_PREFIX}{unit}"), Vec::new()).ok()?;
+        MachineName::new(target.as_bytes()).ok()
+    }
+
+    /// Removes the link of a unit. That there is none is not an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn unlink_unit(&self, unit: &str) -> Result<(), Error> {
+        let entry = format!("{UNIT_PREFIX}{unit}");
+        self.remove_entry(&entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+    }
+
+    /// Makes a symlink, or points one that is there at another target, at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn link(&self, entry: &str, target: &str) -> Result<(), Error> {
+        let io = |errno| failed("link", &self.path.join(entry), errno);
+        match symlinkat(target, &self.fd, entry) {
+            Err(Errno::EXIST) => {}
+            other => return other.map_err(io),
+        }
+        if readlinkat(&self.fd, entry, Vec::new()).is_ok_and(|old| old.as_bytes() == target.as_bytes()) {
+            return Ok(());
+        }
+        let temporary = format!("{TEMPORARY_PREFIX}{entry}");
+        self.remove_entry(&temporary).map_err(io)?;
+        symlinkat(target, &self.fd, temporary.as_str()).map_err(io)?;
+        renameat(&self.fd, temporary.as_str(), &self.fd, entry).map_err(io)
+    }
+
+    /// The symlinks of the directory, entry and target, but for those that end in nothing readable.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn links(&self) -> Result<Vec<(String, String)>, Error> {
+        let io = |errno| failed("list", &self.path, errno);
+        let mut links = Vec::new();
+        for entry in Dir::read_from(&self.fd).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let target = readlinkat(&self.fd, entry.file_name(), Vec::new());
+            if let (Ok(name), Ok(Ok(target))) =
+                (entry.file_name().to_str(), target.map(|target| target.into_string()))
+            {
+                links.push((name.to_string(), target));
+            }
+        }
+        Ok(links)
+    }
+
+    /// Removes a symlink made by [`Directory::link`]. That there is none is not an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn unlink(&self, entry: &str) -> Result<(), Error> {
+        self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+    }
+}
+
+fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Io { action, path: path.display().to_string(), source: errno.into() }
+}
+
+impl Error {
+    /// Whether it is a lack of space, memory or descriptors, which may pass.
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    ErrorKind::StorageFull | ErrorKind::OutOfMemory | ErrorKind::QuotaExceeded
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+//! The environment-file format that records are written in, byte by byte.
+//!
+//! `KEY=value` lines with shell-like quoting, as os-release(5) and systemd's own state files have it. Stock
+//! software parses records by exactly these rules, so they are kept to the letter: a backslash outside quotes
+//! takes itself away and keeps the next byte, inside double quotes it does so only before `"`, `\`, `` ` `` and
+//! `$`, quoted pieces may follow each other, blanks around a value are dropped, a line without `=` is ignored.
+
+/// What a [`Lexer`] finds, told as it is found.
+pub(crate) trait Sink {
+    /// A key begins.
+    fn key(&mut self);
+    /// The next byte of the key; blanks before the `=` are among them.
+    fn key_byte(&mut self, byte: u8);
+    /// The key is complete, its value begins.
+    fn value(&mut self);
+    /// The next byte of the value.
+    fn value_byte(&mut self, byte: u8);
+    /// The value is complete; its last `trailing` bytes are unquoted blanks that do not belong to it.
+    fn value_end(&mut self, trailing: usize);
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    BeforeKey,
+    Key,
+    BeforeValue,
+    Value,
+    ValueEscape,
+    SingleQuotes,
+    DoubleQuotes,
+    DoubleQuotesEscape,
+    Comment,
+    CommentEscape,
+}
+
+/// The format's state machine.
+pub(crate) struct Lexer {
+    state: State,
+    trailing: usize,
+}
+
+const fn is_newline(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+impl Lexer {
+    pub(crate) const fn new() -> Self {
+        Self { state: State::BeforeKey, trailing: 0 }
+    }
+
+    /// Takes the next byte of the file.
+    pub(crate) fn feed(&mut self, byte: u8, sink: &mut impl Sink) {
+        self.state = match self.state {
+            State::BeforeKey => match byte {
+                b'#' | b';' => State::Comment,
+                byte if is_blank(byte) => State::BeforeKey,
+                byte => {
+                    sink.key();
+                    sink.key_byte(byte);
+                    State::Key
+                }
+            },
+            State::Key => match byte {
+                byte if is_newline(byte) => State::BeforeKey,
+                b'=' => {
+                    sink.value();
+                    self.trailing = 0;
+                    State::BeforeValue
+                }
+                byte => {
+                    sink.key_byte(byte);
+                    State::Key
+                }
+            },
+            State::BeforeValue => match byte {
+                byte if is_newline(byte) => self.end(sink),
+                b'\'' => State::SingleQuotes,
+                b'"' => State::DoubleQuotes,
+                b'\\' => State::ValueEscape,
+                byte if is_blank(byte) => State::BeforeValue,
+                byte => self.plain(byte, sink),
+            },
+            State::Value => match byte {
+                byte if is_newline(byte) => self.end(sink),
+                b'\\' => {
+                    self.trailing = 0;
+                    State::ValueEscape
+                }
+                byte => self.plain(byte, sink),
+            },
+            State::ValueEscape => {
+                if !is_newline(byte) {
+                    self.trailing = 0;
+                    sink.value_byte(byte);
+                }
+                State::Value
+            }
+            State::SingleQuotes => match byte {
+                b'\'' => State::BeforeValue,
+                byte => self.quoted(byte, State::SingleQuotes, sink),
+            },
+            State::DoubleQuotes => match byte {
+                b'"' => State::BeforeValue,
+                b'\\' => State::DoubleQuotesEscape,
+                byte => self.quoted(byte, State::DoubleQuotes, sink),
+            },
+            State::DoubleQuotesEscape => {
+                match byte {
+                    b'"' | b'\\' | b'`' | b'$' => sink.value_byte(byte),
+                    b'\n' => {}
+                    byte => {
+                        sink.value_byte(b'\\');
+                        sink.value_byte(byte);
+                    }
+                }
+                self.trailing = 0;
+                State::DoubleQuotes
+            }
+            State::Comment => match byte {
+                b'\\' => State::CommentEscape,
+                byte if is_newline(byte) => State::BeforeKey,
+                _ => State::Comment,
+            },
+            State::CommentEscape => State::Comment,
+        };
+    }
+
+    /// The file ends here; a value that was begun counts.
+    pub(crate) fn finish(&mut self, sink: &mut impl Sink) {
+        match self.state {
+            State::BeforeKey | State::Key | State::Comment | State::CommentEscape => {}
+            _ => {
+                self.end(sink);
+            }
+        }
+        self.state = State::BeforeKey;
+    }
+
+    fn plain(&mut self, byte: u8, sink: &mut impl Sink) -> State {
+        self.trailing = if is_blank(byte) { self.trailing.wrapping_add(1) } else { 0 };
+        sink.value_byte(byte);
+        State::Value
+    }
+
+    fn quoted(&mut self, byte: u8, state: State, sink: &mut impl Sink) -> State {
+        self.trailing = 0;
+        sink.value_byte(byte);
+        state
+    }
+
+    fn end(&mut self, sink: &mut impl Sink) -> State {
+        sink.value_end(self.trailing);
+        self.trailing = 0;
+        State::BeforeKey
+    }
+}
+
+#[cfg(feature = "std")]
+mod pairs {
+    use super::{Lexer, Sink};
+    use std::string::String;
+    use std::vec::Vec;
+
+    #[derive(Default)]
+    struct Collector {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    }
+
+    impl Sink for Collector {
+        fn key(&mut self) {
+            self.key.clear();
+        }
+        fn key_byte(&mut self, byte: u8) {
+            self.key.push(byte);
+        }
+        fn value(&mut self) {
+            self.value.clear();
+        }
+        fn value_byte(&mut self, byte: u8) {
+            self.value.push(byte);
+        }
+        fn value_end(&mut self, trailing: usize) {
+            self.value.truncate(self.value.len().saturating_sub(trailing));
+            let key = core::mem::take(&mut self.key);
+            self.pairs.push((key.trim_ascii_end().into(), core::mem::take(&mut self.value)));
+        }
+    }
+
+    /// All pairs of a file, in its order.
+    pub(crate) fn pairs(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (mut lexer, mut collector) = (Lexer::new(), Collector::default());
+        text.iter().for_each(|&byte| lexer.feed(byte, &mut collector));
+        lexer.finish(&mut collector);
+        collector.pairs
+    }
+
+    /// Appends a line, its value in double quotes where it needs them.
+    pub(crate) fn push_line(text: &mut String, key: &str, value: &str) {
+        text.push_str(key);
+        text.push('=');
+        let quote = value.chars().any(|c| c.is_ascii_control() || " \"\\`$*?['()<>|&;".contains(c));
+        if quote {
+            text.push('"');
+        }
+        for c in value.chars() {
+            if matches!(c, '"' | '\\' | '`' | '$') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push_str(if quote { "\"\n" } else { "\n" });
+    }
+}
+#[cfg(feature = "std")]
+pub(crate) use pairs::{pairs, push_line};
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn read(text: &str) -> Vec<(String, String)> {
+        let text_of = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        pairs(text.as_bytes()).into_iter().map(|(key, value)| (text_of(key), text_of(value))).collect()
+    }
+
+    fn value(text: &str) -> String {
+        let mut all = read(text);
+        assert_eq!(all.len(), 1, "{text}");
+        all.remove(0).1
+    }
+
+    #[test]
+    fn values_are_read_as_a_shell_would() {
+        for (text, expected) in [
+            ("A=b\n", "b"),
+            ("A=b", "b"),
+            ("A=\n", ""),
+            ("A=  b c \t\n", "b c"),
+            ("A=\" 2 3\"\n", " 2 3"),
+            ("A='a\\b'\n", "a\\b"),
+            ("A=\"a\\\"b\\\\c\\$d\\`e\"\n", "a\"b\\c$d`e"),
+            ("A=\"a\\nb\"\n", "a\\nb"),
+            ("A=a\\\\x2db\n", "a\\x2db"),
+            ("A=a\\ \n", "a "),
+            ("A=a\\\nb\n", "ab"),
+            ("A=\"a\nb\"\n", "a\nb"),
+            ("A=\"a\\\nb\"\n", "ab"),
+            ("A='a'\"b\"c\n", "abc"),
+            ("A=\"a \" \n", "a "),
+            ("A=\"open\n", "open\n"),
+            ("# no\n; no\nA=b\n", "b"),
+            ("# a \\\n still a comment\nA=b\n", "b"),
+            ("no equals sign\nA=b\n", "b"),
+        ] {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_lose_the_blanks_around_them() {
+        assert_eq!(read("  A \t=b\n\n =c\n=\n"), [("A".into(), "b".into())]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for written in [
+            "",
+            "plain",
+            "a b",
+            "\"",
+            "\\",
+            "a\\x2db",
+            "$HOME `x`",
+            "it's",
+            "new\nline",
+            "tab\t",
+            "\u{e9} \u{1f980}",
+        ] {
+            let mut text = String::new();
+            push_line(&mut text, "KEY", written);
+            assert_eq!(value(&text), written, "{text:?}");
+        }
+    }
+}

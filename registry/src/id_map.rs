@@ -1,0 +1,105 @@
+//! The maps of a user namespace, user_namespaces(7): which id inside is which id outside.
+
+use core::fmt;
+
+use crate::address::parse_decimal;
+
+/// One line of a uid or gid map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IdRange {
+    /// The first id inside the machine.
+    pub inside: u32,
+    /// The first id on the host.
+    pub outside: u32,
+    /// How many ids, at least one.
+    pub count: u32,
+}
+
+impl IdRange {
+    /// A range, if it is one: at least one id, and none past the largest.
+    pub fn new(inside: u32, outside: u32, count: u32) -> Option<Self> {
+        let last = count.checked_sub(1)?;
+        inside.checked_add(last)?;
+        outside.checked_add(last)?;
+        Some(Self { inside, outside, count })
+    }
+
+    /// Reads `inside:outside:count`, as it stands in a record.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::from_numbers(text.split(|&byte| byte == b':'))
+    }
+
+    fn from_numbers<'a>(mut numbers: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut number = || parse_decimal(numbers.next()?).and_then(|number| u32::try_from(number).ok());
+        let (inside, outside, count) = (number()?, number()?, number()?);
+        if numbers.next().is_some() {
+            return None;
+        }
+        Self::new(inside, outside, count)
+    }
+}
+
+/// The lines of `/proc/PID/uid_map` or `gid_map`; a line that is no range ends in `None`.
+pub fn parse_kernel_map(text: &[u8]) -> impl Iterator<Item = Option<IdRange>> {
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
+        IdRange::from_numbers(line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()))
+    })
+}
+
+/// The host's id of an id inside; `None` if no range has it.
+pub fn map_to_host(map: &[IdRange], inside: u32) -> Option<u32> {
+    map.iter().find_map(|range| {
+        let offset = inside.checked_sub(range.inside).filter(|&offset| offset < range.count)?;
+        range.outside.checked_add(offset)
+    })
+}
+
+/// The id inside of a host's id; `None` if no range has it.
+pub fn map_to_machine(map: &[IdRange], outside: u32) -> Option<u32> {
+    map.iter().find_map(|range| {
+        let offset = outside.checked_sub(range.outside).filter(|&offset| offset < range.count)?;
+        range.inside.checked_add(offset)
+    })
+}
+
+impl fmt::Display for IdRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.inside, self.outside, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_range_survives_a_round_trip_and_nonsense_is_refused() {
+        assert_eq!(IdRange::parse(b"0:100000:65536").unwrap().to_string(), "0:100000:65536");
+        for text in ["", "0:1", "0:1:0", "0:1:2:3", "-1:0:1", "0:4294967295:2", "0:0:4294967296", "a:b:c"] {
+            assert_eq!(IdRange::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_translated_both_ways_through_all_lines() {
+        let map: Vec<_> =
+            parse_kernel_map(b"         0     100000      65536\n     65536       1000          1\n")
+                .collect::<Option<_>>()
+                .unwrap();
+        assert_eq!(map_to_host(&map, 0), Some(100_000));
+        assert_eq!(map_to_host(&map, 65_536), Some(1000));
+        assert_eq!(map_to_host(&map, 65_537), None);
+        assert_eq!(map_to_machine(&map, 165_535), Some(65_535));
+        assert_eq!(map_to_machine(&map, 1000), Some(65_536));
+        assert_eq!(map_to_machine(&map, 99_999), None);
+    }
+
+    #[test]
+    fn the_identity_map_of_the_whole_range_is_a_range() {
+        let map: Vec<_> = parse_kernel_map(b"0 0 4294967295\n").collect::<Option<_>>().unwrap();
+        assert_eq!(map_to_host(&map, 4_294_967_294), Some(4_294_967_294));
+        assert_eq!(map_to_host(&map, 4_294_967_295), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Does the machine still live?
+//!
+//! A record is trusted unless the process that leads its machine is provably gone. Proof is by pidfd: the process
+//! cannot be opened, or is another one than the record means, or has exited; and the reader sees the same
+//! processes as the writer did. Everything else (no descriptor free, a system call filter, another PID namespace,
+//! no /proc) means "cannot tell", and a reader that cannot tell believes the record.
+
+use crate::address::parse_decimal;
+
+/// What identifies a leader for good; zero stands for "not known" in every field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaderIdentity {
+    /// The process id. Not positive: the record names no leader, so the machine is dead.
+    pub pid: i32,
+    /// The inode number of the process's pidfd (`LEADER_PIDFDID=`; pidfs, Linux 6.9).
+    pub pidfd_id: u64,
+    /// When it started, in clock ticks since boot (`LEADER_STARTTIME=`; field 22 of proc_pid_stat(5)).
+    pub start_time: u64,
+    /// The inode number of the PID namespace in which `pid` means it (`PIDNS=`).
+    pub pid_namespace: u64,
+}
+
+/// Why a process could not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// There is no such process (`ESRCH`).
+    Gone,
+    /// Anything else: it says nothing about the process.
+    Unknown,
+}
+
+/// The questions to the kernel that decide whether a leader is alive.
+pub trait Processes {
+    /// An open process; dropping it closes it.
+    type Handle;
+    /// pidfd_open(2).
+    ///
+    /// # Errors
+    /// Why it could not be opened.
+    fn open(&self, pid: i32) -> Result<Self::Handle, OpenError>;
+    /// The inode number of the pidfd, fstat(2).
+    fn inode(&self, process: &Self::Handle) -> Option<u64>;
+    /// Whether it has exited, a zombie included: the pidfd is readable, poll(2).
+    fn has_exited(&self, process: &Self::Handle) -> bool;
+    /// When the process started, from /proc.
+    fn start_time(&self, pid: i32) -> Option<u64>;
+    /// The inode number of this process's own PID namespace.
+    fn pid_namespace(&self) -> Option<u64>;
+}
+
+/// Whether a machine with this leader may still be alive.
+pub fn is_alive<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
+    leader.pid > 0 && (!seems_gone(leader, processes) || !sees_same_processes(leader, processes))
+}
+
+fn seems_gone<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
+    let process = match processes.open(leader.pid) {
+        Ok(process) => process,
+        Err(OpenError::Gone) => return true,
+        Err(OpenError::Unknown) => return false,
+    };
+    let is_other = if leader.pidfd_id != 0 {
+        processes.inode(&process).is_some_and(|inode| inode != leader.pidfd_id)
+    } else if leader.start_time != 0 {
+        processes.start_time(leader.pid).is_some_and(|start| start != leader.start_time)
+    } else {
+        false
+    };
+    is_other || processes.has_exited(&process)
+}
+
+fn sees_same_processes<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
+    leader.pid_namespace == 0 || processes.pid_namespace() == Some(leader.pid_namespace)
+}
+
+/// The start time in the text of `/proc/PID/stat`: field 22, counted after the command, which may hold anything.
+pub fn start_time_of_stat(stat: &[u8]) -> Option<u64> {
+    let after_command = stat.rsplitn(2, |&byte| byte == b')').next()?;
+    after_command.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(19).and_then(parse_decimal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel with one process, as one reader sees it.
+    #[derive(Clone)]
+    struct Fake {
+        opened: Result<(), OpenError>,
+        inode: Option<u64>,
+        exited: bool,
+        start: Option<u64>,
+        namespace: Option<u64>,
+    }
+
+    impl Processes for Fake {
+        type Handle = ();
+        fn open(&self, _: i32) -> Result<(), OpenError> {
+            self.opened
+        }
+        fn inode(&self, (): &()) -> Option<u64> {
+            self.inode
+        }
+        fn has_exited(&self, (): &()) -> bool {
+            self.exited
+        }
+        fn start_time(&self, _: i32) -> Option<u64> {
+            self.start
+        }
+        fn pid_namespace(&self) -> Option<u64> {
+            self.namespace
+        }
+    }
+
+    const LEADER: LeaderIdentity = LeaderIdentity { pid: 42, pidfd_id: 7, start_time: 9, pid_namespace: 3 };
+    const ALIVE: Fake =
+        Fake { opened: Ok(()), inode: Some(7), exited: false, start: Some(9), namespace: Some(3) };
+
+    #[test]
+    fn a_leader_that_runs_is_alive() {
+        assert!(is_alive(&LEADER, &ALIVE));
+    }
+
+    #[test]
+    fn a_leader_that_is_gone_is_dead() {
+        assert!(!is_alive(&LEADER, &Fake { opened: Err(OpenError::Gone), ..ALIVE }));
+        assert!(!is_alive(&LEADER, &Fake { exited: true, ..ALIVE }), "a zombie");
+        assert!(!is_alive(&LEADER, &Fake { inode: Some(8), ..ALIVE }), "a recycled pid");
+    }
+
+    #[test]
+    fn a_recycled_pid_is_seen_without_pidfd_ids() {
+        let leader = LeaderIdentity { pidfd_id: 0, ..LEADER };
+        assert!(is_alive(&leader, &ALIVE));
+        assert!(!is_alive(&leader, &Fake { start: Some(10), ..ALIVE }));
+        assert!(is_alive(&leader, &Fake { start: None, ..ALIVE }), "/proc hides it");
+        assert!(is_alive(&LeaderIdentity { start_time: 0, ..leader }, &Fake { start: Some(10), ..ALIVE }));
+    }
+
+    #[test]
+    fn a_record_without_a_leader_is_dead() {
+        assert!(!is_alive(&LeaderIdentity { pid: 0, ..LEADER }, &ALIVE));
+        assert!(!is_alive(&LeaderIdentity { pid: -1, ..LEADER }, &ALIVE));
+    }
+
+    #[test]
+    fn who_cannot_tell_believes_the_record() {
+        assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Unknown), ..ALIVE }));
+        assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Gone), namespace: Some(4), ..ALIVE }));
+        assert!(is_alive(&LEADER, &Fake { inode: Some(8), namespace: None, ..ALIVE }));
+    }
+
+    #[test]
+    fn a_stock_record_names_no_namespace_and_is_taken_at_its_word() {
+        let leader = LeaderIdentity { pid_namespace: 0, ..LEADER };
+        assert!(!is_alive(&leader, &Fake { opened: Err(OpenError::Gone), namespace: Some(4), ..ALIVE }));
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_command() {
+        let stat = b"42 (a) b ) (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 2 3";
+        assert_eq!(start_time_of_stat(stat), Some(123_456));
+        assert_eq!(start_time_of_stat(b"42 (a) S 1 2 3"), None);
+        assert_eq!(start_time_of_stat(b""), None);
+    }
+}

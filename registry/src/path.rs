@@ -1,0 +1,85 @@
+//! Where the registry lies, and paths built without allocation.
+
+use core::ffi::CStr;
+
+use crate::MachineName;
+
+/// The directory of the records, one file per machine.
+pub const MACHINE_DIRECTORY: &str = "/run/systemd/machines";
+/// The directory of what is derived from the records and can be rebuilt from them at any time.
+pub const DERIVED_DIRECTORY: &str = "/run/machined";
+/// The address index: one symlink per address, whose target is the name of the machine that has it.
+pub const ADDRESS_DIRECTORY: &str = "/run/machined/addresses";
+
+/// A path of at most 127 bytes that ends in a zero byte, as system calls want it.
+pub struct Path {
+    bytes: [u8; 128],
+    length: usize,
+}
+
+impl Path {
+    /// An empty path.
+    pub const fn new() -> Self {
+        Self { bytes: [0; 128], length: 0 }
+    }
+
+    /// Appends bytes; what does not fit, and a zero byte, make the path empty for good.
+    pub fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            // The last byte stays zero.
+            match self.bytes.get_mut(self.length) {
+                Some(slot) if self.length < 127 && byte != 0 => *slot = byte,
+                _ => {
+                    *self = Self { bytes: [0; 128], length: 127 };
+                    return;
+                }
+            }
+            self.length = self.length.wrapping_add(1);
+        }
+    }
+
+    /// The path.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The path of a machine's record.
+pub fn record_path(name: &MachineName) -> Path {
+    let mut path = Path::new();
+    path.push(MACHINE_DIRECTORY.as_bytes());
+    path.push(b"/");
+    path.push(name.as_bytes());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_lies_under_the_name_of_its_machine() {
+        let name = MachineName::new(b"web-1").unwrap();
+        assert_eq!(record_path(&name).as_c_str(), c"/run/systemd/machines/web-1");
+    }
+
+    #[test]
+    fn a_path_that_does_not_fit_names_nothing() {
+        let mut path = Path::new();
+        path.push(&[b'x'; 127]);
+        assert_eq!(path.as_c_str().count_bytes(), 127);
+        path.push(b"x");
+        assert_eq!(path.as_c_str(), c"");
+        path.push(b"y");
+        assert_eq!(path.as_c_str(), c"");
+        let mut path = Path::new();
+        path.push(b"a\0b");
+        assert_eq!(path.as_c_str(), c"");
+    }
+}

@@ -1,0 +1,193 @@
+//! The keys of a record, one row each: how it is read, and how it is written.
+
+use super::{
+    Address, Addresses, Display, IdRange, MachineId, Process, Record, String, ToString, Vec, bad,
+    parse_decimal, push_line,
+};
+
+/// Takes the value of a key into the record; says what is wrong with it if it cannot.
+type Read = fn(&mut Record, &str) -> Option<()>;
+/// The value of a key; `None` if the record has none, so that the line is left out.
+type Write = fn(&Record) -> Option<String>;
+
+struct Key {
+    name: &'static str,
+    read: Read,
+    write: Write,
+}
+
+/// A key that holds text, which is left out when it is empty.
+macro_rules! text {
+    ($name:literal, $field:ident) => {
+        Key {
+            name: $name,
+            read: |record, value| {
+                record.$field = (!value.is_empty()).then(|| value.into());
+                Some(())
+            },
+            write: |record| record.$field.clone(),
+        }
+    };
+}
+
+/// A key that holds a number of the field's type.
+macro_rules! number {
+    ($name:literal, $field:ident) => {
+        Key {
+            name: $name,
+            read: |record, value| {
+                record.$field = Some(number(value)?);
+                Some(())
+            },
+            write: |record| record.$field.map(|number| number.to_string()),
+        }
+    };
+}
+
+/// The keys in the order in which they are written: the original's, then ours.
+const KEYS: &[Key] = &[
+    number!("UID", uid),
+    text!("SCOPE", unit),
+    text!("SUBGROUP", subgroup),
+    text!("SCOPE_JOB", scope_job),
+    text!("SERVICE", service),
+    text!("ROOT", root),
+    Key {
+        name: "ID",
+        read: |record, value| {
+            record.id = MachineId::parse(value.as_bytes())?;
+            Some(())
+        },
+        write: |record| record.id.map(|id| id.to_string()),
+    },
+    Key {
+        name: "LEADER",
+        read: |record, value| read_pid(&mut record.leader, value),
+        write: |record| record.leader.map(|leader| leader.pid.to_string()),
+    },
+    Key {
+        name: "LEADER_PIDFDID",
+        read: |record, value| read_pidfd_id(&mut record.leader, value),
+        write: |record| record.leader.and_then(|leader| leader.pidfd_id).map(|id| id.to_string()),
+    },
+    Key {
+        name: "SUPERVISOR",
+        read: |record, value| read_pid(&mut record.supervisor, value),
+        write: |record| record.supervisor.map(|supervisor| supervisor.pid.to_string()),
+    },
+    Key {
+        name: "SUPERVISOR_PIDFDID",
+        read: |record, value| read_pidfd_id(&mut record.supervisor, value),
+        write: |record| record.supervisor.and_then(|process| process.pidfd_id).map(|id| id.to_string()),
+    },
+    Key { name: "CLASS", read: |_, _| Some(()), write: |record| Some(record.class.name().into()) },
+    number!("REALTIME", realtime),
+    number!("MONOTONIC", monotonic),
+    Key {
+        name: "NETIF",
+        read: |record, value| {
+            record.interfaces =
+                list(value, |word| number(word).filter(|index| (1..=0x7fff_ffff).contains(index)))?;
+            Some(())
+        },
+        // With a blank before each, as the original writes them.
+        write: |record| {
+            (!record.interfaces.is_empty())
+                .then(|| record.interfaces.iter().map(|index| std::format!(" {index}")).collect())
+        },
+    },
+    Key {
+        name: "VSOCK_CID",
+        read: |record, value| {
+            // The original writes the wildcard for "none".
+            record.vsock_cid = Some(number(value)?).filter(|&cid| cid != 0 && cid != u32::MAX);
+            Some(())
+        },
+        write: |record| record.vsock_cid.map(|cid| cid.to_string()),
+    },
+    text!("SSH_ADDRESS", ssh_address),
+    text!("SSH_PRIVATE_KEY_PATH", ssh_private_key_path),
+    text!("CONTROL_ADDRESS", control_address),
+    number!("LEADER_STARTTIME", leader_start_time),
+    number!("PIDNS", pid_namespace),
+    text!("CGROUP", cgroup),
+    number!("CGROUPID", cgroup_id),
+    Key {
+        name: "UIDMAP",
+        read: |record, value| {
+            record.uid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
+            Some(())
+        },
+        write: |record| (!record.uid_map.is_empty()).then(|| join(&record.uid_map)),
+    },
+    Key {
+        name: "GIDMAP",
+        read: |record, value| {
+            record.gid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
+            Some(())
+        },
+        write: |record| (!record.gid_map.is_empty()).then(|| join(&record.gid_map)),
+    },
+    Key {
+        name: "ADDRESSES",
+        read: |record, value| {
+            record.addresses = match value.trim_matches([' ', '\t', '\n', '\r']) {
+                "host" => Addresses::SharedWithHost,
+                value => Addresses::Listed(list(value, |word| Address::parse(word.as_bytes()))?),
+            };
+            Some(())
+        },
+        write: |record| match &record.addresses {
+            Addresses::Unknown => None,
+            Addresses::SharedWithHost => Some("host".into()),
+            Addresses::Listed(addresses) => Some(join(addresses)),
+        },
+    },
+];
+
+/// Takes a line into the record.
+pub(super) fn read(record: &mut Record, key: &str, value: String) -> Result<(), String> {
+    match KEYS.iter().find(|known| known.name == key) {
+        Some(known) => (known.read)(record, &value).ok_or_else(|| bad(key, &value)),
+        None => {
+            record.unknown.retain(|(other, _)| other != key);
+            record.unknown.push((key.into(), value));
+            Ok(())
+        }
+    }
+}
+
+/// Writes all lines that the record has.
+pub(super) fn write(record: &Record, text: &mut String) {
+    push_line(text, "NAME", record.name.as_str());
+    for key in KEYS {
+        if let Some(value) = (key.write)(record) {
+            push_line(text, key.name, &value);
+        }
+    }
+}
+
+fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    parse_decimal(text.as_bytes()).and_then(|number| T::try_from(number).ok())
+}
+
+fn list<T>(text: &str, parse: impl FnMut(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split([' ', '\t', '\n', '\r']).filter(|word| !word.is_empty()).map(parse).collect()
+}
+
+fn join(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The pid and the id of a process come in either order.
+fn read_pid(process: &mut Option<Process>, value: &str) -> Option<()> {
+    let pid = number::<i32>(value).filter(|&pid| pid > 0)?;
+    *process = Some(Process { pid, pidfd_id: process.and_then(|process| process.pidfd_id) });
+    Some(())
+}
+
+fn read_pidfd_id(process: &mut Option<Process>, value: &str) -> Option<()> {
+    let pidfd_id = Some(number::<u64>(value)?).filter(|&id| id != 0);
+    *process = Some(Process { pid: process.map_or(0, |process| process.pid), pidfd_id });
+    Some(())
+}
