@@ -220,8 +220,9 @@ mod pairs {
 #[cfg(feature = "std")]
 pub(crate) use pairs::{pairs, push_line};
 
-#[cfg(all(test, feature = "std"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "std")]
     use super::*;
     use std::string::String;
     use std::vec::Vec;

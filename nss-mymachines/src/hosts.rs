@@ -1,0 +1,349 @@
+//! The entry points that resolve a name: `gethostbyname_r`, `2_r`, `3_r` and `4_r`.
+//!
+//! # Safety
+//! The entry points trust glibc for what it promises its modules: names end in a zero byte, buffers have the size
+//! given, out-parameters are valid or, where that is allowed, null. Names are read no further than a machine name
+//! can be long; everything written goes through the [`Arena`] or to an out-parameter, and only on success.
+
+#![allow(unsafe_code, reason = "the C interface")]
+
+use core::ffi::{c_char, c_int, c_ulong};
+use core::net::IpAddr;
+use core::ptr;
+
+use libc::{hostent, size_t};
+use registry::{Address, AddressSink, MachineName};
+
+use crate::answer::{Errors, Failure, NssStatus};
+use crate::arena::Arena;
+use crate::lookup::look_up;
+
+/// `struct gaih_addrtuple`, nss.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AddressTuple {
+    next: *mut AddressTuple,
+    name: *mut c_char,
+    family: c_int,
+    address: [u8; 16],
+    scope_id: u32,
+}
+
+/// The start of `struct __res_state`, resolv.h.
+#[repr(C)]
+struct ResolverState {
+    _retransmission: c_int,
+    _retries: c_int,
+    options: c_ulong,
+}
+
+const RES_USE_INET6: c_ulong = 0x2000;
+
+unsafe extern "C" {
+    fn __res_state() -> *mut ResolverState;
+}
+
+/// The machine name at a C string.
+///
+/// # Safety
+/// The string ends in a zero byte.
+unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
+    let mut bytes = [0_u8; 65];
+    let mut length = 0_usize;
+    for byte in &mut bytes {
+        // SAFETY: no byte before this one was zero, so this one belongs to the string.
+        *byte = unsafe { name.cast::<u8>().wrapping_add(length).read() };
+        if *byte == 0 {
+            break;
+        }
+        length = length.wrapping_add(1);
+    }
+    let name = bytes.get(..length).unwrap_or_default();
+    MachineName::new(name).map_err(|_| Failure::Unavailable(libc::EINVAL))
+}
+
+/// A list of [`AddressTuple`]s in the buffer, behind the name.
+struct Tuples {
+    arena: Arena,
+    start: usize,
+    name: *mut c_char,
+    first: *mut AddressTuple,
+    last: *mut AddressTuple,
+    any: bool,
+}
+
+impl AddressSink for Tuples {
+    fn restart(&mut self) {
+        self.arena.rewind(self.start);
+        (self.first, self.last, self.any) = (ptr::null_mut(), ptr::null_mut(), false);
+    }
+
+    fn push(&mut self, address: Address) {
+        self.any = true;
+        let (family, octets) = match address.ip {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                (libc::AF_INET, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+            IpAddr::V6(ip) => (libc::AF_INET6, ip.octets()),
+        };
+        let tuple = self.arena.place(AddressTuple {
+            next: ptr::null_mut(),
+            name: self.name,
+            family,
+            address: octets,
+            scope_id: address.scope_id,
+        });
+        if tuple.is_null() {
+            return;
+        }
+        if self.last.is_null() {
+            self.first = tuple;
+        } else {
+            // SAFETY: the last tuple was placed in the arena.
+            unsafe { (*self.last).next = tuple };
+        }
+        self.last = tuple;
+    }
+}
+
+/// All addresses of a machine, for getaddrinfo(3).
+///
+/// Parameters: the name; `pat`, which points to null or to a tuple that takes the first address; the buffer; where
+/// errno and h_errno go; `ttlp`, which may be null.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_gethostbyname4_r(
+    name: *const c_char,
+    pat: *mut *mut AddressTuple,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+    h_errnop: *mut c_int,
+    ttlp: *mut i32,
+) -> NssStatus {
+    // SAFETY: glibc's promises, see the module.
+    unsafe {
+        let errors = Errors::new(errnop, h_errnop);
+        let answer = machine_name(name).and_then(|machine| {
+            let mut arena = Arena::new(buffer, buflen);
+            let name = arena.text(machine.as_bytes());
+            let start = arena.mark();
+            let none = ptr::null_mut();
+            look_up(&machine, Tuples { arena, start, name, first: none, last: none, any: false })
+        });
+        let outcome = match answer {
+            Err(failure) => Err(failure),
+            Ok(Tuples { any: false, .. }) => Err(Failure::NotFound),
+            Ok(tuples) if tuples.arena.is_too_small() => Err(Failure::BufferTooSmall),
+            Ok(tuples) => {
+                if (*pat).is_null() {
+                    *pat = tuples.first;
+                } else {
+                    **pat = *tuples.first;
+                }
+                if !ttlp.is_null() {
+                    *ttlp = 0;
+                }
+                Ok(())
+            }
+        };
+        errors.tell(outcome)
+    }
+}
+
+/// The addresses of one family in the buffer, one in each slot, behind the name and the list of aliases.
+struct Addresses {
+    arena: Arena,
+    start: usize,
+    family: c_int,
+    first: *mut c_char,
+    count: usize,
+    any: bool,
+}
+
+impl AddressSink for Addresses {
+    fn restart(&mut self) {
+        self.arena.rewind(self.start);
+        (self.first, self.count, self.any) = (ptr::null_mut(), 0, false);
+    }
+
+    fn push(&mut self, address: Address) {
+        let slot = match address.ip {
+            IpAddr::V4(ip) if self.family == libc::AF_INET => self.arena.place(ip.octets()).cast(),
+            IpAddr::V6(ip) if self.family == libc::AF_INET6 => self.arena.place(ip.octets()).cast(),
+            _ => return,
+        };
+        self.any = true;
+        if self.first.is_null() {
+            self.first = slot;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+/// Fills a `hostent` with a machine's addresses of one family.
+///
+/// # Safety
+/// `buffer` has `buflen` bytes, `host` is valid.
+unsafe fn fill(
+    machine: &MachineName,
+    family: c_int,
+    host: *mut hostent,
+    buffer: *mut c_char,
+    buflen: size_t,
+) -> Result<(), Failure> {
+    // SAFETY: as demanded.
+    let mut arena = unsafe { Arena::new(buffer, buflen) };
+    let name = arena.text(machine.as_bytes());
+    let aliases = arena.place::<*mut c_char>(ptr::null_mut());
+    let start = arena.mark();
+    let mut answer =
+        look_up(machine, Addresses { arena, start, family, first: ptr::null_mut(), count: 0, any: false })?;
+    if !answer.any {
+        return Err(Failure::NotFound);
+    }
+    // IPv4 addresses lie in slots of eight bytes, as everything in the buffer does.
+    let (length, slot) = if family == libc::AF_INET6 { (16, 16) } else { (4, 8) };
+    let mut list: *mut *mut c_char = ptr::null_mut();
+    let mut address = answer.first;
+    for _ in 0..answer.count {
+        let entry = answer.arena.place(address);
+        if entry.is_null() {
+            break;
+        }
+        if list.is_null() {
+            list = entry;
+        }
+        address = address.wrapping_add(slot);
+    }
+    answer.arena.place::<*mut c_char>(ptr::null_mut());
+    if answer.arena.is_too_small() {
+        return Err(Failure::BufferTooSmall);
+    }
+    // SAFETY: as demanded.
+    unsafe {
+        *host = hostent {
+            h_name: name,
+            h_aliases: aliases,
+            h_addrtype: family,
+            h_length: length,
+            h_addr_list: list,
+        };
+    }
+    Ok(())
+}
+
+/// The addresses of one family, with the canonical name and the time to live.
+///
+/// Parameters: the name; `AF_INET`, `AF_INET6` or `AF_UNSPEC` (which is `AF_INET`); the result; the buffer; where
+/// errno and h_errno go; `ttlp` and `canonp`, which may be null.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_gethostbyname3_r(
+    name: *const c_char,
+    family: c_int,
+    host: *mut hostent,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+    h_errnop: *mut c_int,
+    ttlp: *mut i32,
+    canonp: *mut *mut c_char,
+) -> NssStatus {
+    let family = match family {
+        libc::AF_UNSPEC => Ok(libc::AF_INET),
+        libc::AF_INET | libc::AF_INET6 => Ok(family),
+        _ => Err(Failure::Unavailable(libc::EAFNOSUPPORT)),
+    };
+    // SAFETY: glibc's promises, see the module.
+    unsafe {
+        let errors = Errors::new(errnop, h_errnop);
+        let outcome = family.and_then(|family| fill(&machine_name(name)?, family, host, buffer, buflen));
+        if outcome.is_ok() {
+            if !ttlp.is_null() {
+                *ttlp = 0;
+            }
+            if !canonp.is_null() {
+                *canonp = (*host).h_name;
+            }
+        }
+        errors.tell(outcome)
+    }
+}
+
+/// The addresses of one family: as `gethostbyname3_r`, without canonical name and time to live.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_gethostbyname2_r(
+    name: *const c_char,
+    family: c_int,
+    host: *mut hostent,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+    h_errnop: *mut c_int,
+) -> NssStatus {
+    let null = ptr::null_mut();
+    // SAFETY: as this function demands.
+    unsafe {
+        _nss_mymachines_gethostbyname3_r(
+            name,
+            family,
+            host,
+            buffer,
+            buflen,
+            errnop,
+            h_errnop,
+            null,
+            ptr::null_mut(),
+        )
+    }
+}
+
+/// The IPv4 addresses; where the resolver's option RES_USE_INET6 is set, the IPv6 addresses if there are any.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_gethostbyname_r(
+    name: *const c_char,
+    host: *mut hostent,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+    h_errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: as this function demands; the resolver's state always exists.
+    unsafe {
+        let errors = Errors::new(errnop, h_errnop);
+        let outcome = machine_name(name).and_then(|machine| {
+            if (*__res_state()).options & RES_USE_INET6 != 0 {
+                match fill(&machine, libc::AF_INET6, host, buffer, buflen) {
+                    Err(Failure::NotFound) => {}
+                    outcome => return outcome,
+                }
+            }
+            fill(&machine, libc::AF_INET, host, buffer, buflen)
+        });
+        errors.tell(outcome)
+    }
+}
+
+/// What the proof of the link must refuse: an index that nobody checked.
+///
+/// # Safety
+/// None: it exists to not be linked.
+#[cfg(feature = "may-panic")]
+#[unsafe(no_mangle)]
+#[allow(clippy::indexing_slicing, reason = "the counter-test of the proof")]
+pub unsafe extern "C" fn _nss_mymachines_may_panic(index: size_t) -> u8 {
+    const TABLE: [u8; 3] = [1, 2, 3];
+    TABLE[index]
+}
