@@ -30,7 +30,8 @@ impl ProcessHandle {
     /// [`Error::InvalidPid`]: not positive, or a thread that leads no process. [`Error::NoSuchProcess`]: there is
     /// none, or it is a zombie. [`Error::Process`]: no descriptor is free, and the like.
     pub fn open(pid: i32) -> Result<Self, Error> {
-        let id = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::InvalidPid(pid.into()))?;
+        let positive = if pid > 0 { Pid::from_raw(pid) } else { None };
+        let id = positive.ok_or(Error::InvalidPid(pid.into()))?;
         let pidfd = pidfd_open(id, PidfdFlags::NONBLOCK).map_err(|errno| match errno {
             Errno::SRCH => Error::NoSuchProcess(pid),
             // A thread: EINVAL until Linux 6.9, ENOENT since.

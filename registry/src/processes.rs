@@ -17,7 +17,8 @@ impl Processes for KernelProcesses {
     type Handle = OwnedFd;
 
     fn open(&self, pid: i32) -> Result<OwnedFd, OpenError> {
-        let pid = Pid::from_raw(pid).ok_or(OpenError::Gone)?;
+        let positive = if pid > 0 { Pid::from_raw(pid) } else { None };
+        let pid = positive.ok_or(OpenError::Gone)?;
         pidfd_open(pid, PidfdFlags::empty())
             .map_err(|errno| if errno == Errno::SRCH { OpenError::Gone } else { OpenError::Unknown })
     }
