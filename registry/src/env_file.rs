@@ -192,8 +192,8 @@ mod pairs {
         }
     }
 
-    /// All pairs of a file, in its order.
-    pub(crate) fn pairs(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    /// All pairs of a file in the format of os-release(5), in its order.
+    pub fn pairs(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let (mut lexer, mut collector) = (Lexer::new(), Collector::default());
         text.iter().for_each(|&byte| lexer.feed(byte, &mut collector));
         lexer.finish(&mut collector);
@@ -218,11 +218,13 @@ mod pairs {
     }
 }
 #[cfg(feature = "std")]
-pub(crate) use pairs::{pairs, push_line};
+pub use pairs::pairs;
+#[cfg(feature = "std")]
+pub(crate) use pairs::push_line;
 
 #[cfg(test)]
+#[cfg(feature = "std")]
 mod tests {
-    #![cfg(feature = "std")]
     use super::*;
     use std::string::String;
     use std::vec::Vec;

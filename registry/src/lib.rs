@@ -46,6 +46,8 @@ pub use path::{ADDRESS_DIRECTORY, DERIVED_DIRECTORY, MACHINE_DIRECTORY, Path, re
 #[cfg(feature = "std")]
 pub use directory::{Directory, Names};
 #[cfg(feature = "std")]
+pub use env_file::pairs as parse_env_file;
+#[cfg(feature = "std")]
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use processes::KernelProcesses;

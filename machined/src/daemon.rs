@@ -1,0 +1,220 @@
+//! The daemon: the table of machines, and everything that keeps it true.
+//!
+//! All of it lives on one thread. Nothing here waits: what may take time is a task of its own.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use libmachine::{ControlGroup, ProcessHandle};
+use registry::{Addresses, MachineName, Record};
+use rustix::fd::AsFd;
+use tracing::{info, warn};
+
+use crate::addresses::Keeper;
+use crate::error::Error;
+use crate::group::Group;
+use crate::log::with_causes;
+use crate::machines::{Effect, Key, Machines};
+use crate::os_release::OsReleases;
+use crate::publisher::Publisher;
+use crate::watch::Watch;
+
+/// The journal's id of "a machine started", systemd's catalogue.
+const MACHINE_START: &str = "24d8d4452573402496068381a6312df2";
+/// The journal's id of "a machine stopped".
+const MACHINE_STOP: &str = "58432bd3bace477cb514b56381b8a758";
+
+/// What stays the same for the whole run.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The daemon's own uid.
+    pub uid: u32,
+    /// The id of this boot.
+    pub boot_id: String,
+    /// The PID namespace in which the daemon's process ids mean something.
+    pub pid_namespace: Option<u64>,
+    /// The control group of process 1, if that is systemd.
+    pub systemd: Option<ControlGroup>,
+    /// How long a machine that is told to end has before it is killed.
+    pub grace: Duration,
+}
+
+/// The daemon's state.
+pub struct Daemon {
+    /// What stays the same for the whole run.
+    pub surroundings: Surroundings,
+    /// What the containers' operating systems say of themselves.
+    pub os_releases: OsReleases,
+    /// Who has which addresses.
+    pub keeper: Keeper,
+    machines: RefCell<Machines>,
+    leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
+    publisher: Publisher,
+    watch: Watch,
+}
+
+impl Daemon {
+    /// A daemon without machines.
+    pub fn new(surroundings: Surroundings, publisher: Publisher, keeper: Keeper, watch: Watch) -> Self {
+        Self {
+            surroundings,
+            os_releases: OsReleases::default(),
+            keeper,
+            machines: RefCell::default(),
+            leaders: RefCell::default(),
+            publisher,
+            watch,
+        }
+    }
+
+    /// How many machines there are, the host aside.
+    pub fn count(&self) -> usize {
+        self.machines.borrow().len()
+    }
+
+    /// Asks the table of machines something.
+    pub fn machines<T>(&self, question: impl FnOnce(&Machines) -> T) -> T {
+        question(&self.machines.borrow())
+    }
+
+    /// A copy of a machine's record.
+    pub fn record(&self, key: Key) -> Option<Record> {
+        self.machines.borrow().get(key).cloned()
+    }
+
+    /// The leader of a machine.
+    pub fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
+        self.leaders.borrow().get(&key).cloned()
+    }
+
+    /// The machine of this name; one whose leader has ended this very moment is none any more.
+    pub fn by_name(&self, name: &MachineName) -> Option<Key> {
+        let key = self.machines.borrow().by_name(name)?;
+        self.is_alive(key).then_some(key)
+    }
+
+    /// Whether the leader of a machine runs; if not, the machine is removed.
+    pub fn is_alive(&self, key: Key) -> bool {
+        let ended = self.leader(key).is_none_or(|leader| leader.has_exited());
+        if ended {
+            self.leader_ended(key);
+        }
+        !ended
+    }
+
+    /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
+    pub fn by_process(&self, process: &ProcessHandle) -> Option<Key> {
+        let mut next: Option<ProcessHandle> = None;
+        // Processes can be nested no deeper than there are process ids; this many will do.
+        for _ in 0..4096 {
+            let process = next.as_ref().unwrap_or(process);
+            if let Some(key) = self.of_process(process).filter(|&key| self.is_alive(key)) {
+                return Some(key);
+            }
+            next = Some(process.parent().ok()??);
+        }
+        None
+    }
+
+    fn of_process(&self, process: &ProcessHandle) -> Option<Key> {
+        let machines = self.machines.borrow();
+        if let Some(key) = machines.by_leader(process.pid()) {
+            return Some(key);
+        }
+        let group = process.control_group().ok()?;
+        let unit = || group.unit(self.surroundings.systemd.as_ref()?);
+        unit().and_then(|place| machines.by_unit(&place.unit)).or_else(|| machines.by_group(group.path()))
+    }
+
+    /// Takes in a machine, publishes it and watches its leader.
+    ///
+    /// # Errors
+    /// Where its record cannot be written or its leader not be watched; the machine is then not taken in.
+    pub fn admit(&self, record: Record, leader: ProcessHandle) -> Result<Key, Error> {
+        let (key, effects) = self.machines.borrow_mut().insert(record);
+        let leader = Rc::new(leader);
+        self.leaders.borrow_mut().insert(key, leader.clone());
+        let done = self.carry_out(&effects).and_then(|()| {
+            let watched = self.watch.add(key, leader.as_fd());
+            watched.map_err(|error| Error::system("watch the leader", &error))
+        });
+        if let Err(error) = done {
+            self.forget(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Drops a machine from the registry; what runs in it is left alone. Returns its last record.
+    pub fn forget(&self, key: Key) -> Option<Record> {
+        let (record, effects) = self.machines.borrow_mut().remove(key)?;
+        self.keeper.left(key);
+        self.os_releases.left(key);
+        if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
+            self.watch.remove(leader.as_fd());
+        }
+        for effect in effects {
+            // Each on its own: what can be taken back is taken back.
+            if let Err(error) = self.carry_out(&[effect]) {
+                warn!("{}", with_causes(&error));
+            }
+        }
+        Some(record)
+    }
+
+    /// Takes in what a machine's name resolves to now.
+    pub fn set_addresses(&self, key: Key, addresses: Addresses) {
+        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
+        if let Err(error) = self.carry_out(&effects) {
+            warn!("{}", with_causes(&error));
+        }
+    }
+
+    fn carry_out(&self, effects: &[Effect]) -> Result<(), Error> {
+        Ok(self.publisher.carry_out(&self.machines.borrow(), effects)?)
+    }
+
+    /// The published registry.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Waits for leaders to end, and removes their machines.
+    ///
+    /// # Errors
+    /// Where the kernel's event queue fails.
+    pub async fn mind_leaders(self: Rc<Self>) -> std::io::Result<()> {
+        loop {
+            for key in self.watch.ended().await? {
+                self.leader_ended(key);
+            }
+            // Thousands may end at once: others get their turn in between.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn leader_ended(&self, key: Key) {
+        let Some(record) = self.forget(key) else { return };
+        self.tell_stopped(&record);
+        // What the leader left behind in the group that was made for it ends with it.
+        let group = record.unit.is_none().then(|| record.cgroup.as_deref().and_then(Group::of_record)).flatten();
+        if let Some(group) = group {
+            let grace = self.surroundings.grace;
+            tokio::task::spawn_local(group.end(grace));
+        }
+    }
+
+    /// Writes to the journal that a machine is there.
+    pub fn tell_started(&self, record: &Record) {
+        let leader = record.leader.map_or(0, |leader| leader.pid);
+        info!(message_id = MACHINE_START, name = %record.name, leader, "New machine {}.", record.name);
+    }
+
+    /// Writes to the journal that a machine is gone.
+    pub fn tell_stopped(&self, record: &Record) {
+        let leader = record.leader.map_or(0, |leader| leader.pid);
+        info!(message_id = MACHINE_STOP, name = %record.name, leader, "Machine {} terminated.", record.name);
+    }
+}

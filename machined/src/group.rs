@@ -1,0 +1,214 @@
+//! Control groups of machines on hosts without systemd: made, signalled, emptied and removed here.
+//!
+//! A machine that is registered with `allocateUnit` gets a group of its own, `machines/NAME` below the root of the
+//! unified hierarchy, and its leader is moved there. cgroups(7) and the kernel's cgroup-v2.rst.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libmachine::ProcessHandle;
+use registry::MachineName;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+/// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+/// Where the unified hierarchy is mounted: alone, or beside the old ones.
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+/// The group of all machines' groups.
+const PARENT: &str = "machines";
+/// How often a group that is about to become empty is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The control group of a machine.
+#[derive(Clone, Debug)]
+pub struct Group {
+    path: PathBuf,
+    name: String,
+}
+
+/// Where a leader came from.
+#[derive(Debug)]
+pub struct Home {
+    procs: PathBuf,
+    pid: i32,
+}
+
+/// Where the unified hierarchy is; `None` where it is not mounted.
+fn hierarchy() -> Option<&'static Path> {
+    MOUNTS.into_iter().map(Path::new).find(|mount| {
+        rustix::fs::statfs(*mount).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(CGROUP2_SUPER_MAGIC))
+    })
+}
+
+impl Group {
+    /// Makes the group of a machine and moves its leader there.
+    ///
+    /// Returns the group, and where the leader came from.
+    ///
+    /// # Errors
+    /// `NotFound`: no unified hierarchy. `AlreadyExists`: the group is there and has processes in it. What the
+    /// kernel says to the rest; nothing is left behind then.
+    pub fn create(machine: &MachineName, leader: &ProcessHandle) -> io::Result<(Self, Option<Home>)> {
+        let hierarchy = hierarchy().ok_or(ErrorKind::NotFound)?;
+        let name = format!("/{PARENT}/{machine}");
+        let group = Self { path: hierarchy.join(PARENT).join(machine.as_str()), name };
+        make(&hierarchy.join(PARENT))?;
+        make(&group.path)?;
+        if group.is_populated()? {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let home = leader.control_group().ok().map(|group| {
+            let path = hierarchy.join(group.path().trim_start_matches('/'));
+            Home { procs: path.join("cgroup.procs"), pid: leader.pid() }
+        });
+        let moved = fs::write(group.path.join("cgroup.procs"), leader.pid().to_string()).and_then(|()| {
+            // The number may have come to mean another process since: it must not stay there.
+            if leader.has_exited() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+        });
+        if let Err(error) = moved {
+            group.remove();
+            return Err(error);
+        }
+        Ok((group, home))
+    }
+
+    /// Takes back [`Group::create`].
+    pub fn undo(&self, home: Option<&Home>) {
+        if let Some(home) = home {
+            let _ = fs::write(&home.procs, home.pid.to_string());
+        }
+        self.remove();
+    }
+
+    /// The group that a record names, if it is one that this daemon makes.
+    pub fn of_record(name: &str) -> Option<Self> {
+        let machine = name.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
+        let machine = MachineName::new(machine.as_bytes()).ok()?;
+        let path = hierarchy()?.join(PARENT).join(machine.as_str());
+        Some(Self { path, name: name.to_owned() })
+    }
+
+    /// Its path from the root of the hierarchy, as `/proc/PID/cgroup` has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id, the inode number of its directory.
+    pub fn id(&self) -> Option<u64> {
+        rustix::fs::stat(&self.path).ok().map(|stat| stat.st_ino)
+    }
+
+    /// Whether there is a process in it or below.
+    fn is_populated(&self) -> io::Result<bool> {
+        Ok(fs::read_to_string(self.path.join("cgroup.events"))?.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Sends a signal to every process in the group and below, again until there is none that did not get it.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no process left.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if signal == Signal::KILL && fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
+            return Ok(());
+        }
+        // Kernels before 5.14 have no cgroup.kill; and other signals have no file.
+        let frozen = signal == Signal::KILL && fs::write(self.path.join("cgroup.freeze"), "1").is_ok();
+        let mut told = std::collections::HashSet::new();
+        for _ in 0..64 {
+            let before = told.len();
+            for pid in processes(&self.path) {
+                if told.contains(&pid) {
+                    continue;
+                }
+                if let Ok(process) = ProcessHandle::open(pid) {
+                    // Gone in between: nothing to tell it.
+                    let _ = process.signal(signal);
+                    told.insert(pid);
+                }
+            }
+            if told.len() == before {
+                break;
+            }
+        }
+        if frozen {
+            let _ = fs::write(self.path.join("cgroup.freeze"), "0");
+        }
+        if told.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    /// Ends all processes of the group: SIGTERM, and SIGKILL when the grace is over. Then removes it.
+    pub async fn end(self, grace: Duration) {
+        if self.signal(Signal::TERM).is_ok() && !self.is_empty_within(grace).await {
+            let _ = self.signal(Signal::KILL);
+            self.is_empty_within(grace).await;
+        }
+        self.remove();
+    }
+
+    async fn is_empty_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while matches!(self.is_populated(), Ok(true)) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+        true
+    }
+
+    /// Removes the groups of machines that are gone, left over from an earlier run, as far as they are empty.
+    pub fn sweep(is_in_use: impl Fn(&str) -> bool) {
+        let Some(hierarchy) = hierarchy() else { return };
+        for path in children(&hierarchy.join(PARENT)) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(name) = name.map(|name| format!("/{PARENT}/{name}")).filter(|name| !is_in_use(name)) {
+                Self { path, name }.remove();
+            }
+        }
+    }
+
+    /// Removes the group and those below it, as far as they are empty.
+    pub fn remove(&self) {
+        remove_tree(&self.path, 32);
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// The directories right below a group; deeper than `depth` nobody looks.
+fn children(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn processes(path: &Path) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut groups = vec![path.to_path_buf()];
+    while let Some(group) = groups.pop() {
+        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        groups.extend(children(&group));
+    }
+    found
+}
+
+fn remove_tree(path: &Path, depth: u32) {
+    if depth > 0 {
+        for child in children(path) {
+            remove_tree(&child, depth - 1);
+        }
+    }
+    // Not empty, or gone: both are fine.
+    let _ = fs::remove_dir(path);
+}

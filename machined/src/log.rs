@@ -1,0 +1,92 @@
+//! Where the daemon's messages go: to the journal where there is one, to standard error otherwise.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The least important level that is logged, as syslog(3) counts: 3 error, 4 warning, 6 informational, 7 debug.
+static LEVEL: AtomicU8 = AtomicU8::new(6);
+
+/// The names of the levels 0 to 7, syslog(3).
+pub const LEVEL_NAMES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+/// The level in force, 0 to 7.
+pub fn level() -> u8 {
+    LEVEL.load(Ordering::Relaxed)
+}
+
+/// Sets the level; 7 at most.
+pub fn set_level(level: u8) {
+    LEVEL.store(level.min(7), Ordering::Relaxed);
+    tracing::callsite::rebuild_interest_cache();
+}
+
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+struct BelowLevel;
+
+impl<S> Filter<S> for BelowLevel {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        // What the libraries say of themselves is for their authors.
+        let ours = metadata.target().starts_with("machined");
+        priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
+    }
+}
+
+/// Writes lines to standard error, with the `<N>` prefix of sd-daemon(3).
+struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = format!("<{}>", priority(*event.metadata().level()));
+        event.record(&mut Text(&mut line));
+        // There is nobody to tell that it cannot be told.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), (line + "\n").as_bytes());
+    }
+}
+
+struct Text<'a>(&'a mut String);
+
+impl tracing::field::Visit for Text<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.0, "{value:?}");
+        }
+    }
+}
+
+/// Starts to log.
+pub fn start() {
+    let registry = tracing_subscriber::registry();
+    match tracing_journald::layer() {
+        Ok(journal) => {
+            let journal = journal.with_syslog_identifier("machined".into()).with_field_prefix(None);
+            registry.with(journal.with_filter(BelowLevel)).init();
+        }
+        // No journal on this host.
+        Err(_) => registry.with(Lines.with_filter(BelowLevel)).init(),
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! Registering a machine.
+
+use libmachine::ProcessHandle;
+use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::authorization::{Authorized, Register};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::group::Group;
+use crate::machines::{Conflict, Key};
+
+/// What a registrar says of a machine. Everything in it was checked.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its name.
+    pub name: MachineName,
+    /// Container or virtual machine.
+    pub class: Class,
+    /// The machine id inside.
+    pub id: Option<MachineId>,
+    /// What started it.
+    pub service: Option<String>,
+    /// The process that leads it.
+    pub leader: ProcessHandle,
+    /// Who registers it, if that is not the leader.
+    pub supervisor: Option<Process>,
+    /// The uid that registers it.
+    pub uid: u32,
+    /// Its root directory.
+    pub root: Option<String>,
+    /// The host's interfaces that lead to it.
+    pub interfaces: Vec<u32>,
+    /// Its AF_VSOCK context id.
+    pub vsock_cid: Option<u32>,
+    /// Where its SSH server is reached.
+    pub ssh_address: Option<String>,
+    /// The private key for it.
+    pub ssh_private_key_path: Option<String>,
+    /// The Varlink address of its manager.
+    pub control_address: Option<String>,
+    /// Whether it gets a control group of its own.
+    pub allocate_unit: bool,
+}
+
+impl Daemon {
+    /// Registers a machine. When this returns, its record is on disk.
+    ///
+    /// # Errors
+    /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
+    /// `ENXIO`: with systemd, the leader is in no unit. `EOPNOTSUPP`: with systemd, `allocate_unit`. Others as the
+    /// kernel has them; nothing is changed then.
+    pub fn register(&self, _: &Authorized<Register>, registration: Registration) -> Result<Key, Error> {
+        let mut record = self.describe(&registration);
+        self.make_way(&record)?;
+        let mut home = None;
+        if let Some(init) = &self.surroundings.systemd {
+            if registration.allocate_unit {
+                return Err(Error::System { action: "make a scope unit", errno: Errno::OPNOTSUPP });
+            }
+            let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
+            let place = group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
+            record.unit = Some(place.unit);
+            record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
+            record.cgroup = Some(group.path().to_owned());
+            self.make_way(&record)?;
+        } else if registration.allocate_unit {
+            let (group, from) = Group::create(&registration.name, &registration.leader)
+                .map_err(|error| Error::system("make a control group", &error))?;
+            record.cgroup = Some(group.name().to_owned());
+            record.cgroup_id = group.id();
+            home = Some((group, from));
+        }
+        let result = self.complete_and_admit(record, registration);
+        match (&result, home) {
+            (Err(_), Some((group, from))) => group.undo(from.as_ref()),
+            (Ok(key), _) => self.machines(|machines| machines.get(*key).map(|record| self.tell_started(record))).unwrap_or(()),
+            _ => {}
+        }
+        result
+    }
+
+    fn complete_and_admit(&self, mut record: Record, registration: Registration) -> Result<Key, Error> {
+        let leader = registration.leader;
+        let gone = |error: &libmachine::Error| Error::System {
+            action: "read the leader's id maps",
+            errno: Errno::from_raw_os_error(error.errno()),
+        };
+        record.uid_map = leader.id_map("uid_map").map_err(|error| gone(&error))?;
+        record.gid_map = leader.id_map("gid_map").map_err(|error| gone(&error))?;
+        let surroundings = match record.class {
+            Class::Container => Some(self.keeper.look_at(&leader, &record.interfaces)?),
+            Class::Vm => None,
+        };
+        record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
+        let key = self.admit(record, leader)?;
+        if let Some(found) = surroundings {
+            self.keeper.joined(key, found);
+        }
+        Ok(key)
+    }
+
+    fn describe(&self, registration: &Registration) -> Record {
+        let mut record = Record::new(registration.name, registration.class);
+        record.uid = Some(registration.uid);
+        record.service = registration.service.clone();
+        record.root = registration.root.clone();
+        record.id = registration.id;
+        record.leader = Some(registration.leader.identity());
+        record.leader_start_time = registration.leader.start_time();
+        record.pid_namespace = self.surroundings.pid_namespace;
+        record.supervisor = registration.supervisor;
+        record.realtime = microseconds(ClockId::Realtime);
+        record.monotonic = microseconds(ClockId::Monotonic);
+        record.interfaces = registration.interfaces.clone();
+        record.vsock_cid = registration.vsock_cid;
+        record.ssh_address = registration.ssh_address.clone();
+        record.ssh_private_key_path = registration.ssh_private_key_path.clone();
+        record.control_address = registration.control_address.clone();
+        record
+    }
+
+    /// Nothing stands in the way of a machine but what lives: names of the dead are free at once.
+    fn make_way(&self, record: &Record) -> Result<(), Error> {
+        while let Some(conflict) = self.machines(|machines| machines.conflict(record)) {
+            let (Conflict::Name(key) | Conflict::Leader(key) | Conflict::Unit(key)) = conflict;
+            if self.is_alive(key) {
+                return Err(match conflict {
+                    Conflict::Name(_) => Error::MachineExists(record.name),
+                    Conflict::Leader(_) => Error::System { action: "take the leader", errno: Errno::EXIST },
+                    Conflict::Unit(_) => Error::System { action: "take the unit", errno: Errno::EXIST },
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_unit(error: &libmachine::Error) -> Error {
+    let errno = match error {
+        libmachine::Error::NoSuchProcess(_) => Errno::SRCH,
+        _ => Errno::NXIO,
+    };
+    Error::System { action: "find the leader's unit", errno }
+}
+
+fn microseconds(clock: ClockId) -> Option<u64> {
+    let now = clock_gettime(clock);
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec).ok()?, u64::try_from(now.tv_nsec).ok()?);
+    seconds.checked_mul(1_000_000)?.checked_add(nanoseconds / 1000)
+}

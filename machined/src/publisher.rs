@@ -1,0 +1,96 @@
+//! Carries out on disk what the table of machines demands: records, links of units, the address index.
+
+use std::path::Path;
+
+use registry::{ADDRESS_DIRECTORY, Directory, Error, MACHINE_DIRECTORY, address_link};
+use tracing::warn;
+
+use crate::machines::{Effect, Machines};
+
+/// The daemon's writing end of the published registry.
+#[derive(Debug)]
+pub struct Publisher {
+    records: Directory,
+    addresses: Directory,
+}
+
+impl Publisher {
+    /// Makes the directories where they are missing. Other software takes the first for a sign that machines can
+    /// be registered and puts inotify watches on it, so that this comes before everything else.
+    ///
+    /// # Errors
+    /// Where they can be neither made nor opened.
+    pub fn open() -> Result<Self, Error> {
+        let records = Directory::create(Path::new(MACHINE_DIRECTORY))?;
+        let addresses = Directory::create(Path::new(ADDRESS_DIRECTORY))?;
+        Ok(Self { records, addresses })
+    }
+
+    /// The directory of the records.
+    pub fn records(&self) -> &Directory {
+        &self.records
+    }
+
+    /// Carries out the effects in order.
+    ///
+    /// # Errors
+    /// The first record or link of a unit that could not be written. The address index is an accelerator: what
+    /// fails there is logged.
+    pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
+        for effect in effects {
+            match effect {
+                Effect::Publish(key) => {
+                    if let Some(record) = machines.get(*key) {
+                        self.records.write(record)?;
+                    }
+                }
+                Effect::Withdraw(name) => self.records.remove(name)?,
+                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name)?,
+                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit)?,
+                Effect::IndexAddress(ip, name) => log(self.addresses.link(&entry(*ip), name.as_str())),
+                Effect::UnindexAddress(ip) => log(self.addresses.unlink(&entry(*ip))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings links and temporary files in line with the table, after the records were read.
+    ///
+    /// # Errors
+    /// Where a directory cannot be listed.
+    pub fn tidy(&self, machines: &Machines) -> Result<(), Error> {
+        let names = self.records.names()?;
+        for temporary in &names.temporary {
+            log(self.records.remove_temporary(temporary));
+        }
+        for unit in names.units.iter().filter(|unit| machines.by_unit(unit).is_none()) {
+            log(self.records.unlink_unit(unit));
+        }
+        let mut index: std::collections::HashMap<String, _> =
+            machines.index().map(|(ip, name)| (entry(ip), name)).collect();
+        for (link, target) in self.addresses.links()? {
+            match index.remove(&link) {
+                Some(name) if name.as_str() == target => {}
+                Some(name) => log(self.addresses.link(&link, name.as_str())),
+                None => log(self.addresses.unlink(&link)),
+            }
+        }
+        for (link, name) in index {
+            log(self.addresses.link(&link, name.as_str()));
+        }
+        Ok(())
+    }
+}
+
+/// The name of an address's link within its directory.
+fn entry(ip: std::net::IpAddr) -> String {
+    let path = address_link(ip);
+    let path = path.as_c_str().to_string_lossy();
+    path.rsplit_once('/').map_or_else(String::new, |(_, entry)| entry.to_owned())
+}
+
+fn log(result: Result<(), Error>) {
+    if let Err(error) = result {
+        warn!("{}", crate::log::with_causes(&error));
+    }
+}
