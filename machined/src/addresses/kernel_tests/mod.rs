@@ -1,0 +1,5 @@
+//! Against the kernel: real namespaces, as root, or under `unshare --user --map-root-user`.
+
+mod dumps;
+mod ids;
+mod sandbox;
