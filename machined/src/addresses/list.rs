@@ -8,6 +8,8 @@ pub const MAX_ADDRESSES: usize = 4096;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 
+/// An address in use on one link.
+pub(super) const RT_SCOPE_LINK: u8 = 253;
 const RT_SCOPE_HOST: u8 = 254;
 
 /// An address of an interface, in the namespace where it was found.
@@ -47,7 +49,6 @@ mod tests {
 
     const RT_SCOPE_UNIVERSE: u8 = 0;
     const RT_SCOPE_SITE: u8 = 200;
-    const RT_SCOPE_LINK: u8 = 253;
 
     fn address(text: &str, ifindex: u32, scope: u8) -> InterfaceAddress {
         InterfaceAddress { ifindex, address: text.parse().unwrap(), scope, flags: 0x80 }

@@ -2,6 +2,7 @@
 //!
 //! A machine's addresses are those of its leader's network namespace. They are *dumped*, by entering the namespace
 //! for the length of one `socket()` call ([`Namespaces::dump`]).
+//! [`resolve_order`] makes what a name resolves to out of what a dump found.
 //!
 //! No descriptor is kept per machine, neither of a namespace nor of a socket in it: either would keep the namespace
 //! alive after its last process.
@@ -11,6 +12,7 @@ mod error;
 mod list;
 mod message;
 mod namespace;
+mod order;
 mod request;
 mod rtnetlink;
 
@@ -20,4 +22,5 @@ mod kernel_tests;
 pub use error::Error;
 pub use list::{InterfaceAddress, MAX_ADDRESSES};
 pub use namespace::{Namespaces, NetnsId, PeerLink, Place, identity};
+pub use order::{Peer, Resolved, resolve_order};
 pub use rtnetlink::Nsid;
