@@ -9,8 +9,10 @@ use super::{Error, InterfaceAddress};
 pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 pub(super) const RTM_NEWADDR: u16 = 20;
+pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 pub(super) const RTM_NEWNSID: u16 = 88;
+pub(super) const RTM_DELNSID: u16 = 89;
 const RTM_GETNSID: u16 = 90;
 
 const AF_INET: u8 = 2;
@@ -32,6 +34,13 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const RTGENMSG: usize = 4;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
+
+/// The bit of the group of IPv4 addresses (`RTNLGRP_IPV4_IFADDR`).
+pub(super) const GROUP_IPV4_IFADDR: u32 = 1 << (5 - 1);
+/// The bit of the group of IPv6 addresses (`RTNLGRP_IPV6_IFADDR`).
+pub(super) const GROUP_IPV6_IFADDR: u32 = 1 << (9 - 1);
+/// The bit of the group of namespace ids (`RTNLGRP_NSID`).
+pub(super) const GROUP_NSID: u32 = 1 << (28 - 1);
 
 /// What the daemon's own namespace calls another network namespace. Never negative.
 ///

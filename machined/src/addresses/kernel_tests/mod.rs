@@ -2,4 +2,5 @@
 
 mod dumps;
 mod ids;
+mod notified;
 mod sandbox;

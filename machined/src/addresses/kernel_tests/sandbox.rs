@@ -89,6 +89,13 @@ impl Container {
         run(command.args(["ip", "-batch", "-"]), batch);
     }
 
+    /// Whether the container has an interface `name`.
+    pub(super) fn has_link(&self, name: &str) -> bool {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.0.id()));
+        command.args(["ip", "link", "show", name]).output().unwrap().status.success()
+    }
+
     /// Ends the process, and waits for it.
     pub(super) fn end(&mut self) {
         self.0.kill().unwrap();
