@@ -1,5 +1,6 @@
 //! What the kernel says of real namespaces.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::sandbox::{Container, host_ip, on_a_host, skipped};
 use crate::addresses::message::Request;
 use crate::addresses::rtnetlink::{GROUP_IPV4_IFADDR, RTM_NEWADDR};
-use crate::addresses::{Error, Namespaces, Notification, Notifications, Nsid, Origin};
+use crate::addresses::{Error, Namespaces, Notification, Notifications, Nsid, Origin, Tracker, Watch};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -161,6 +162,79 @@ fn what_a_container_sends_to_the_group_is_not_heard() {
         container.ip("addr add 10.1.2.3/24 dev lo\n");
         assert_eq!(until(&mut notifications, |_| true).await, [changed(nsid)]);
         assert_eq!(notifications.try_next(), Ok(None));
+    });
+}
+
+#[test]
+fn two_hundred_namespaces_are_all_followed() {
+    on_host_with(None, async |namespaces, mut notifications| {
+        let containers: Vec<_> = (0..200).map(|_| Container::new()).collect();
+        let mut tracker = Tracker::new(Watch::Notifications);
+        for (machine, container) in containers.iter().enumerate() {
+            let place = namespaces.place_of(container.netns().as_fd()).unwrap();
+            tracker.joined(machine, place, Instant::now());
+        }
+        while !tracker.due(Instant::now()).is_empty() {}
+        for (machine, container) in containers.iter().enumerate() {
+            container.ip(&format!("addr add 10.1.0.{machine}/24 dev lo\n"));
+        }
+        let mut missing: BTreeSet<_> = (0..200).collect();
+        let followed = tokio::time::timeout(DEADLINE, async {
+            while !missing.is_empty() {
+                let deadline = tracker.next_deadline().unwrap_or_else(|| Instant::now() + DEADLINE);
+                tokio::select! {
+                    notification = notifications.next() => tracker.notification(notification.unwrap(), Instant::now()),
+                    () = tokio::time::sleep_until(deadline.into()) => {}
+                }
+                for netns in tracker.due(Instant::now()) {
+                    assert!(!tracker.wants_nsid(netns));
+                    for machine in tracker.machines_in(netns) {
+                        let addresses = namespaces.dump(containers[machine].pidfd().as_fd()).unwrap();
+                        assert_eq!(addresses.len(), 1);
+                        assert_eq!(addresses[0].address.to_string(), format!("10.1.0.{machine}"));
+                        missing.remove(&machine);
+                    }
+                }
+            }
+        });
+        assert!(followed.await.is_ok(), "never due: {missing:?}");
+    });
+}
+
+#[test]
+fn a_flood_is_heard_but_seldom_due() {
+    on_host_with(None, async |namespaces, mut notifications| {
+        let container = Container::with_user_namespace();
+        let mut tracker = Tracker::new(Watch::Notifications);
+        let place = namespaces.place_of(container.netns().as_fd()).unwrap();
+        tracker.joined(0, place, Instant::now());
+        let _ = tracker.due(Instant::now());
+        let start = Instant::now();
+        container.ip(&"addr add 10.1.2.3/24 dev lo\naddr del 10.1.2.3/24 dev lo\n".repeat(5000));
+        container.ip("addr add 10.9.9.9/24 dev lo\n");
+        let mut heard = 0;
+        let mut dumps = 0;
+        let mut last = Vec::new();
+        let settled = tokio::time::timeout(DEADLINE, async {
+            while last.len() != 1 || tracker.next_deadline().is_some() {
+                let deadline = tracker.next_deadline().unwrap_or_else(|| Instant::now() + DEADLINE);
+                tokio::select! {
+                    notification = notifications.next() => {
+                        tracker.notification(notification.unwrap(), Instant::now());
+                        heard += 1;
+                    }
+                    () = tokio::time::sleep_until(deadline.into()) => {}
+                }
+                for _ in tracker.due(Instant::now()) {
+                    dumps += 1;
+                    last = namespaces.dump(container.pidfd().as_fd()).unwrap();
+                }
+            }
+        });
+        assert!(settled.await.is_ok(), "heard {heard}, dumped {dumps}");
+        assert_eq!(last[0].address.to_string(), "10.9.9.9");
+        let most = 2 + start.elapsed().as_millis() / 250;
+        assert!(dumps <= most, "{dumps} dumps in {:?}", start.elapsed());
     });
 }
 
