@@ -1,0 +1,36 @@
+//! What the daemon knows of the machines' addresses, by netlink.
+//!
+//! A machine's addresses are those of its leader's network namespace. They are *dumped*, by entering the namespace
+//! for the length of one `socket()` call ([`Namespaces::dump`]), and they are dumped again when the kernel says that
+//! something changed. One socket hears that of every namespace ([`Notifications`]); [`Tracker`] decides from it which
+//! namespace to dump and when, so that a container which changes its addresses in a loop costs nobody else anything.
+//! [`resolve_order`] makes what a name resolves to out of what a dump found.
+//!
+//! No descriptor is kept per machine, neither of a namespace nor of a socket in it: either would keep the namespace
+//! alive after its last process.
+//!
+//! What bytes mean (`message`, `rtnetlink`, `conversation`) and what to do about them (`list`, `order`, `tracker`)
+//! knows no sockets; `request`, `namespace`, `notifications` and `datagram` are the edge.
+
+mod conversation;
+mod datagram;
+mod error;
+mod list;
+mod message;
+mod namespace;
+mod notifications;
+mod order;
+mod request;
+mod rtnetlink;
+mod tracker;
+
+#[cfg(test)]
+mod kernel_tests;
+
+pub use error::Error;
+pub use list::{InterfaceAddress, MAX_ADDRESSES};
+pub use namespace::{Namespaces, NetnsId, PeerLink, Place, identity};
+pub use notifications::{Notification, Notifications, Origin};
+pub use order::{Peer, Resolved, resolve_order};
+pub use rtnetlink::Nsid;
+pub use tracker::{Tracker, Watch};

@@ -1,0 +1,216 @@
+//! Network namespaces: which one it is, what the daemon's own calls it, and how to get in and out of it.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
+use rustix::io::Errno;
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
+
+use super::request::RequestSocket;
+use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_nsid, new_nsid, nsid, peer};
+use super::{Error, InterfaceAddress};
+
+/// `NSFS_MAGIC`, linux/magic.h.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// The ids that we give begin here: the kernel gives the lowest that is free, and takes it again at once.
+const FIRST_NSID: i32 = 1 << 20;
+
+/// How many ids are tried for one namespace. The distance doubles with each, so that this many skip any crowd.
+const NSID_ATTEMPTS: u32 = 24;
+
+/// Which network namespace: the device and inode number of its file, /proc/PID/ns/net.
+///
+/// Unique among the namespaces that exist; the number of one that is gone is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetnsId {
+    dev: u64,
+    ino: u64,
+}
+
+impl NetnsId {
+    /// The namespace whose file has this device and inode number.
+    pub fn new(dev: u64, ino: u64) -> Self {
+        Self { dev, ino }
+    }
+
+    /// The inode number, as `readlink /proc/PID/ns/net` prints it.
+    pub fn ino(self) -> u64 {
+        self.ino
+    }
+}
+
+/// Which namespace `netns` is, an open /proc/PID/ns/net or a bind mount of one.
+///
+/// [`Error::NotANamespace`] if it is not a file of that file system.
+pub fn identity(netns: BorrowedFd<'_>) -> Result<NetnsId, Error> {
+    let failed = |errno| Error::system("network namespace", errno);
+    let magic = fstatfs(netns).map_err(failed)?.f_type;
+    if u64::try_from(magic) != Ok(NSFS_MAGIC) {
+        return Err(Error::NotANamespace);
+    }
+    let stat = fstat(netns).map_err(failed)?;
+    Ok(NetnsId { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+/// Where a machine's addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the daemon's own network namespace: the machine has none that are its own.
+    Host,
+    /// In a namespace of its own, or of several machines.
+    Private {
+        /// Which one.
+        netns: NetnsId,
+        /// What notifications call it; `None` if that cannot be had.
+        nsid: Option<Nsid>,
+    },
+}
+
+/// The container-side end of a host interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerLink {
+    /// The interface, numbered by the container's namespace.
+    pub container_ifindex: u32,
+    /// The container's namespace.
+    pub nsid: Nsid,
+}
+
+/// The daemon's own network namespace, and from it the others.
+#[derive(Debug)]
+pub struct Namespaces {
+    own: OwnedFd,
+    own_id: NetnsId,
+    next_nsid: Cell<i32>,
+}
+
+impl Namespaces {
+    /// Takes the namespace that the calling thread is in as the daemon's own.
+    pub fn open() -> Result<Self, Error> {
+        let own = open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::system("/proc/thread-self/ns/net", errno))?;
+        let own_id = identity(own.as_fd())?;
+        Ok(Self { own, own_id, next_nsid: Cell::new(FIRST_NSID) })
+    }
+
+    /// Which namespace the daemon's own is.
+    pub fn own_id(&self) -> NetnsId {
+        self.own_id
+    }
+
+    /// The addresses in the namespace of `netns`, a process by pidfd or an open /proc/PID/ns/net, as clients list
+    /// them: without those that are deprecated, tentative or of the host alone; IPv4 first, then by scope, interface
+    /// and bytes; at most [`MAX_ADDRESSES`](super::MAX_ADDRESSES). No address is an empty list.
+    ///
+    /// [`Error::NamespaceGone`] if `netns` is the pidfd of a process that has exited. Moves the calling thread into
+    /// the namespace and back; ends the process if there is no way back.
+    pub fn dump(&self, netns: BorrowedFd<'_>) -> Result<Vec<InterfaceAddress>, Error> {
+        self.socket_in(netns)?.addresses()
+    }
+
+    /// The same of the daemon's own namespace.
+    pub fn dump_host(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        RequestSocket::open()?.addresses()
+    }
+
+    fn socket_in(&self, netns: BorrowedFd<'_>) -> Result<RequestSocket, Error> {
+        move_into_thread_name_spaces(netns, ThreadNameSpaceType::NETWORK).map_err(|errno| match errno {
+            Errno::SRCH => Error::NamespaceGone,
+            errno => Error::system("entering a network namespace", errno),
+        })?;
+        let socket = RequestSocket::open();
+        if move_into_link_name_space(self.own.as_fd(), Some(LinkNameSpaceType::Network)).is_err() {
+            // The thread would take a container's network for the host's from here on.
+            std::process::abort();
+        }
+        socket
+    }
+
+    /// Where the addresses of a machine in `netns` are, an open /proc/PID/ns/net. A namespace that cannot be given
+    /// an id has none, for whatever reason: it is to be polled.
+    pub fn place_of(&self, netns: BorrowedFd<'_>) -> Result<Place, Error> {
+        let id = identity(netns)?;
+        if id == self.own_id {
+            return Ok(Place::Host);
+        }
+        Ok(Place::Private { netns: id, nsid: self.nsid_of(netns).ok() })
+    }
+
+    /// What the daemon's namespace calls `netns`, an open /proc/PID/ns/net. Gives it an id if it has none, which
+    /// needs `CAP_NET_ADMIN`; an id that is there, such as that of a container with a veth, needs nothing.
+    ///
+    /// The daemon's own namespace gets an id of itself; ask [`Self::place_of`] if it may be that.
+    pub fn nsid_of(&self, netns: BorrowedFd<'_>) -> Result<Nsid, Error> {
+        let socket = RequestSocket::open()?;
+        let fd = netns.as_raw_fd();
+        let mut step = 1i32;
+        for attempt in 1..=NSID_ATTEMPTS {
+            let known = ask_nsid(&socket, fd, attempt.saturating_mul(2))?;
+            if let Some(nsid) = known {
+                self.pass(nsid);
+                return Ok(nsid);
+            }
+            let wanted = self.next(step);
+            let sequence = attempt.saturating_mul(2).saturating_add(1);
+            let request = new_nsid(fd, wanted, sequence);
+            match socket.ask("network namespace id", sequence, &request, |_| Ok(ControlFlow::Continue(()))) {
+                Ok(_) => return Ok(wanted),
+                // The id is taken, or the namespace has just got one from another side.
+                Err(Error::System { errno: Errno::EXIST, .. }) => step = step.saturating_mul(2),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::System { what: "network namespace id", errno: Errno::EXIST })
+    }
+
+    /// The next id to try, `step` from the last one.
+    fn next(&self, step: i32) -> Nsid {
+        let wanted = self.next_nsid.get();
+        self.next_nsid.set(wanted.checked_add(step).unwrap_or(FIRST_NSID));
+        Nsid::new(wanted).unwrap_or_else(|| self.next(step))
+    }
+
+    /// Ids outlive the daemon that gave them: a new daemon goes on behind the highest that it meets.
+    fn pass(&self, seen: Nsid) {
+        if let Some(behind) = seen.as_raw().checked_add(1)
+            && behind > self.next_nsid.get()
+        {
+            self.next_nsid.set(behind);
+        }
+    }
+
+    /// The container-side end of host interface `host_ifindex`.
+    ///
+    /// `None` if there is no such interface, if it is not one of a pair, as a macvlan's or an ipvlan's lower link is
+    /// not, or if the other end is in the daemon's own namespace.
+    pub fn peer_of(&self, host_ifindex: u32) -> Result<Option<PeerLink>, Error> {
+        let mut found = None;
+        let request = get_link(host_ifindex, 1);
+        let answer = RequestSocket::open()?.ask("interface", 1, &request, |message| {
+            if message.kind == RTM_NEWLINK {
+                found = peer(message)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        match answer {
+            Ok(_) => Ok(found.map(|(container_ifindex, nsid)| PeerLink { container_ifindex, nsid })),
+            Err(Error::System { errno: Errno::NODEV, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn ask_nsid(socket: &RequestSocket, fd: i32, sequence: u32) -> Result<Option<Nsid>, Error> {
+    let mut known = None;
+    socket.ask("network namespace id", sequence, &get_nsid(fd, sequence), |message| {
+        if message.kind == RTM_NEWNSID {
+            known = nsid(message)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(known)
+}

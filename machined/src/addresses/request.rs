@@ -1,0 +1,102 @@
+//! A netlink socket for requests.
+
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, send, socket_with,
+};
+
+use super::conversation::{Conversation, Progress};
+use super::list::{MAX_ADDRESSES, sort};
+use super::message::Message;
+use super::rtnetlink::{GET_ADDRESSES, RTM_NEWADDR, address};
+use super::{Error, InterfaceAddress};
+
+/// The largest datagram of a dump: the kernel makes none bigger for a receiver with this much room.
+const RECEIVE_BUFFER: usize = 32 * 1024;
+
+/// At most so many datagrams are read for one answer. A process in the namespace that is dumped may send us its own.
+const MAX_DATAGRAMS: usize = 1024;
+
+/// How often a dump is made anew because the table changed meanwhile.
+const DUMP_ATTEMPTS: u32 = 4;
+
+/// A socket in the namespace where it was made, whichever the thread is in later.
+#[derive(Debug)]
+pub(super) struct RequestSocket(OwnedFd);
+
+impl RequestSocket {
+    /// Makes a socket in the network namespace that the calling thread is in.
+    pub(super) fn open() -> Result<Self, Error> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // No protocol is NETLINK_ROUTE.
+        socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
+            .map(Self)
+            .map_err(|errno| Error::system("netlink socket", errno))
+    }
+
+    /// Sends the request numbered `sequence`, and hands the messages of the answer to `each`.
+    ///
+    /// Never waits: the kernel has queued the answer, or the next part of it, by the time that each call returns.
+    pub(super) fn ask(
+        &self,
+        what: &'static str,
+        sequence: u32,
+        request: &[u8],
+        mut each: impl FnMut(&Message<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<Progress, Error> {
+        let failed = |errno| Error::system(what, errno);
+        send(&self.0, request, SendFlags::empty()).map_err(failed)?;
+        let mut conversation = Conversation::new(what, sequence);
+        let mut buffer = [MaybeUninit::uninit(); RECEIVE_BUFFER];
+        for _ in 0..MAX_DATAGRAMS {
+            let ((datagram, _), length, sender) = match recvfrom(&self.0, &mut buffer, RecvFlags::TRUNC) {
+                Err(Errno::INTR) => continue,
+                received => received.map_err(failed)?,
+            };
+            // Root of a container may send to any socket in its namespace; the kernel is port 0.
+            let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
+            if sender.is_none_or(|sender| sender.pid() != 0) {
+                continue;
+            }
+            if length > datagram.len() {
+                return Err(Error::Malformed { what });
+            }
+            let progress = conversation.feed(datagram, &mut each)?;
+            if progress != Progress::More {
+                return Ok(progress);
+            }
+        }
+        Err(failed(Errno::OVERFLOW))
+    }
+
+    /// All addresses of the socket's namespace that clients are told of, sorted.
+    ///
+    /// No more than [`MAX_ADDRESSES`]; if there are more, some of them. If the addresses change so fast that several
+    /// attempts are interrupted, the last one counts: the change that interrupted it is notified, and dumped for.
+    pub(super) fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        let mut addresses = Vec::new();
+        for sequence in 1..=DUMP_ATTEMPTS {
+            addresses.clear();
+            let mut read = 0usize;
+            let progress =
+                self.ask("address dump", sequence, &GET_ADDRESSES.encode(sequence), |message| {
+                    read = read.saturating_add(1);
+                    if message.kind == RTM_NEWADDR {
+                        addresses.extend(address(message)?.filter(InterfaceAddress::counts));
+                    }
+                    Ok(if read >= MAX_ADDRESSES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })?;
+            // Of a dump that was broken off, no more can be asked: the rest of it is still on its way.
+            if progress == (Progress::Done { interrupted: false }) || read >= MAX_ADDRESSES {
+                break;
+            }
+        }
+        sort(&mut addresses);
+        Ok(addresses)
+    }
+}

@@ -1,0 +1,269 @@
+//! The four tables of rtnetlink that addresses need: addresses, links, namespace ids, and their notifications.
+//! See rtnetlink(7), linux/if_addr.h, linux/if_link.h and linux/net_namespace.h.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::message::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, Request, i32_at, u32_at};
+use super::{Error, InterfaceAddress};
+
+pub(super) const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_NEWADDR: u16 = 20;
+pub(super) const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+pub(super) const RTM_NEWNSID: u16 = 88;
+pub(super) const RTM_DELNSID: u16 = 89;
+const RTM_GETNSID: u16 = 90;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const IFADDRMSG: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+
+const IFINFOMSG: usize = 16;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
+
+const RTGENMSG: usize = 4;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+
+/// The bit of the group of IPv4 addresses (`RTNLGRP_IPV4_IFADDR`).
+pub(super) const GROUP_IPV4_IFADDR: u32 = 1 << (5 - 1);
+/// The bit of the group of IPv6 addresses (`RTNLGRP_IPV6_IFADDR`).
+pub(super) const GROUP_IPV6_IFADDR: u32 = 1 << (9 - 1);
+/// The bit of the group of namespace ids (`RTNLGRP_NSID`).
+pub(super) const GROUP_NSID: u32 = 1 << (28 - 1);
+
+/// What the daemon's own namespace calls another network namespace. Never negative.
+///
+/// The kernel frees it with the namespace, and may give it to the next one at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nsid(i32);
+
+impl Nsid {
+    /// The id `raw`; `None` if it is negative, as the kernel's "not assigned" is.
+    pub fn new(raw: i32) -> Option<Self> {
+        (raw >= 0).then_some(Self(raw))
+    }
+
+    /// The id as the kernel has it.
+    pub fn as_raw(self) -> i32 {
+        self.0
+    }
+}
+
+/// All addresses of all interfaces, IPv4 and IPv6.
+pub(super) const GET_ADDRESSES: Request<'static> =
+    Request { kind: RTM_GETADDR, flags: NLM_F_DUMP, header: &[0; IFADDRMSG], attributes: &[] };
+
+/// The request for one link, encoded.
+pub(super) fn get_link(ifindex: u32, sequence: u32) -> Vec<u8> {
+    let mut header = [0; IFINFOMSG];
+    if let Some(field) = header.get_mut(4..8) {
+        field.copy_from_slice(&ifindex.to_ne_bytes());
+    }
+    let attributes = &[(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS.to_ne_bytes())];
+    Request { kind: RTM_GETLINK, flags: 0, header: &header, attributes }.encode(sequence)
+}
+
+/// The request for the id of the namespace behind descriptor `fd`, encoded.
+pub(super) fn get_nsid(fd: i32, sequence: u32) -> Vec<u8> {
+    let attributes = &[(NETNSA_FD, fd.to_ne_bytes())];
+    Request { kind: RTM_GETNSID, flags: 0, header: &[0; RTGENMSG], attributes }.encode(sequence)
+}
+
+/// The request to call the namespace behind descriptor `fd` by `nsid`, encoded.
+pub(super) fn new_nsid(fd: i32, nsid: Nsid, sequence: u32) -> Vec<u8> {
+    let attributes = &[(NETNSA_FD, fd.to_ne_bytes()), (NETNSA_NSID, nsid.0.to_ne_bytes())];
+    Request { kind: RTM_NEWNSID, flags: NLM_F_ACK, header: &[0; RTGENMSG], attributes }.encode(sequence)
+}
+
+/// Reads an `RTM_NEWADDR`. `None` for a family that is neither IPv4 nor IPv6, or without an address.
+pub(super) fn address(message: &Message<'_>) -> Result<Option<InterfaceAddress>, Error> {
+    let malformed = Error::Malformed { what: "address" };
+    let &[family, _prefix, flags, scope, ..] = message.payload else { return Err(malformed) };
+    let ifindex = u32_at(message.payload, 4).ok_or(malformed)?;
+    let mut flags = u32::from(flags);
+    let (mut local, mut address) = (None, None);
+    for attribute in Attributes::after(IFADDRMSG, message.payload) {
+        match attribute? {
+            (IFA_LOCAL, payload) => local = ip(family, payload),
+            (IFA_ADDRESS, payload) => address = ip(family, payload),
+            // The header has only the low eight of them.
+            (IFA_FLAGS, payload) => flags = u32_at(payload, 0).ok_or(malformed)?,
+            _ => {}
+        }
+    }
+    // On a point-to-point link IFA_ADDRESS is the other end.
+    Ok(local.or(address).map(|address| InterfaceAddress { ifindex, address, scope, flags }))
+}
+
+fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    match family {
+        AF_INET => <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
+        AF_INET6 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
+}
+
+/// Reads an `RTM_NEWLINK`: where the other end of a pair is, as its ifindex and the id of its namespace.
+///
+/// `None` if the link is not one of a pair, or if the other end is in the same namespace. That IFLA_LINK is there is
+/// not enough: for a VLAN or a macvlan it is the link *below*.
+pub(super) fn peer(message: &Message<'_>) -> Result<Option<(u32, Nsid)>, Error> {
+    let malformed = Error::Malformed { what: "link" };
+    let (mut ifindex, mut nsid, mut paired) = (None, None, false);
+    for attribute in Attributes::after(IFINFOMSG, message.payload) {
+        match attribute? {
+            (IFLA_LINK, payload) => ifindex = Some(u32_at(payload, 0).ok_or(malformed)?),
+            (IFLA_LINK_NETNSID, payload) => nsid = Nsid::new(i32_at(payload, 0).ok_or(malformed)?),
+            (IFLA_LINKINFO, payload) => {
+                for attribute in Attributes::after(0, payload) {
+                    if let (IFLA_INFO_KIND, kind) = attribute? {
+                        paired = matches!(kind.strip_suffix(&[0]).unwrap_or(kind), b"veth" | b"netkit");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(if paired { ifindex.zip(nsid) } else { None })
+}
+
+/// Reads an `RTM_NEWNSID` or `RTM_DELNSID`: the id, if there is one.
+pub(super) fn nsid(message: &Message<'_>) -> Result<Option<Nsid>, Error> {
+    for attribute in Attributes::after(RTGENMSG, message.payload) {
+        if let (NETNSA_NSID, payload) = attribute? {
+            return Ok(Nsid::new(i32_at(payload, 0).ok_or(Error::Malformed { what: "namespace id" })?));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::*;
+    use crate::addresses::message::Messages;
+
+    // What 6.18 answered; of the link, the attributes that are read, and one that is not.
+    #[rustfmt::skip]
+    const POINT_TO_POINT: [u8; 76] = [
+        76, 0, 0, 0, 20, 0, 2, 0, 1, 0, 0, 0, 237, 15, 0, 0, 2, 32, 128, 0, 1, 0, 0, 0,
+        8, 0, 1, 0, 10, 0, 0, 2, // IFA_ADDRESS, the other end
+        8, 0, 2, 0, 10, 0, 0, 1, // IFA_LOCAL
+        7, 0, 3, 0, 108, 111, 0, 0,
+        8, 0, 8, 0, 128, 0, 0, 0, // IFA_FLAGS
+        20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 114, 143, 2, 0, 114, 143, 2, 0,
+    ];
+    #[rustfmt::skip]
+    const DEPRECATED: [u8; 72] = [
+        72, 0, 0, 0, 20, 0, 2, 0, 1, 0, 0, 0, 237, 15, 0, 0, 10, 64, 96, 0, 2, 0, 0, 0,
+        20, 0, 1, 0, 32, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, // IFA_ADDRESS
+        20, 0, 6, 0, 0, 0, 0, 0, 232, 3, 0, 0, 114, 143, 2, 0, 114, 143, 2, 0,
+        8, 0, 8, 0, 96, 0, 0, 0, // IFA_FLAGS
+    ];
+    #[rustfmt::skip]
+    const VETH: [u8; 76] = [
+        76, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 237, 15, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 2, 16, 0, 0, 0, 0, 0, 0,
+        9, 0, 3, 0, 118, 101, 45, 97, 0, 0, 0, 0, // IFLA_IFNAME
+        16, 0, 18, 0, 9, 0, 1, 0, 118, 101, 116, 104, 0, 0, 0, 0, // IFLA_LINKINFO: IFLA_INFO_KIND
+        8, 0, 37, 0, 3, 0, 0, 0, // IFLA_LINK_NETNSID
+        8, 0, 5, 0, 2, 0, 0, 0, // IFLA_LINK
+    ];
+    const KNOWN: [u8; 28] =
+        [28, 0, 0, 0, 88, 0, 0, 0, 1, 0, 0, 0, 237, 15, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0, 0];
+
+    fn message(bytes: &[u8]) -> Message<'_> {
+        Messages::new(bytes).next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn an_address_is_our_end_with_all_its_flags() {
+        let address = |bytes| address(&message(bytes)).unwrap().unwrap();
+        let expected = InterfaceAddress { ifindex: 1, address: [10, 0, 0, 1].into(), scope: 0, flags: 128 };
+        assert_eq!(address(&POINT_TO_POINT), expected);
+        let text = "2001:db8::1".parse().unwrap();
+        let mut expected = InterfaceAddress { ifindex: 2, address: text, scope: 0, flags: 96 };
+        assert_eq!(address(&DEPRECATED), expected);
+        // What is beyond the eight bits of the header is in the attribute alone.
+        let mut managed = DEPRECATED;
+        managed[69] = 1;
+        expected.flags = 0x160;
+        assert_eq!(address(&managed), expected);
+    }
+
+    #[test]
+    fn an_address_of_another_family_or_without_bytes_is_none() {
+        let mut other = POINT_TO_POINT;
+        other[16] = 28;
+        assert_eq!(address(&message(&other)), Ok(None));
+        other[16] = 10;
+        assert_eq!(address(&message(&other)), Ok(None), "four bytes are no IPv6 address");
+        let mut header = POINT_TO_POINT;
+        header[0] = 24;
+        assert_eq!(address(&message(&header)), Ok(None));
+        header[0] = 20;
+        assert_eq!(address(&message(&header)), Err(Error::Malformed { what: "address" }));
+    }
+
+    #[test]
+    fn a_veth_has_its_other_end() {
+        assert_eq!(peer(&message(&VETH)), Ok(Some((2, Nsid(3)))));
+        let mut vlan = VETH;
+        vlan[52..56].copy_from_slice(b"vlan");
+        assert_eq!(peer(&message(&vlan)), Ok(None));
+        let mut local = VETH;
+        local[62] = 99;
+        assert_eq!(peer(&message(&local)), Ok(None), "no IFLA_LINK_NETNSID");
+    }
+
+    #[test]
+    fn a_namespace_id_is_read_and_minus_one_is_none() {
+        assert_eq!(nsid(&message(&KNOWN)), Ok(Some(Nsid(0))));
+        let mut unknown = KNOWN;
+        unknown[24..28].fill(0xff);
+        assert_eq!(nsid(&message(&unknown)), Ok(None));
+    }
+
+    #[test]
+    fn requests_are_encoded_as_the_headers_say() {
+        #[rustfmt::skip]
+        let link = [
+            40, 0, 0, 0, 18, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            8, 0, 29, 0, 8, 0, 0, 0,
+        ];
+        assert_eq!(get_link(7, 1), link);
+        let addresses = [24, 0, 0, 0, 22, 0, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(GET_ADDRESSES.encode(1), addresses);
+        #[rustfmt::skip]
+        let named = [
+            36, 0, 0, 0, 88, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            8, 0, 3, 0, 9, 0, 0, 0, 8, 0, 1, 0, 0, 0, 16, 0,
+        ];
+        assert_eq!(new_nsid(9, Nsid(1 << 20), 2), named);
+    }
+
+    #[test]
+    fn no_answer_with_a_changed_byte_is_read_past_its_end() {
+        for bytes in [&POINT_TO_POINT[..], &DEPRECATED, &VETH, &KNOWN] {
+            for at in 0..bytes.len() {
+                for value in [0, 1, 3, 7, 127, 255] {
+                    let mut bytes = bytes.to_vec();
+                    bytes[at] = value;
+                    for message in Messages::new(&bytes).flatten() {
+                        let _ = (address(&message), peer(&message), nsid(&message));
+                    }
+                }
+            }
+        }
+    }
+}
