@@ -1,1 +1,3 @@
 //! The registry daemon.
+
+pub mod varlink;
