@@ -1,4 +1,5 @@
 //! The registry daemon.
+
 pub mod addresses;
 pub mod authorization;
 pub mod daemon;
@@ -9,4 +10,5 @@ pub mod machines;
 pub mod operations;
 pub mod os_release;
 pub mod publisher;
+pub mod varlink;
 pub mod watch;

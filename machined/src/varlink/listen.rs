@@ -1,0 +1,58 @@
+//! The sockets to listen on: bound by us, or passed by socket activation.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::net::sockopt::{socket_acceptconn, socket_domain};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use tokio::net::UnixListener;
+
+/// Listens on a socket of mode 0666 at `path`; its directory is created with mode 0755.
+///
+/// A socket that is already there is replaced, as one left behind. Nothing else is ever removed.
+///
+/// # Errors
+/// `AlreadyExists` when there is something at `path` that is no socket; else what the kernel says.
+pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent()
+        && !directory.exists()
+    {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => {
+            let problem = format!("{} is in the way: it is no socket", path.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Before `listen`, so that nobody can meet the socket with another mode.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Listens on a socket that is bound and listening already.
+///
+/// # Errors
+/// `InvalidInput` when `socket` is anything else.
+pub fn listen_on(socket: OwnedFd) -> io::Result<UnixListener> {
+    if socket_domain(&socket)? != AddressFamily::UNIX || !socket_acceptconn(&socket)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening unix socket"));
+    }
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// As for sd-varlink; the kernel lowers it to its own limit.
+const BACKLOG: i32 = 4096;

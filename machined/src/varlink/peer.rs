@@ -1,0 +1,93 @@
+//! Who is at the other end of a connection.
+//!
+//! # Safety
+//! `getsockopt` is called directly: rustix has no `SO_PEERPIDFD`, and its `SO_PEERCRED` turns the pid 0
+//! of a peer in a foreign PID namespace into a `Pid`, which can never be zero. Both options are read into a
+//! plain C value of exactly the size that is passed, for which every bit pattern is valid, and a file
+//! descriptor becomes owned only after the kernel said that it has made one.
+#![allow(unsafe_code, reason = "two socket options that rustix does not offer soundly")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::process::{Gid, Pid, Uid};
+
+/// The process that connected, as the kernel recorded it then.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its effective user.
+    pub uid: Uid,
+    /// Its effective group.
+    pub gid: Gid,
+    /// `None` when it lives in a PID namespace that we cannot see into.
+    pub pid: Option<Pid>,
+    /// `None` when the kernel is older than 6.5, or the process was gone already.
+    pub pidfd: Option<OwnedFd>,
+}
+
+impl Peer {
+    /// Asks the kernel about the peer of `socket`.
+    ///
+    /// # Errors
+    /// `SO_PEERCRED` failed: `socket` is no connected Unix socket. That there is no pidfd is no error.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let zero = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        // SAFETY: a ucred is three integers.
+        let credentials = unsafe { option(&socket, libc::SO_PEERCRED, zero) }?;
+        // SAFETY: a c_int is an integer.
+        let pidfd = unsafe { option::<libc::c_int>(&socket, libc::SO_PEERPIDFD, -1) };
+        let pidfd = pidfd.ok().filter(|fd| *fd >= 0);
+        Ok(Self {
+            uid: Uid::from_raw(credentials.uid),
+            gid: Gid::from_raw(credentials.gid),
+            pid: Pid::from_raw(credentials.pid),
+            // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
+            pidfd: pidfd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+        })
+    }
+
+    /// Root, or the daemon's own user: may get in whatever the limits say, and may change its settings.
+    pub fn is_privileged(&self) -> bool {
+        self.uid.is_root() || self.uid == rustix::process::geteuid()
+    }
+}
+
+/// Reads option `name` at the socket level.
+///
+/// # Safety
+/// Every bit pattern must be a valid `T`.
+unsafe fn option<T>(socket: &impl AsFd, name: libc::c_int, zero: T) -> io::Result<T> {
+    let mut value = zero;
+    let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    let mut length = size;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` and `length` outlive the call, and the kernel writes at most `length` bytes.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length) };
+    match result {
+        0 if length == size => Ok(value),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn the_peer_of_a_pair_is_this_process() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&one).unwrap();
+        assert_eq!(peer.uid, rustix::process::geteuid());
+        assert_eq!(peer.gid, rustix::process::getegid());
+        assert_eq!(peer.pid, Some(rustix::process::getpid()));
+        assert!(peer.is_privileged());
+    }
+
+    #[test]
+    fn what_is_no_socket_has_no_peer() {
+        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
+}
