@@ -6,7 +6,9 @@
 mod cgroup;
 mod error;
 mod process;
+mod signal;
 
 pub use cgroup::{ControlGroup, UnitPlace};
 pub use error::Error;
 pub use process::{ProcessHandle, boot_id};
+pub use signal::{signal_of_name, signal_of_number};

@@ -84,6 +84,11 @@ impl Daemon {
         self.machines.borrow().get(key).cloned()
     }
 
+    /// The host's interfaces that lead to a machine.
+    pub fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
+        self.machines.borrow().get(key).map(|record| record.interfaces.clone())
+    }
+
     /// The leader of a machine.
     pub fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
         self.leaders.borrow().get(&key).cloned()
@@ -199,7 +204,8 @@ impl Daemon {
         let Some(record) = self.forget(key) else { return };
         self.tell_stopped(&record);
         // What the leader left behind in the group that was made for it ends with it.
-        let group = record.unit.is_none().then(|| record.cgroup.as_deref().and_then(Group::of_record)).flatten();
+        let group =
+            record.unit.is_none().then(|| record.cgroup.as_deref().and_then(Group::of_record)).flatten();
         if let Some(group) = group {
             let grace = self.surroundings.grace;
             tokio::task::spawn_local(group.end(grace));
@@ -216,5 +222,15 @@ impl Daemon {
     pub fn tell_stopped(&self, record: &Record) {
         let leader = record.leader.map_or(0, |leader| leader.pid);
         info!(message_id = MACHINE_STOP, name = %record.name, leader, "Machine {} terminated.", record.name);
+    }
+}
+
+impl crate::varlink::service::LogControl for Daemon {
+    fn log_level(&self) -> u8 {
+        crate::log::level()
+    }
+
+    fn set_log_level(&self, level: u8) {
+        crate::log::set_level(level);
     }
 }

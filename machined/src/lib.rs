@@ -1,7 +1,9 @@
 //! The registry daemon.
 
+mod activation;
 pub mod addresses;
 pub mod authorization;
+pub mod cli;
 pub mod daemon;
 pub mod error;
 pub mod group;
@@ -10,5 +12,9 @@ pub mod machines;
 pub mod operations;
 pub mod os_release;
 pub mod publisher;
+pub mod restore;
+mod start;
 pub mod varlink;
 pub mod watch;
+
+pub use start::main;

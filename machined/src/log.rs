@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -9,11 +10,10 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::cli::LogTarget;
+
 /// The least important level that is logged, as syslog(3) counts: 3 error, 4 warning, 6 informational, 7 debug.
 static LEVEL: AtomicU8 = AtomicU8::new(6);
-
-/// The names of the levels 0 to 7, syslog(3).
-pub const LEVEL_NAMES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 /// The level in force, 0 to 7.
 pub fn level() -> u8 {
@@ -45,12 +45,17 @@ impl<S> Filter<S> for BelowLevel {
     }
 }
 
-/// Writes lines to standard error, with the `<N>` prefix of sd-daemon(3).
-struct Lines;
+/// Writes lines to standard error, with the `<N>` prefix of sd-daemon(3) where no human reads them.
+struct Lines {
+    prefix: bool,
+}
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = format!("<{}>", priority(*event.metadata().level()));
+        let mut line = String::new();
+        if self.prefix {
+            let _ = write!(line, "<{}>", priority(*event.metadata().level()));
+        }
         event.record(&mut Text(&mut line));
         // There is nobody to tell that it cannot be told.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), (line + "\n").as_bytes());
@@ -67,16 +72,29 @@ impl tracing::field::Visit for Text<'_> {
     }
 }
 
+/// `LOG_AUTH`, syslog(3), as the original has it.
+const FACILITY: &str = "4";
+
 /// Starts to log.
-pub fn start() {
+pub fn start(target: LogTarget) {
+    let journal = match target {
+        LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
+        LogTarget::Journal => true,
+        LogTarget::Stderr => false,
+    };
+    let journal = journal.then(tracing_journald::layer).and_then(Result::ok);
     let registry = tracing_subscriber::registry();
-    match tracing_journald::layer() {
-        Ok(journal) => {
-            let journal = journal.with_syslog_identifier("machined".into()).with_field_prefix(None);
+    match journal {
+        Some(journal) => {
+            let journal = journal
+                .with_syslog_identifier("machined".into())
+                .with_custom_fields([("SYSLOG_FACILITY", FACILITY)])
+                .with_field_prefix(None);
             registry.with(journal.with_filter(BelowLevel)).init();
         }
-        // No journal on this host.
-        Err(_) => registry.with(Lines.with_filter(BelowLevel)).init(),
+        None => {
+            registry.with(Lines { prefix: !std::io::stderr().is_terminal() }.with_filter(BelowLevel)).init()
+        }
     }
 }
 

@@ -1,2 +1,5 @@
 //! `machined`, the registry daemon.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    machined::main()
+}

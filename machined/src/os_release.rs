@@ -59,6 +59,8 @@ struct Queue {
 pub struct OsReleases {
     queue: Arc<Mutex<Queue>>,
     known: RefCell<HashMap<Key, (Instant, Rc<Fields>)>>,
+    /// Asked for ahead of time, and when.
+    ahead: RefCell<HashMap<Key, (Instant, oneshot::Receiver<Answer>)>>,
     /// Whose last read still hangs.
     hanging: RefCell<HashSet<Key>>,
 }
@@ -70,16 +72,17 @@ impl OsReleases {
     /// `ENOENT`: it says nothing. `ETIMEDOUT`: its file system does not answer. `EFBIG`, `EINVAL`: the file is none
     /// of this kind. Others as the kernel has them.
     pub async fn of_machine(&self, key: Key, leader: &ProcessHandle) -> Result<Rc<Fields>, Errno> {
-        if let Some((read, fields)) = self.known.borrow().get(&key) {
-            if read.elapsed() < FRESH {
-                return Ok(fields.clone());
-            }
+        if let Some(fields) = self.fresh(key) {
+            return Ok(fields);
         }
         if self.hanging.borrow().contains(&key) {
             return Err(Errno::TIMEDOUT);
         }
-        let (sender, mut receiver) = oneshot::channel();
-        self.submit(Job { pid: leader.pid(), answer: sender })?;
+        let ahead = self.ahead.borrow_mut().remove(&key);
+        let mut receiver = match ahead {
+            Some((_, receiver)) => receiver,
+            None => self.ask(leader)?,
+        };
         let deadline = Instant::now() + DEADLINE;
         let answer = loop {
             let look = deadline.min(Instant::now() + HANGING);
@@ -101,9 +104,33 @@ impl OsReleases {
         Ok(fields)
     }
 
+    /// Has the file of a machine read that will be asked for soon.
+    pub fn look_ahead(&self, key: Key, leader: &ProcessHandle) {
+        let known = self.fresh(key).is_some() || self.hanging.borrow().contains(&key);
+        if known || self.ahead.borrow().contains_key(&key) {
+            return;
+        }
+        // What fails now fails again when it is asked for.
+        if let Ok(receiver) = self.ask(leader) {
+            self.ahead.borrow_mut().insert(key, (Instant::now(), receiver));
+        }
+    }
+
+    fn fresh(&self, key: Key) -> Option<Rc<Fields>> {
+        let known = self.known.borrow();
+        known.get(&key).filter(|(read, _)| read.elapsed() < FRESH).map(|(_, fields)| fields.clone())
+    }
+
+    fn ask(&self, leader: &ProcessHandle) -> Result<oneshot::Receiver<Answer>, Errno> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Job { pid: leader.pid(), answer: sender })?;
+        Ok(receiver)
+    }
+
     /// Forgets a machine.
     pub fn left(&self, key: Key) {
         self.known.borrow_mut().remove(&key);
+        self.ahead.borrow_mut().remove(&key);
         self.hanging.borrow_mut().remove(&key);
     }
 
@@ -114,6 +141,7 @@ impl OsReleases {
             let mut known = self.known.borrow_mut();
             known.retain(|_, (read, _)| read.elapsed() < FRESH);
             known.shrink_to_fit();
+            self.ahead.borrow_mut().retain(|_, (asked, _)| asked.elapsed() < DEADLINE);
         }
     }
 
@@ -135,7 +163,7 @@ impl OsReleases {
     /// Another thread takes over if the one that serves the queue hangs.
     fn replace_hanging(&self) -> Result<(), Errno> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if !queue.since.is_some_and(|since| since.elapsed() >= HANGING) {
+        if queue.since.is_none_or(|since| since.elapsed() < HANGING) {
             return Ok(());
         }
         if queue.left_behind >= MAX_LEFT_BEHIND {

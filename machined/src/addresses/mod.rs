@@ -15,6 +15,7 @@
 mod conversation;
 mod datagram;
 mod error;
+mod keeper;
 mod list;
 mod message;
 mod namespace;
@@ -28,6 +29,7 @@ mod tracker;
 mod kernel_tests;
 
 pub use error::Error;
+pub use keeper::{Found, Keeper, Listing};
 pub use list::{InterfaceAddress, MAX_ADDRESSES};
 pub use namespace::{Namespaces, NetnsId, PeerLink, Place, identity};
 pub use notifications::{Notification, Notifications, Origin};

@@ -60,7 +60,8 @@ impl Daemon {
                 return Err(Error::System { action: "make a scope unit", errno: Errno::OPNOTSUPP });
             }
             let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-            let place = group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
+            let place =
+                group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
             record.unit = Some(place.unit);
             record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
             record.cgroup = Some(group.path().to_owned());
@@ -75,7 +76,9 @@ impl Daemon {
         let result = self.complete_and_admit(record, registration);
         match (&result, home) {
             (Err(_), Some((group, from))) => group.undo(from.as_ref()),
-            (Ok(key), _) => self.machines(|machines| machines.get(*key).map(|record| self.tell_started(record))).unwrap_or(()),
+            (Ok(key), _) => self
+                .machines(|machines| machines.get(*key).map(|record| self.tell_started(record)))
+                .unwrap_or(()),
             _ => {}
         }
         result

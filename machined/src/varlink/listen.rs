@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 /// A socket that is already there is replaced, as one left behind. Nothing else is ever removed.
 ///
 /// # Errors
-/// `AlreadyExists` when there is something at `path` that is no socket; else what the kernel says.
+/// `AddrInUse` when somebody listens there; `AlreadyExists` when there is something at `path` that is no socket; else what the kernel says.
 pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent()
         && !directory.exists()
@@ -24,7 +24,13 @@ pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
     }
     match fs::symlink_metadata(path) {
-        Ok(there) if there.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(there) if there.file_type().is_socket() => {
+            // Whoever still listens there would lose its clients to us.
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon serves it"));
+            }
+            fs::remove_file(path)?;
+        }
         Ok(_) => {
             let problem = format!("{} is in the way: it is no socket", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
@@ -39,6 +45,25 @@ pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     listen(&socket, BACKLOG)?;
     UnixListener::from_std(socket.into())
+}
+
+/// Makes `alias` a second path of the socket at `path`, in the same directory.
+///
+/// A socket or symlink that is already there is replaced. Nothing else is ever removed.
+///
+/// # Errors
+/// `AlreadyExists` when there is something else at `alias`; else what the kernel says.
+pub fn alias(alias: &Path, path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(alias) {
+        Ok(there) if there.file_type().is_socket() || there.is_symlink() => fs::remove_file(alias)?,
+        Ok(_) => {
+            let problem = format!("{} is in the way: it is no socket", alias.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    std::os::unix::fs::symlink(path.file_name().unwrap_or(path.as_os_str()), alias)
 }
 
 /// Listens on a socket that is bound and listening already.

@@ -1,0 +1,231 @@
+//! Keeps the machines' addresses current: what is heard and looked at becomes what their names resolve to.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::rc::Rc;
+use std::time::Instant;
+
+use libmachine::ProcessHandle;
+use registry::{Address, Addresses};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+use tracing::{debug, warn};
+
+use super::{
+    Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Peer, Place, Tracker, Watch,
+    resolve_order,
+};
+use crate::daemon::Daemon;
+use crate::log::with_causes;
+use crate::machines::Key;
+
+/// How many addresses a name resolves to at the most; more would not fit into a record.
+const MAX_RESOLVED: usize = 1000;
+
+/// What a look at a machine's network found.
+#[derive(Debug)]
+pub struct Found {
+    /// What its name resolves to.
+    pub resolved: Addresses,
+    place: Option<Place>,
+    list: Rc<[InterfaceAddress]>,
+}
+
+/// The addresses of a machine as clients list them.
+#[derive(Debug, Clone)]
+pub enum Listing {
+    /// It shares the host's network.
+    SharedWithHost,
+    /// These.
+    Private(Rc<[InterfaceAddress]>),
+}
+
+/// Who has which addresses.
+#[derive(Debug)]
+pub struct Keeper {
+    namespaces: Namespaces,
+    tracker: RefCell<Tracker<Key>>,
+    lists: RefCell<HashMap<Key, Listing>>,
+    changed: Notify,
+}
+
+impl Keeper {
+    /// Starts in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Where that cannot be held on to.
+    pub fn new(watch: Watch) -> Result<Self, Error> {
+        Ok(Self {
+            namespaces: Namespaces::open()?,
+            tracker: RefCell::new(Tracker::new(watch)),
+            lists: RefCell::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Looks at the network of a machine, about to be registered. `interfaces` are the host's that lead to it.
+    ///
+    /// # Errors
+    /// `ESRCH`: the leader has ended. That its network cannot be looked into is no error: then it is not known what
+    /// the name resolves to.
+    pub fn look_at(&self, leader: &ProcessHandle, interfaces: &[u32]) -> Result<Found, crate::error::Error> {
+        let found = self.look(leader, interfaces);
+        if leader.has_exited() {
+            return Err(crate::error::Error::System {
+                action: "look at the leader's network",
+                errno: Errno::SRCH,
+            });
+        }
+        Ok(found.unwrap_or_else(|error| {
+            warn!("Addresses of process {} are not known: {}", leader.pid(), with_causes(&error));
+            Found { resolved: Addresses::Unknown, place: None, list: Rc::default() }
+        }))
+    }
+
+    fn look(&self, leader: &ProcessHandle, interfaces: &[u32]) -> Result<Found, Error> {
+        let netns = File::open(format!("/proc/{}/ns/net", leader.pid())).map_err(|error| {
+            Error::system("/proc/PID/ns/net", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })?;
+        // The id comes first, so that what changes while the addresses are read is heard of.
+        let place = self.namespaces.place_of(netns.as_fd())?;
+        let Place::Private { nsid, .. } = place else {
+            return Ok(Found {
+                resolved: Addresses::SharedWithHost,
+                place: Some(place),
+                list: Rc::default(),
+            });
+        };
+        let list: Rc<[_]> = self.namespaces.dump(netns.as_fd())?.into();
+        let peers: Vec<_> = interfaces
+            .iter()
+            .filter_map(|&host_ifindex| {
+                let peer = self.namespaces.peer_of(host_ifindex).ok()??;
+                (Some(peer.nsid) == nsid)
+                    .then_some(Peer { host_ifindex, container_ifindex: peer.container_ifindex })
+            })
+            .collect();
+        Ok(Found { resolved: resolved(&list, &peers), place: Some(place), list })
+    }
+
+    /// A machine is registered, and this was found just before.
+    pub fn joined(&self, key: Key, found: Found) {
+        let Some(place) = found.place else { return };
+        let now = Instant::now();
+        let mut tracker = self.tracker.borrow_mut();
+        tracker.joined(key, place, now);
+        let listing = match place {
+            Place::Host => Listing::SharedWithHost,
+            Place::Private { netns, .. } => {
+                tracker.dumped(netns, now);
+                Listing::Private(found.list)
+            }
+        };
+        self.lists.borrow_mut().insert(key, listing);
+        self.changed.notify_one();
+    }
+
+    /// A machine is gone.
+    pub fn left(&self, key: Key) {
+        self.tracker.borrow_mut().left(key);
+        self.lists.borrow_mut().remove(&key);
+    }
+
+    /// The addresses of a machine; `None` if they are not known.
+    pub fn listing(&self, key: Key) -> Option<Listing> {
+        self.lists.borrow().get(&key).cloned()
+    }
+
+    /// The addresses of the host.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn of_host(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        self.namespaces.dump_host()
+    }
+
+    /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
+    pub async fn run(&self, daemon: &Daemon, mut notifications: Option<Notifications>) {
+        loop {
+            let deadline = self.tracker.borrow().next_deadline();
+            let heard = async {
+                match &mut notifications {
+                    Some(notifications) => notifications.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let due = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                heard = heard => self.heard(heard, &mut notifications),
+                () = due => {}
+                () = self.changed.notified() => {}
+            }
+            let due = self.tracker.borrow_mut().due(Instant::now());
+            for netns in due {
+                self.refresh(daemon, netns);
+            }
+        }
+    }
+
+    fn heard(&self, heard: Result<Notification, Error>, notifications: &mut Option<Notifications>) {
+        let mut tracker = self.tracker.borrow_mut();
+        match heard {
+            Ok(notification) => tracker.notification(notification, Instant::now()),
+            Err(error) => {
+                warn!("Addresses are looked at once per second from now on: {}", with_causes(&error));
+                *notifications = None;
+                tracker.fall_back_to_polling(Instant::now());
+            }
+        }
+    }
+
+    /// Looks at a namespace again, through the first of its machines that lives.
+    fn refresh(&self, daemon: &Daemon, netns: NetnsId) {
+        let machines: Vec<_> = self.tracker.borrow().machines_in(netns).collect();
+        for key in machines {
+            let Some((leader, interfaces)) = daemon.leader(key).zip(daemon.interfaces(key)) else { continue };
+            match self.look(&leader, &interfaces) {
+                // What was looked at may have been another process already.
+                Ok(_) if leader.has_exited() => {}
+                Ok(found) => self.update(daemon, key, netns, found),
+                // Its end is on its way to be heard of; anything else may pass, and the next look may find more.
+                Err(error) => debug!("Process {}: {}", leader.pid(), with_causes(&error)),
+            }
+        }
+    }
+
+    fn update(&self, daemon: &Daemon, key: Key, netns: NetnsId, found: Found) {
+        match found.place {
+            Some(Place::Private { netns: now, nsid }) if now == netns => {
+                if let Some(nsid) = nsid {
+                    self.tracker.borrow_mut().learned(netns, nsid);
+                }
+                self.lists.borrow_mut().insert(key, Listing::Private(found.list));
+                daemon.set_addresses(key, found.resolved);
+            }
+            // The leader has moved to another namespace.
+            _ => {
+                let resolved = found.resolved.clone();
+                self.joined(key, found);
+                daemon.set_addresses(key, resolved);
+            }
+        }
+    }
+}
+
+fn resolved(list: &[InterfaceAddress], peers: &[Peer]) -> Addresses {
+    let mut order = resolve_order(list, peers);
+    order.truncate(MAX_RESOLVED);
+    let address = |resolved: super::Resolved| Address {
+        ip: resolved.address,
+        scope_id: resolved.scope_id.unwrap_or(0),
+    };
+    Addresses::Listed(order.into_iter().map(address).collect())
+}

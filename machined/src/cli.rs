@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Registry daemon for the containers and virtual machines of this host.
+///
+/// Serves Varlink on /run/systemd/machine/io.systemd.Machine and publishes one record per machine in
+/// /run/systemd/machines, from which libnss_mymachines.so.2 answers. Needs root, or a user namespace in which it is
+/// root. With systemd it is started by machined.service; without, start it from any supervisor: it stays in the
+/// foreground and ends on SIGTERM.
+#[derive(Debug, Parser)]
+#[command(name = "machined", version, after_help = EXIT_STATUS)]
+pub struct Options {
+    /// The least important messages to log
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// Where to log to; auto is the journal if systemd connected standard error to it
+    #[arg(long, value_name = "TARGET", default_value = "auto")]
+    pub log_target: LogTarget,
+    /// How long a machine that is told to terminate has before it is killed
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub grace: Duration,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 when stopped by SIGTERM or SIGINT; 1 when it cannot start or go on, \
+with the reason on standard error; 2 for a wrong command line.";
+
+/// What `--log-level` takes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs, reason = "the names of syslog(3)")]
+pub enum LogLevel {
+    Emerg,
+    Alert,
+    Crit,
+    Err,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    /// The number of the level, 0 to 7.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Emerg => 0,
+            Self::Alert => 1,
+            Self::Crit => 2,
+            Self::Err => 3,
+            Self::Warning => 4,
+            Self::Notice => 5,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
+}
+
+/// What `--log-target` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogTarget {
+    /// The journal if systemd connected standard error to it, standard error otherwise.
+    Auto,
+    /// The journal.
+    Journal,
+    /// Standard error.
+    Stderr,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| *time <= Duration::from_secs(3600))
+        .ok_or_else(|| "not from 0 to 3600 seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_grace_is_a_number_of_seconds() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["", "x", "-1", "3601", "nan", "inf"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

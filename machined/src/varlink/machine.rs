@@ -1,0 +1,179 @@
+//! `io.systemd.Machine`, on top of the daemon's operations.
+
+use std::rc::Rc;
+
+use libmachine::{signal_of_name, signal_of_number};
+use registry::{HOST_NAME, MachineName, Record};
+use rustix::process::Signal;
+use serde_json::{Map, Value};
+
+use super::{Answer, Call, Done, ErrorReply, Interface, Method, More, Peer, Replier, Rule};
+use crate::authorization::Caller;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::operations::{KillWhom, Target};
+
+mod list;
+mod process_id;
+mod register;
+
+use process_id::ProcessId;
+
+/// The interface.
+pub fn interface() -> Interface<Daemon> {
+    Interface {
+        description: include_str!("idl/io.systemd.Machine.varlink"),
+        methods: const {
+            &[
+                Method {
+                    name: "Register",
+                    more: More::No,
+                    rules: &[],
+                    handler: |daemon, call, replier| now(register::register(&daemon, &call, replier)),
+                },
+                Method {
+                    name: "Unregister",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull)],
+                    handler: |daemon, call, replier| now(unregister(&daemon, &call, replier)),
+                },
+                Method {
+                    name: "Terminate",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull)],
+                    handler: |daemon, call, replier| now(terminate(&daemon, &call, replier)),
+                },
+                Method {
+                    name: "Kill",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("whom", Rule::NotNull), ("signal", Rule::IntOrWord)],
+                    handler: |daemon, call, replier| now(kill(&daemon, &call, replier)),
+                },
+                Method {
+                    name: "List",
+                    more: More::Supported,
+                    rules: &[("name", Rule::NotNull), ("acquireMetadata", Rule::NotNull)],
+                    handler: |daemon, call, replier| Box::pin(list::list(daemon, call, replier)),
+                },
+            ]
+        },
+    }
+}
+
+/// The answer of a method that never waits.
+fn now(answer: Result<Done, ErrorReply>) -> Answer {
+    Box::pin(std::future::ready(answer))
+}
+
+/// The operations' errors in the interface's words.
+impl From<Error> for ErrorReply {
+    fn from(error: Error) -> Self {
+        let id = match &error {
+            Error::NoSuchMachine => "io.systemd.Machine.NoSuchMachine",
+            Error::MachineExists(_) => "io.systemd.Machine.MachineExists",
+            Error::NoPrivateNetworking => "io.systemd.Machine.NoPrivateNetworking",
+            Error::NoUidShift => "io.systemd.Machine.NoUIDShift",
+            Error::NotAvailable => "io.systemd.Machine.NotAvailable",
+            Error::PermissionDenied => return Self::permission_denied(),
+            Error::NotSupported | Error::System { .. } | Error::Registry(_) => {
+                tracing::debug!("{}", crate::log::with_causes(&error));
+                return Self::system(error.errno());
+            }
+        };
+        Self::named(id)
+    }
+}
+
+fn caller(daemon: &Daemon, peer: &Peer) -> Caller {
+    Caller { uid: peer.uid.as_raw(), daemon_uid: daemon.surroundings.uid }
+}
+
+fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    parameters.get(name).and_then(Value::as_str)
+}
+
+/// A name that may be looked up.
+enum LookupName {
+    Host,
+    Machine(MachineName),
+}
+
+fn lookup_name(parameters: &Map<String, Value>) -> Result<Option<LookupName>, ErrorReply> {
+    let Some(name) = text(parameters, "name") else { return Ok(None) };
+    if name == HOST_NAME {
+        return Ok(Some(LookupName::Host));
+    }
+    let name = MachineName::new(name.as_bytes()).map_err(|_| ErrorReply::invalid_parameter("name"))?;
+    Ok(Some(LookupName::Machine(name)))
+}
+
+/// What a call is about: by name, by process, or by both if they agree. `None`: it names neither.
+fn lookup(daemon: &Daemon, call: &Call) -> Result<Option<Target>, ErrorReply> {
+    let name = lookup_name(&call.parameters)?;
+    let process = ProcessId::of(&call.parameters, "pid")?;
+    let by_name = match name {
+        None => None,
+        Some(LookupName::Host) => Some(Target::Host),
+        Some(LookupName::Machine(name)) => {
+            Some(Target::Machine(daemon.by_name(&name).ok_or(Error::NoSuchMachine)?))
+        }
+    };
+    let by_process = match process {
+        None => None,
+        Some(process) => {
+            let key = process.find(daemon, &call.peer).ok_or(Error::NoSuchMachine)?;
+            Some(Target::Machine(key))
+        }
+    };
+    match (by_name, by_process) {
+        (Some(one), Some(other)) if one != other => Err(Error::NoSuchMachine.into()),
+        (found, other) => Ok(found.or(other)),
+    }
+}
+
+/// What a call that must be about something is about, and the record of a machine.
+fn target(daemon: &Daemon, call: &Call) -> Result<(Target, Option<Record>), ErrorReply> {
+    let target = lookup(daemon, call)?.ok_or(Error::NoSuchMachine)?;
+    let record = match target {
+        Target::Host => None,
+        Target::Machine(key) => Some(daemon.record(key).ok_or(Error::NoSuchMachine)?),
+    };
+    Ok((target, record))
+}
+
+fn unregister(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let (target, record) = target(daemon, call)?;
+    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    daemon.unregister(&authorized, target);
+    replier.reply(&())
+}
+
+fn terminate(daemon: &Rc<Daemon>, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let (target, record) = target(daemon, call)?;
+    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    daemon.terminate(&authorized, target)?;
+    replier.reply(&())
+}
+
+fn kill(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let whom = match text(&call.parameters, "whom") {
+        None | Some("all") => KillWhom::All,
+        Some("leader") => KillWhom::Leader,
+        Some("supervisor") => KillWhom::Supervisor,
+        Some(_) => return Err(ErrorReply::invalid_parameter("whom")),
+    };
+    let signal = call.parameters.get("signal").and_then(signal);
+    let signal = signal.ok_or_else(|| ErrorReply::invalid_parameter("signal"))?;
+    let (target, record) = target(daemon, call)?;
+    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    daemon.kill(&authorized, target, whom, signal)?;
+    replier.reply(&())
+}
+
+/// A signal by its number, 1 to 64, or by its name.
+fn signal(value: &Value) -> Option<Signal> {
+    match value {
+        Value::String(name) => signal_of_name(name),
+        value => signal_of_number(i32::try_from(value.as_i64()?).ok()?),
+    }
+}

@@ -1,0 +1,285 @@
+//! `List`.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use registry::{HOST_NAME, Record};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::super::{Call, Done, ErrorReply, Replier};
+use super::process_id::ProcessReply;
+use super::{caller, lookup, text};
+use crate::addresses::{InterfaceAddress, Listing};
+use crate::authorization::{Authorized, Inspect};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::machines::Key;
+use crate::operations::{Target, uid_shift};
+use crate::os_release;
+
+/// How many files are being read at a time for one list.
+const LOOK_AHEAD: usize = 64;
+
+/// A machine as clients see it, in the original's order.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MachineReply {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    class: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_directory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<ProcessReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supervisor: Option<ProcessReply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v_sock_cid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_private_key_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_address: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<AddressReply>,
+    #[serde(rename = "OSRelease", skip_serializing_if = "Option::is_none")]
+    os_release: Option<Vec<String>>,
+    #[serde(rename = "UIDShift", skip_serializing_if = "Option::is_none")]
+    uid_shift: Option<u32>,
+    #[serde(rename = "UID")]
+    uid: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Timestamp {
+    realtime: u64,
+    monotonic: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct AddressReply {
+    ifindex: u32,
+    family: i32,
+    address: Vec<u8>,
+}
+
+/// How much more than its registration is to be told of a machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    No,
+    Yes,
+    Graceful,
+}
+
+pub(super) async fn list(daemon: Rc<Daemon>, call: Call, mut replier: Replier) -> Result<Done, ErrorReply> {
+    let metadata = match text(&call.parameters, "acquireMetadata") {
+        None | Some("no") => Metadata::No,
+        Some("yes") => Metadata::Yes,
+        Some("graceful") => Metadata::Graceful,
+        Some(_) => return Err(ErrorReply::invalid_parameter("acquireMetadata")),
+    };
+    let found = lookup(&daemon, &call)?;
+    if found.is_none() && !call.more {
+        return Err(ErrorReply::expected_more());
+    }
+    let record = match found {
+        Some(Target::Machine(key)) => daemon.record(key),
+        _ => None,
+    };
+    let inspect = match metadata {
+        Metadata::No => None,
+        _ => Some(caller(&daemon, &call.peer).may_inspect(record.as_ref()).map_err(Error::from)?),
+    };
+    let metadata = inspect.as_ref().map(|authorized| (authorized, metadata == Metadata::Yes));
+    match found {
+        Some(Target::Host) => replier.reply(&host(&daemon, metadata)?),
+        Some(Target::Machine(key)) => {
+            replier.reply(&machine(&daemon, key, metadata).await?.ok_or(Error::NoSuchMachine)?)
+        }
+        None => {
+            let mut held = host(&daemon, metadata)?;
+            let (mut last, mut ahead) = (None, Ahead::default());
+            while let Some(key) = daemon.machines(|machines| machines.after(last).map(|(key, _)| key)) {
+                last = Some(key);
+                if metadata.is_some() {
+                    ahead.look(&daemon);
+                }
+                // It may have gone while the last one was written.
+                if let Some(next) = machine(&daemon, key, metadata).await? {
+                    replier.send(&held).await?;
+                    held = next;
+                }
+                ahead.passed();
+            }
+            replier.reply(&held)
+        }
+    }
+}
+
+/// Has OS releases read before they are asked for one by one.
+#[derive(Default)]
+struct Ahead {
+    last: Option<Key>,
+    count: usize,
+}
+
+impl Ahead {
+    fn look(&mut self, daemon: &Daemon) {
+        while self.count < LOOK_AHEAD {
+            let Some(key) = daemon.machines(|machines| machines.after(self.last).map(|(key, _)| key)) else {
+                return;
+            };
+            self.last = Some(key);
+            self.count = self.count.saturating_add(1);
+            if let Some(leader) = daemon.leader(key) {
+                daemon.os_releases.look_ahead(key, &leader);
+            }
+        }
+    }
+
+    fn passed(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+}
+
+async fn machine(
+    daemon: &Daemon,
+    key: Key,
+    metadata: Option<(&Authorized<Inspect>, bool)>,
+) -> Result<Option<MachineReply>, ErrorReply> {
+    if !daemon.is_alive(key) {
+        return Ok(None);
+    }
+    let Some(record) = daemon.record(key) else { return Ok(None) };
+    let mut reply = registration(daemon, &record);
+    let Some((_, strict)) = metadata else { return Ok(Some(reply)) };
+    // What fails is missing, or fails the call.
+    let graceful = |error: Error| if strict { Err(ErrorReply::from(error)) } else { Ok(()) };
+    match addresses(daemon, key, &record) {
+        Ok(list) => reply.addresses = list,
+        Err(error) => graceful(error)?,
+    }
+    match fields(daemon, key, &record).await {
+        Ok(fields) => reply.os_release = Some(fields),
+        Err(error) => graceful(error)?,
+    }
+    match uid_shift(&record) {
+        Ok(shift) => reply.uid_shift = Some(shift),
+        Err(error) => graceful(error)?,
+    }
+    Ok(Some(reply))
+}
+
+fn registration(daemon: &Daemon, record: &Record) -> MachineReply {
+    MachineReply {
+        name: record.name.to_string(),
+        id: record.id.map(|id| id.to_string()),
+        class: record.class.name(),
+        service: record.service.clone(),
+        root_directory: record.root.clone(),
+        unit: record.unit.clone(),
+        subgroup: record.subgroup.clone(),
+        leader: record.leader.map(|leader| ProcessReply::new(leader, daemon)),
+        supervisor: record.supervisor.map(|supervisor| ProcessReply::new(supervisor, daemon)),
+        timestamp: record
+            .realtime
+            .map(|realtime| Timestamp { realtime, monotonic: record.monotonic.unwrap_or_default() }),
+        v_sock_cid: record.vsock_cid,
+        ssh_address: record.ssh_address.clone(),
+        ssh_private_key_path: record.ssh_private_key_path.clone(),
+        control_address: record.control_address.clone(),
+        uid: record.uid.unwrap_or_default(),
+        ..MachineReply::default()
+    }
+}
+
+fn addresses(daemon: &Daemon, key: Key, record: &Record) -> Result<Vec<AddressReply>, Error> {
+    if record.class != registry::Class::Container {
+        return Err(Error::NotAvailable);
+    }
+    match daemon.keeper.listing(key) {
+        Some(Listing::Private(list)) => Ok(list.iter().map(address).collect()),
+        Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
+        None => Err(Error::System { action: "look at the machine's network", errno: Errno::ACCESS }),
+    }
+}
+
+fn address(address: &InterfaceAddress) -> AddressReply {
+    // The numbers of AF_INET and AF_INET6 on Linux.
+    let (family, bytes) = match address.address {
+        IpAddr::V4(ip) => (2, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
+    };
+    AddressReply { ifindex: address.ifindex, family, address: bytes }
+}
+
+async fn fields(daemon: &Daemon, key: Key, record: &Record) -> Result<Vec<String>, Error> {
+    if record.class != registry::Class::Container {
+        return Err(Error::NotAvailable);
+    }
+    let leader = daemon.leader(key).ok_or(Error::NoSuchMachine)?;
+    let fields = daemon.os_releases.of_machine(key, &leader).await;
+    fields
+        .map(|fields| pairs(&fields))
+        .map_err(|errno| Error::System { action: "read the OS release", errno })
+}
+
+fn pairs(fields: &os_release::Fields) -> Vec<String> {
+    fields.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// The host as a machine.
+fn host(daemon: &Daemon, metadata: Option<(&Authorized<Inspect>, bool)>) -> Result<MachineReply, ErrorReply> {
+    let init = libmachine::ProcessHandle::open(1).ok();
+    let mut reply = MachineReply {
+        name: HOST_NAME.to_owned(),
+        id: std::fs::read_to_string("/etc/machine-id")
+            .ok()
+            .map(|id| id.trim().to_owned())
+            .filter(|id| id.len() == 32),
+        class: "host",
+        root_directory: Some("/".to_owned()),
+        unit: daemon.surroundings.systemd.as_ref().map(|_| "-.slice".to_owned()),
+        leader: init.map(|init| ProcessReply::new(init.identity(), daemon)),
+        timestamp: boot_time().map(|realtime| Timestamp { realtime, monotonic: 0 }),
+        v_sock_cid: std::path::Path::new("/dev/vsock").exists().then_some(1),
+        ..MachineReply::default()
+    };
+    let Some((_, strict)) = metadata else { return Ok(reply) };
+    match daemon.keeper.of_host() {
+        Ok(list) => reply.addresses = list.iter().map(address).collect(),
+        Err(error) if strict => return Err(ErrorReply::system(error.errno())),
+        Err(_) => {}
+    }
+    match os_release::of_host() {
+        Ok(fields) => reply.os_release = Some(pairs(&fields)),
+        Err(errno) if strict => return Err(ErrorReply::system(errno)),
+        Err(_) => {}
+    }
+    reply.uid_shift = Some(0);
+    Ok(reply)
+}
+
+/// When the host was booted, microseconds of the real-time clock.
+fn boot_time() -> Option<u64> {
+    let microseconds = |clock| {
+        let now = clock_gettime(clock);
+        u64::try_from(now.tv_sec)
+            .ok()?
+            .checked_mul(1_000_000)?
+            .checked_add(u64::try_from(now.tv_nsec).ok()? / 1000)
+    };
+    microseconds(ClockId::Realtime)?.checked_sub(microseconds(ClockId::Boottime)?)
+}

@@ -1,0 +1,92 @@
+//! `ProcessId`: a process as a parameter, and as part of an answer.
+
+use libmachine::ProcessHandle;
+use registry::Process;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::super::{ErrorReply, Peer};
+use crate::daemon::Daemon;
+use crate::machines::Key;
+
+/// A process that a caller names.
+#[derive(Debug)]
+pub(super) struct ProcessId {
+    pid: i32,
+    pidfd_id: Option<u64>,
+    boot_id: Option<String>,
+}
+
+impl ProcessId {
+    /// Reads the parameter of this name; `None` if there is none.
+    pub(super) fn of(
+        parameters: &Map<String, Value>,
+        name: &'static str,
+    ) -> Result<Option<Self>, ErrorReply> {
+        let Some(object) = parameters.get(name).and_then(Value::as_object) else { return Ok(None) };
+        Self::read(object).map(Some).ok_or_else(|| ErrorReply::invalid_parameter(name))
+    }
+
+    fn read(object: &Map<String, Value>) -> Option<Self> {
+        let pid = i32::try_from(object.get("pid")?.as_i64()?).ok().filter(|&pid| pid >= 0)?;
+        let pidfd_id = object.get("pidfdId").map(Value::as_u64);
+        let boot_id = object.get("bootId").map(|id| id.as_str().and_then(boot_id));
+        // One that is there must be right.
+        Some(Self {
+            pid,
+            pidfd_id: pidfd_id.map_or(Some(None), |id| id.map(Some))?,
+            boot_id: boot_id.map_or(Some(None), |id| id.map(Some))?,
+        })
+    }
+
+    /// The machine that the process is in. A process id of 0 alone is the peer.
+    pub(super) fn find(&self, daemon: &Daemon, peer: &Peer) -> Option<Key> {
+        if self.pid == 0 {
+            let process = peer_process(peer).filter(|_| self.pidfd_id.is_none() && self.boot_id.is_none())?;
+            return daemon.by_process(&process);
+        }
+        if self.boot_id.as_ref().is_some_and(|id| *id != daemon.surroundings.boot_id) {
+            return None;
+        }
+        daemon.by_process(&ProcessHandle::open(self.pid).ok()?)
+    }
+
+    /// The very process that is meant, alive; `None` if there is no such.
+    pub(super) fn open(&self, daemon: &Daemon) -> Option<ProcessHandle> {
+        let process = ProcessHandle::open(self.pid).ok()?;
+        let same_boot = self.boot_id.as_ref().is_none_or(|id| *id == daemon.surroundings.boot_id);
+        let same_process = self.pidfd_id.is_none_or(|id| process.pidfd_id() == Some(id));
+        (same_boot && same_process).then_some(process)
+    }
+}
+
+/// 32 hexadecimal digits, or a UUID with dashes; `None` is neither.
+fn boot_id(text: &str) -> Option<String> {
+    registry::MachineId::parse(text.as_bytes()).map(|id| id.map_or_else(String::new, |id| id.to_string()))
+}
+
+/// The process at the other end; `None` if it is gone or cannot be pinned.
+pub(super) fn peer_process(peer: &Peer) -> Option<ProcessHandle> {
+    let pid = peer.pid?;
+    match &peer.pidfd {
+        Some(pidfd) => ProcessHandle::pinned(pid, pidfd.try_clone().ok()?).ok(),
+        // Kernels before 6.5 only tell the number.
+        None => ProcessHandle::open(pid.as_raw_nonzero().get()).ok(),
+    }
+}
+
+/// A process in an answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProcessReply {
+    pid: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pidfd_id: Option<u64>,
+    boot_id: String,
+}
+
+impl ProcessReply {
+    pub(super) fn new(process: Process, daemon: &Daemon) -> Self {
+        Self { pid: process.pid, pidfd_id: process.pidfd_id, boot_id: daemon.surroundings.boot_id.clone() }
+    }
+}
