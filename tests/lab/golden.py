@@ -169,9 +169,11 @@ def keep():
             continue
         name = entry.name
         shutil.copyfile(entry, OUT / name)
+        listed = call("io.systemd.Machine.List", {"name": name}).get("parameters")
         told = {
             "registered": how.get(name),
-            "list": call("io.systemd.Machine.List", {"name": name}).get("parameters"),
+            "leaderCgroup": pathlib.Path(f"/proc/{listed['leader']['pid']}/cgroup").read_text().removeprefix("0::").strip(),
+            "list": listed,
             "listGraceful": call("io.systemd.Machine.List", {"name": name, "acquireMetadata": "graceful"}).get("parameters"),
             "properties": properties(name),
             "show": subprocess.check_output(["machinectl", "show", name], text=True).splitlines(),
