@@ -42,8 +42,10 @@ out=$(readlink -f "$out")
 rm -f "$out/log" "$out/rc" "$out/console"
 
 work=$(mktemp -d /var/tmp/mymachines-lab.XXXXXX)
+group=
 clean() {
   umount -R "$work/root" 2>/dev/null || true
+  [ -z "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
   # If the unmount failed, the root of the overlay must not be deleted through it.
   rm -rf --one-file-system "$work"
 }
@@ -78,9 +80,23 @@ for device in /dev/loop-control /dev/loop{0..7} /dev/fuse; do
   [ ! -e "$device" ] || options+=(--bind="$device")
 done
 
+# Every boot gets a cgroup of its own: nspawn puts its payload below the group it is started in, under a fixed name, so
+# that two boots started in the same group would share one tree, and each PID 1 would kill the other's units.
+name=mymachines-lab-$$
+if [ -d /run/systemd/system ]; then
+  within=(systemd-run --quiet --scope --unit="$name" --property=Delegate=yes)
+else
+  unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+  group=$unified$(awk -F: '$1 == 0 { print $3 }' /proc/self/cgroup)/$name
+  mkdir "$group"
+  # shellcheck disable=SC2016
+  within=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group")
+fi
+
 # --register=no --keep-unit: the host may have no machined and no PID 1 that hands out scopes. The variable: the host
 # may be of the hybrid cgroup hierarchy, the lab wants v2.
-SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 10 $((seconds + 60)) \
-  systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="mymachines-lab-$$" -b --private-network \
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+timeout -k 10 $((seconds + 60)) "${within[@]}" \
+  systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="$name" -b --private-network \
   --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null || true
 exit "$(cat "$out/rc")"
