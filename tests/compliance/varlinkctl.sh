@@ -32,19 +32,20 @@ finish() {
 trap finish EXIT
 
 # check SENTENCE EXIT PATTERN COMMAND...: COMMAND exits with EXIT and what it prints (both streams) matches the extended
-# regular expression PATTERN.
+# regular expression PATTERN, with ~ for the ends of lines.
 check() {
-  local sentence=$1 exit=$2 pattern=$3 got=0
+  local sentence=$1 exit=$2 pattern=$3 got=0 printed
   shift 3
   timeout 20 "$@" >"$scratch/printed" 2>&1 </dev/null || got=$?
-  if [ "$got" = "$exit" ] && grep -qzE -- "$pattern" "$scratch/printed"; then
+  printed=$(tr '\n' '~' <"$scratch/printed")
+  if [ "$got" = "$exit" ] && [[ $printed =~ $pattern ]]; then
     passed=$((passed + 1))
     echo "ok      $sentence"
   else
     failed=$((failed + 1))
     echo "FAILED  $sentence"
     echo "        expected exit $exit and $pattern"
-    echo "        got      exit $got and $(tr '\n' '~' <"$scratch/printed" | head -c 400)"
+    echo "        got      exit $got and ${printed:0:400}"
   fi
 }
 
@@ -56,29 +57,27 @@ controls=yes
 # 257 has no socket unit.
 systemctl start systemd-machined.service
 timeout 20 sh -c "until [ -S $socket ]; do sleep 0.05; done"
-systemd-run --quiet --scope sleep infinity &
+systemd-run --quiet --scope sleep infinity </dev/null &
 leader=$!
 timeout 20 sh -c "until grep -qx sleep /proc/$leader/comm; do sleep 0.05; done"
 
-call() { varlinkctl --json=short call "$@"; }
-export -f call
 name="{\"name\":\"ctl\"}"
 
 check "info names the product" 0 'Product: .*machined' varlinkctl info "$socket"
 check "info lists the interfaces" 0 'io\.systemd\.Machine.*org\.varlink\.service' varlinkctl info "$socket"
-check "list-interfaces has the machines" 0 '(^|\n)io\.systemd\.Machine(\n|$)' varlinkctl list-interfaces "$socket"
-check "list-interfaces has the generic interface" 0 '(^|\n)org\.varlink\.service(\n|$)' varlinkctl list-interfaces "$socket"
+check "list-interfaces has the machines" 0 '~io\.systemd\.Machine~' varlinkctl list-interfaces "$socket"
+check "list-interfaces has the generic interface" 0 '~org\.varlink\.service~' varlinkctl list-interfaces "$socket"
 check "introspect reads the interface of machines" 0 'method Register' varlinkctl introspect "$socket" "$machine"
 check "introspect reads the generic interface" 0 'method GetInfo' varlinkctl introspect "$socket" org.varlink.service
 check "introspect reads the common errors" 0 'error System' varlinkctl introspect "$socket" io.systemd
 check "introspect without an interface reads them all" 0 'method GetInfo' varlinkctl introspect "$socket"
-check "introspect of an unknown interface fails" 1 'InterfaceNotFound' varlinkctl introspect "$socket" io.systemd.Nope
+check "introspect of an unknown interface fails" 1 'InterfaceNotFound|Cannot assign requested address' varlinkctl introspect "$socket" io.systemd.Nope
 check "list-methods has the methods of machines" 0 'io\.systemd\.Machine\.Register' varlinkctl list-methods "$socket"
 check "what is served passes varlinkctl's own check" 0 '.*' \
   bash -c "varlinkctl introspect $socket $machine >$scratch/idl && varlinkctl validate-idl $scratch/idl"
 
 check "a call for the host prints it" 0 '"name":"\.host"' varlinkctl -j call "$socket" $machine.List '{"name":".host"}'
-check "a machine is registered" 0 '^(\{\})?.?$' \
+check "a machine is registered" 0 '^(\{\}~)?$' \
   varlinkctl -j call "$socket" $machine.Register "{\"name\":\"ctl\",\"class\":\"container\",\"leader\":$leader}"
 check "a taken name fails" 1 'MachineExists' \
   varlinkctl -j call "$socket" $machine.Register "{\"name\":\"ctl\",\"class\":\"container\",\"leader\":$leader}"
@@ -87,14 +86,14 @@ check "a taken leader fails with its errno" 1 'File exists|io\.systemd\.System' 
 check "the machine is listed" 0 '"name":"ctl","class":"container"' varlinkctl -j call "$socket" $machine.List "$name"
 check "all machines are listed with --more" 0 '"name":"(ctl|\.host)".*"name":"(ctl|\.host)"' \
   varlinkctl -j --more call "$socket" $machine.List '{}'
-check "all machines without --more fail" 1 'ExpectedMore|expects? .*more' varlinkctl -j call "$socket" $machine.List '{}'
+check "all machines without --more fail" 1 'ExpectedMore|without .more. flag' varlinkctl -j call "$socket" $machine.List '{}'
 check "an unknown machine fails" 1 'NoSuchMachine' varlinkctl -j call "$socket" $machine.List '{"name":"nope"}'
 check "a wrong parameter fails" 1 'InvalidParameter|Invalid' varlinkctl -j call "$socket" $machine.List '{"name":"foo_bar"}'
-check "an unknown method fails" 1 'MethodNotFound|not found' varlinkctl -j call "$socket" $machine.Nope '{}'
+check "an unknown method fails" 1 'MethodNotFound|No such device or address' varlinkctl -j call "$socket" $machine.Nope '{}'
 check "a method without a dot fails" 1 '.+' varlinkctl -j call "$socket" Nope '{}'
 check "--oneway prints nothing" 0 '^$' varlinkctl -j --oneway call "$socket" $machine.List '{"name":"nope"}'
 check "--quiet prints nothing" 0 '^$' varlinkctl -j --quiet call "$socket" $machine.List '{"name":".host"}'
-check "a graceful failure is success" 0 'NoSuchMachine|^.?$' \
+check "a graceful failure is success" 0 'NoSuchMachine|^(null|\{\})?~?$' \
   varlinkctl -j --graceful=$machine.NoSuchMachine call "$socket" $machine.List '{"name":"nope"}'
 check "a signal is sent" 0 '.*' varlinkctl -j call "$socket" $machine.Kill '{"name":"ctl","whom":"leader","signal":18}'
 if [ $controls = yes ]; then
@@ -106,7 +105,7 @@ check "somebody else may list" 0 '"name":"ctl"' \
 check "somebody else may not unregister" 1 'InteractiveAuthenticationRequired|PermissionDenied' \
   setpriv --reuid=4711 --regid=4711 --clear-groups varlinkctl -j call "$socket" $machine.Unregister "$name"
 check "the machine is unregistered" 0 '.*' varlinkctl -j call "$socket" $machine.Unregister "$name"
-check "its leader lives on" 0 '.*' kill -0 "$leader"
+check "its leader lives on" 0 '^$' kill -0 "$leader"
 check "it is gone" 1 'NoSuchMachine' varlinkctl -j call "$socket" $machine.List "$name"
 
 echo "$passed passed, $failed failed"
