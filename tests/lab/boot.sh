@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Boots a throw-away copy of a Debian root under real PID 1 and runs one script inside.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+usage: boot.sh [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
+
+Boots an overlay of ROOT with systemd as PID 1, its own D-Bus and its own network namespace, runs SCRIPT inside as a
+service and stops when it is done or when SECONDS (600) have passed. ROOT is a directory, or a suite that root.sh
+knows, which is then built if need be. ROOT itself is never changed.
+
+  --in DIR[:AT]  shows DIR of the host inside, read-only, at AT (/in by default); may be given several times
+
+What SCRIPT writes to /out comes back in OUT, beside:
+  log      what SCRIPT printed
+  rc       its exit code, 124 if it did not end in time
+  console  what the boot printed
+The exit code is that of SCRIPT. /var/tmp inside is a real file system (an overlay cannot lie on an overlay, and knows
+no chattr): containers' images belong there. Uses sudo when not run as root.
+U
+}
+
+arguments=("$@")
+shows=()
+while :; do
+  case ${1-} in
+    -h | --help) usage; exit 0 ;;
+    --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
+    -*) usage >&2; exit 2 ;;
+    *) break ;;
+  esac
+done
+if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage >&2; exit 2; fi
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
+
+root=$1 out=$2 script=$3 seconds=${4:-600}
+[ -d "$root" ] || root=$("$(dirname "$0")/root.sh" "$root")
+root=$(readlink -f "$root")
+mkdir -p "$out"
+out=$(readlink -f "$out")
+rm -f "$out/log" "$out/rc" "$out/console"
+
+work=$(mktemp -d /var/tmp/mymachines-lab.XXXXXX)
+group=
+clean() {
+  umount -R "$work/root" 2>/dev/null || true
+  [ -z "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  # If the unmount failed, the root of the overlay must not be deleted through it.
+  rm -rf --one-file-system "$work"
+}
+trap clean EXIT
+mkdir "$work"/{upper,overlay,root,var}
+mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
+
+install -m755 "$script" "$work/root/root/lab-script"
+cat >"$work/root/etc/systemd/system/lab.service" <<U
+[Unit]
+After=multi-user.target dbus.service
+[Service]
+Type=oneshot
+TimeoutStartSec=$seconds
+WorkingDirectory=/root
+Environment=HOME=/root
+ExecStart=/bin/bash -c '/root/lab-script >/out/log 2>&1; echo \$? >/out/rc'
+ExecStopPost=/bin/systemctl poweroff --no-block --force
+[Install]
+WantedBy=multi-user.target
+U
+ln -sf ../lab.service "$work/root/etc/systemd/system/multi-user.target.wants/lab.service"
+echo 124 >"$out/rc"
+
+options=(--bind="$out:/out" --bind="$work/var:/var/tmp")
+for show in "${shows[@]}"; do
+  directory=${show%%:*} at=/in
+  case $show in *:*) at=${show#*:} ;; esac
+  options+=(--bind-ro="$(readlink -f "$directory"):$at")
+done
+for device in /dev/loop-control /dev/loop{0..7} /dev/fuse; do
+  [ ! -e "$device" ] || options+=(--bind="$device")
+done
+
+# Every boot gets a cgroup of its own: nspawn puts its payload below the group it is started in, under a fixed name, so
+# that two boots started in the same group would share one tree, and each PID 1 would kill the other's units.
+name=mymachines-lab-$$
+if [ -d /run/systemd/system ]; then
+  within=(systemd-run --quiet --scope --unit="$name" --property=Delegate=yes)
+else
+  unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+  group=$unified$(awk -F: '$1 == 0 { print $3 }' /proc/self/cgroup)/$name
+  mkdir "$group"
+  # shellcheck disable=SC2016
+  within=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group")
+fi
+
+# --register=no --keep-unit: the host may have no machined and no PID 1 that hands out scopes. The variable: the host
+# may be of the hybrid cgroup hierarchy, the lab wants v2.
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+timeout -k 10 $((seconds + 60)) "${within[@]}" \
+  systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="$name" -b --private-network \
+  --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null || true
+exit "$(cat "$out/rc")"
