@@ -28,7 +28,7 @@ pub fn interface() -> Interface<Daemon> {
                 Method {
                     name: "Register",
                     more: More::No,
-                    rules: &[],
+                    rules: register::RULES,
                     handler: |daemon, call, replier| now(register::register(&daemon, &call, replier)),
                 },
                 Method {

@@ -4,7 +4,7 @@ use libmachine::ProcessHandle;
 use registry::{Class, MachineId, MachineName};
 use serde_json::{Map, Value};
 
-use super::super::{Call, Done, ErrorReply, Replier};
+use super::super::{Call, Done, ErrorReply, Replier, Rule};
 use super::process_id::{ProcessId, peer_process};
 use super::{caller, text};
 use crate::daemon::Daemon;
@@ -13,6 +13,21 @@ use crate::operations::Registration;
 
 /// The largest index of a network interface.
 const MAX_INTERFACE: u64 = 0x7fff_ffff;
+
+/// Where null is not taken for "absent".
+pub(super) const RULES: &[(&str, Rule)] = &[
+    ("id", Rule::NotNull),
+    ("service", Rule::NotNull),
+    ("leaderProcessId", Rule::NotNull),
+    ("rootDirectory", Rule::NotNull),
+    ("ifIndices", Rule::NotNull),
+    ("vSockCid", Rule::NotNull),
+    ("sshAddress", Rule::NotNull),
+    ("sshPrivateKeyPath", Rule::NotNull),
+    ("controlAddress", Rule::NotNull),
+    ("allocateUnit", Rule::NotNull),
+    ("allowInteractiveAuthentication", Rule::NotNull),
+];
 
 pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
     let parameters = &call.parameters;
@@ -29,6 +44,10 @@ pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result
         Some(cid) => Some(regular_cid(cid).ok_or_else(|| ErrorReply::invalid_parameter("vSockCid"))?),
         None => None,
     };
+    let ssh_address = text(parameters, "sshAddress");
+    if ssh_address.is_some_and(|address| address.chars().any(char::is_control)) {
+        return Err(ErrorReply::invalid_parameter("sshAddress"));
+    }
     let ssh_private_key_path = path(parameters, "sshPrivateKeyPath", false)?;
     let control_address = path(parameters, "controlAddress", true)?;
     let class = text(parameters, "class").and_then(|class| Class::from_name(class.as_bytes()));
@@ -52,7 +71,7 @@ pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result
         root,
         interfaces,
         vsock_cid,
-        ssh_address: filled(text(parameters, "sshAddress")),
+        ssh_address: filled(ssh_address),
         ssh_private_key_path,
         control_address,
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
