@@ -1,8 +1,10 @@
 //! Limits on connections, and what happens when file descriptors run out.
 
+use std::os::fd::OwnedFd;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Resource, Rlimit, Uid, geteuid, setrlimit};
 
 use super::*;
 
@@ -106,35 +108,39 @@ async fn out_of_fds() {
     let path = listening(&bench, &directory);
     let mut first = Client(UnixStream::connect(&path).await.unwrap());
     first.call(&echo_call("before")).await;
-    let sockets: Vec<_> = (0..3)
-        .map(|_| {
-            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            rustix::net::socket_with(
-                rustix::net::AddressFamily::UNIX,
-                rustix::net::SocketType::STREAM,
-                rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC,
-                None,
-            )
-            .map(|stream| (stream, socket))
-            .unwrap()
-        })
-        .collect();
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let mut sockets: Vec<_> =
+        (0..4).map(|_| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()).collect();
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();
     let mut hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-    // The last descriptor is the reserve's: the first to connect is served with it, since it is root's.
-    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    // The last descriptor is the reserve's. Nobody is told that there is no room with it...
+    let address = SocketAddrUnix::new(&path).unwrap();
+    if geteuid().is_root() {
+        let nobody = connect_socket_as(NOBODY, sockets.pop().unwrap(), address.clone());
+        assert!(Client(UnixStream::from_std(nobody.into()).unwrap()).is_closed().await);
+    }
+    // ... and the first privileged peer is served with it.
     let mut clients = Vec::new();
-    for (stream, _unused) in sockets {
-        rustix::net::connect(&stream, &address).unwrap();
+    for stream in sockets {
+        connect(&stream, &address).unwrap();
         clients.push(Client(UnixStream::from_std(stream.into()).unwrap()));
     }
-    if geteuid().is_root() {
-        assert_eq!(clients[0].call(&echo_call("reserve")).await, echo_reply("reserve"));
-    }
+    assert_eq!(clients[0].call(&echo_call("reserve")).await, echo_reply("reserve"));
     assert_eq!(first.call(&echo_call("during")).await, echo_reply("during"));
     // The others wait in the backlog. They are served as soon as there are descriptors again.
     hoard.truncate(8);
     for client in &mut clients {
         assert_eq!(client.call(&echo_call("after")).await, echo_reply("after"));
     }
+}
+
+/// Connects as user `uid` without a new file descriptor.
+fn connect_socket_as(uid: u32, socket: OwnedFd, address: SocketAddrUnix) -> OwnedFd {
+    let connect = move || {
+        let uid = Uid::from_raw(uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        connect(&socket, &address).unwrap();
+        socket
+    };
+    std::thread::spawn(connect).join().unwrap()
 }
