@@ -14,6 +14,7 @@ pub mod os_release;
 pub mod publisher;
 pub mod restore;
 mod start;
+pub mod systemd;
 pub mod varlink;
 pub mod watch;
 

@@ -12,7 +12,8 @@ use crate::authorization::{Authorized, Manage};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
-use crate::machines::Key;
+use crate::machines::{Key, own_unit};
+use crate::systemd;
 
 /// What an operation is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,17 +45,19 @@ impl Daemon {
         }
     }
 
-    /// Ends a machine: SIGTERM to all of it, SIGKILL to what is left when the grace is over. Does not wait for
-    /// that; the machine is registered until its leader is gone.
+    /// Ends a machine. A unit of its own is stopped; a group that was made for it, or the leader where there is
+    /// none, gets SIGTERM, and SIGKILL when the grace is over. Does not wait for that; the machine is registered
+    /// until its leader is gone.
     ///
     /// # Errors
-    /// [`Error::NotSupported`]: it is the host, or its unit is the service manager's to stop.
-    pub fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
+    /// [`Error::NotSupported`]: it is the host. What the service manager says.
+    pub async fn terminate(&self, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         let (record, leader) = self.running(target)?;
         let grace = self.surroundings.grace;
-        match group(&record)? {
-            Some(group) => drop(tokio::task::spawn_local(group.end(grace))),
-            None => {
+        match Processes::of(&record) {
+            Processes::Unit(unit) => systemd::stop_unit(unit).await?,
+            Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
+            Processes::Leader => {
                 leader.signal(Signal::TERM).map_err(|error| system("terminate the leader", &error))?;
                 tokio::task::spawn_local(async move {
                     tokio::time::sleep(grace).await;
@@ -69,9 +72,9 @@ impl Daemon {
     /// Sends a signal to processes of a machine.
     ///
     /// # Errors
-    /// [`Error::NotSupported`]: it is the host, or its unit is the service manager's. `ESRCH`: there is no such
-    /// process any more.
-    pub fn kill(
+    /// [`Error::NotSupported`]: it is the host. `ESRCH`: there is no such process any more. What the service manager
+    /// says.
+    pub async fn kill(
         &self,
         _: &Authorized<Manage>,
         target: Target,
@@ -80,20 +83,20 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (record, leader) = self.running(target)?;
         let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
-        match whom {
-            KillWhom::Leader => to_leader(),
-            KillWhom::Supervisor => {
+        match (whom, Processes::of(&record)) {
+            (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
+            (KillWhom::Supervisor, _) => {
                 let nobody = Error::System { action: "find the supervisor", errno: Errno::SRCH };
                 let supervisor = open(record.supervisor.ok_or(nobody)?)?;
                 supervisor.signal(signal).map_err(|error| system("signal the supervisor", &error))
             }
-            KillWhom::All => match group(&record)? {
-                Some(group) => group.signal(signal).map_err(|error| match error.kind() {
+            (KillWhom::All, Processes::Unit(unit)) => systemd::kill_unit(unit, signal).await,
+            (KillWhom::All, Processes::Group(group)) => {
+                group.signal(signal).map_err(|error| match error.kind() {
                     ErrorKind::NotFound => Error::System { action: "signal the group", errno: Errno::SRCH },
                     _ => Error::system("signal the group", &error),
-                }),
-                None => to_leader(),
-            },
+                })
+            }
         }
     }
 
@@ -103,12 +106,24 @@ impl Daemon {
     }
 }
 
-/// The group that was made for a machine; `None` if none was.
-fn group(record: &Record) -> Result<Option<Group>, Error> {
-    if record.unit.is_some() {
-        return Err(Error::NotSupported);
+/// All processes of a machine that are certainly its own.
+enum Processes<'a> {
+    /// Those of its unit.
+    Unit(&'a str),
+    /// Those of the group that was made for it.
+    Group(Group),
+    /// The leader alone.
+    Leader,
+}
+
+impl<'a> Processes<'a> {
+    fn of(record: &'a Record) -> Self {
+        if let Some(unit) = own_unit(record) {
+            return Self::Unit(unit);
+        }
+        let group = record.cgroup.as_deref().filter(|_| record.unit.is_none()).and_then(Group::of_record);
+        group.map_or(Self::Leader, Self::Group)
     }
-    Ok(record.cgroup.as_deref().and_then(Group::of_record))
 }
 
 /// Opens a process that was known before, if it is still the same.

@@ -1,5 +1,7 @@
 //! Registering a machine.
 
+use std::rc::Rc;
+
 use libmachine::ProcessHandle;
 use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
 use rustix::io::Errno;
@@ -10,6 +12,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
+use crate::systemd;
 
 /// What a registrar says of a machine. Everything in it was checked.
 #[derive(Debug)]
@@ -49,39 +52,71 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
-    /// `ENXIO`: with systemd, the leader is in no unit. `EOPNOTSUPP`: with systemd, `allocate_unit`. Others as the
-    /// kernel has them; nothing is changed then.
-    pub fn register(&self, _: &Authorized<Register>, registration: Registration) -> Result<Key, Error> {
+    /// `ENXIO`: with systemd, the leader is in no unit. Others as the kernel and the service manager have them;
+    /// nothing is changed then.
+    pub async fn register(
+        self: &Rc<Self>,
+        _: &Authorized<Register>,
+        registration: Registration,
+    ) -> Result<Key, Error> {
         let mut record = self.describe(&registration);
         self.make_way(&record)?;
-        let mut home = None;
-        if let Some(init) = &self.surroundings.systemd {
-            if registration.allocate_unit {
-                return Err(Error::System { action: "make a scope unit", errno: Errno::OPNOTSUPP });
+        let key = match &self.surroundings.systemd {
+            Some(_) if registration.allocate_unit => {
+                record.unit = Some(systemd::scope_name(&record.name));
+                self.make_way(&record)?;
+                let daemon = self.clone();
+                // A task of its own: it is completed or taken back even if the caller hangs up.
+                let started =
+                    tokio::task::spawn_local(
+                        async move { daemon.admit_in_scope(record, registration).await },
+                    );
+                started.await.unwrap_or(Err(Error::System { action: "start the scope", errno: Errno::IO }))?
             }
-            let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-            let place =
-                group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
-            record.unit = Some(place.unit);
-            record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
-            record.cgroup = Some(group.path().to_owned());
-            self.make_way(&record)?;
-        } else if registration.allocate_unit {
-            let (group, from) = Group::create(&registration.name, &registration.leader)
-                .map_err(|error| Error::system("make a control group", &error))?;
-            record.cgroup = Some(group.name().to_owned());
-            record.cgroup_id = group.id();
-            home = Some((group, from));
+            Some(init) => {
+                let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
+                let place =
+                    group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
+                record.unit = Some(place.unit);
+                record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
+                record.cgroup = Some(group.path().to_owned());
+                self.make_way(&record)?;
+                self.complete_and_admit(record, registration)?
+            }
+            None if registration.allocate_unit => self.admit_in_group(record, registration)?,
+            None => self.complete_and_admit(record, registration)?,
+        };
+        if let Some(record) = self.record(key) {
+            self.tell_started(&record);
         }
-        let result = self.complete_and_admit(record, registration);
-        match (&result, home) {
-            (Err(_), Some((group, from))) => group.undo(from.as_ref()),
-            (Ok(key), _) => self
-                .machines(|machines| machines.get(*key).map(|record| self.tell_started(record)))
-                .unwrap_or(()),
-            _ => {}
+        Ok(key)
+    }
+
+    /// With a scope of the service manager's. The machine is taken in first, so that nobody else can take its name
+    /// while the service manager works.
+    async fn admit_in_scope(&self, record: Record, registration: Registration) -> Result<Key, Error> {
+        let (name, class, uid) = (registration.name, registration.class, registration.uid);
+        let pidfd = registration.leader.pidfd().try_clone_to_owned();
+        let pidfd = pidfd.map_err(|error| Error::system("duplicate the pidfd", &error))?;
+        let key = self.complete_and_admit(record, registration)?;
+        if let Err(error) = systemd::start_scope(&name, class, pidfd, uid).await {
+            self.forget(key);
+            return Err(error);
         }
-        result
+        Ok(key)
+    }
+
+    /// With a control group of our own.
+    fn admit_in_group(&self, mut record: Record, registration: Registration) -> Result<Key, Error> {
+        let (group, home) = Group::create(&registration.name, &registration.leader)
+            .map_err(|error| Error::system("make a control group", &error))?;
+        record.cgroup = Some(group.name().to_owned());
+        record.cgroup_id = group.id();
+        let admitted = self.complete_and_admit(record, registration);
+        if admitted.is_err() {
+            group.undo(home.as_ref());
+        }
+        admitted
     }
 
     fn complete_and_admit(&self, mut record: Record, registration: Registration) -> Result<Key, Error> {

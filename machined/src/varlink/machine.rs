@@ -29,7 +29,7 @@ pub fn interface() -> Interface<Daemon> {
                     name: "Register",
                     more: More::No,
                     rules: register::RULES,
-                    handler: |daemon, call, replier| now(register::register(&daemon, &call, replier)),
+                    handler: |daemon, call, replier| Box::pin(register::register(daemon, call, replier)),
                 },
                 Method {
                     name: "Unregister",
@@ -41,13 +41,13 @@ pub fn interface() -> Interface<Daemon> {
                     name: "Terminate",
                     more: More::No,
                     rules: &[("name", Rule::NotNull)],
-                    handler: |daemon, call, replier| now(terminate(&daemon, &call, replier)),
+                    handler: |daemon, call, replier| Box::pin(terminate(daemon, call, replier)),
                 },
                 Method {
                     name: "Kill",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("whom", Rule::NotNull), ("signal", Rule::IntOrWord)],
-                    handler: |daemon, call, replier| now(kill(&daemon, &call, replier)),
+                    handler: |daemon, call, replier| Box::pin(kill(daemon, call, replier)),
                 },
                 Method {
                     name: "List",
@@ -148,14 +148,14 @@ fn unregister(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, Er
     replier.reply(&())
 }
 
-fn terminate(daemon: &Rc<Daemon>, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
-    let (target, record) = target(daemon, call)?;
-    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
-    daemon.terminate(&authorized, target)?;
+async fn terminate(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let (target, record) = target(&daemon, &call)?;
+    let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    daemon.terminate(&authorized, target).await?;
     replier.reply(&())
 }
 
-fn kill(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
+async fn kill(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let whom = match text(&call.parameters, "whom") {
         None | Some("all") => KillWhom::All,
         Some("leader") => KillWhom::Leader,
@@ -164,9 +164,9 @@ fn kill(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorRep
     };
     let signal = call.parameters.get("signal").and_then(signal);
     let signal = signal.ok_or_else(|| ErrorReply::invalid_parameter("signal"))?;
-    let (target, record) = target(daemon, call)?;
-    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
-    daemon.kill(&authorized, target, whom, signal)?;
+    let (target, record) = target(&daemon, &call)?;
+    let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    daemon.kill(&authorized, target, whom, signal).await?;
     replier.reply(&())
 }
 

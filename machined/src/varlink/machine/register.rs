@@ -1,5 +1,7 @@
 //! `Register`.
 
+use std::rc::Rc;
+
 use libmachine::ProcessHandle;
 use registry::{Class, MachineId, MachineName};
 use serde_json::{Map, Value};
@@ -29,7 +31,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("allowInteractiveAuthentication", Rule::NotNull),
 ];
 
-pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
+pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let parameters = &call.parameters;
     let name = text(parameters, "name").and_then(|name| MachineName::new(name.as_bytes()).ok());
     let name = name.ok_or_else(|| ErrorReply::invalid_parameter("name"))?;
@@ -37,7 +39,7 @@ pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result
         Some(id) => MachineId::parse(id.as_bytes()).ok_or_else(|| ErrorReply::invalid_parameter("id"))?,
         None => None,
     };
-    let leader = leader(daemon, parameters)?;
+    let leader = leader(&daemon, parameters)?;
     let root = path(parameters, "rootDirectory", true)?;
     let interfaces = interfaces(parameters)?;
     let vsock_cid = match parameters.get("vSockCid") {
@@ -53,7 +55,7 @@ pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result
     let class = text(parameters, "class").and_then(|class| Class::from_name(class.as_bytes()));
     let class = class.ok_or_else(|| ErrorReply::invalid_parameter("class"))?;
 
-    let authorized = caller(daemon, &call.peer).may_register().map_err(Error::from)?;
+    let authorized = caller(&daemon, &call.peer).may_register().map_err(Error::from)?;
     let peer = peer_process(&call.peer);
     let supervisor = peer.as_ref().map(ProcessHandle::identity);
     let leader = match leader.or(peer) {
@@ -76,7 +78,7 @@ pub(super) fn register(daemon: &Daemon, call: &Call, replier: Replier) -> Result
         control_address,
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
     };
-    daemon.register(&authorized, registration)?;
+    daemon.register(&authorized, registration).await?;
     replier.reply(&())
 }
 
