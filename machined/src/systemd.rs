@@ -1,7 +1,8 @@
 //! systemd as the service manager: scopes, and the units that machines run in. org.freedesktop.systemd1(5).
 //!
-//! Process 1 is spoken to on its private socket, which needs no bus. Every call is a connection of its own, so that
-//! a re-executed process 1 is no different from one that was never spoken to, and has a deadline.
+//! Process 1 is spoken to over the system bus, since the messages on its private socket name a sender that is no
+//! valid bus name. Every call is a connection of its own, so that a bus that was restarted is no different from one
+//! that was never there, and has a deadline.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -11,12 +12,11 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::timeout;
 use zbus::zvariant::DynamicType;
-use zbus::{Connection, Fd, Message, OwnedObjectPath, Variant, connection};
+use zbus::{Fd, Message, OwnedObjectPath, Variant, connection};
 
 use crate::error::Error;
 
-/// Where process 1 takes calls from root.
-const SOCKET: &str = "unix:path=/run/systemd/private";
+const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// How long process 1 has to answer.
@@ -32,7 +32,8 @@ pub fn scope_name(machine: &MachineName) -> String {
 /// Starts the scope of a machine around its leader. Returns when the job is queued.
 ///
 /// # Errors
-/// `EEXIST`: there is such a unit. `ETIMEDOUT`: process 1 does not answer. `EIO`: it says anything else.
+/// `EEXIST`: there is such a unit. `ETIMEDOUT`: process 1 does not answer. `ENOENT` and the like: there is no
+/// system bus. `EIO`: it says anything else.
 pub async fn start_scope(
     machine: &MachineName,
     class: Class,
@@ -85,8 +86,8 @@ where
     B: serde::Serialize + DynamicType,
 {
     let answer = async {
-        let connection = connect().await?;
-        connection.call_method(None::<&str>, PATH, Some(MANAGER), method, arguments).await
+        let connection = connection::Builder::system().build().await?;
+        connection.call_method(Some(SERVICE), PATH, Some(MANAGER), method, arguments).await
     };
     match timeout(DEADLINE, answer).await {
         Ok(answer) => answer.map_err(|error| failed(action, &error)),
@@ -94,17 +95,15 @@ where
     }
 }
 
-async fn connect() -> zbus::Result<Connection> {
-    connection::Builder::address(SOCKET).p2p().build().await
-}
-
 /// The errno that an error of systemd's comes nearest to.
 fn failed(action: &'static str, error: &zbus::Error) -> Error {
+    tracing::debug!("cannot {action}: {error}");
     let name = match error {
         zbus::Error::MethodError(name, ..) => name.as_str(),
+        // No bus.
+        zbus::Error::InputOutput(error) => return Error::system(action, error),
         _ => "",
     };
-    tracing::debug!("cannot {action}: {error}");
     const ERRNOS: [(&str, Errno); 6] = [
         ("org.freedesktop.systemd1.NoSuchUnit", Errno::NOENT),
         ("org.freedesktop.systemd1.LoadFailed", Errno::NOENT),
