@@ -54,6 +54,7 @@ mkdir "$work"/{upper,overlay,root,var}
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
 
 install -m755 "$script" "$work/root/root/lab-script"
+# Forced twice: at once, without waiting for containers that the script left behind. Nothing inside is to be kept.
 cat >"$work/root/etc/systemd/system/lab.service" <<U
 [Unit]
 After=multi-user.target dbus.service
@@ -63,7 +64,7 @@ TimeoutStartSec=$seconds
 WorkingDirectory=/root
 Environment=HOME=/root
 ExecStart=/bin/bash -c '/root/lab-script >/out/log 2>&1; echo \$? >/out/rc'
-ExecStopPost=/bin/systemctl poweroff --no-block --force
+ExecStopPost=/bin/systemctl poweroff --force --force
 [Install]
 WantedBy=multi-user.target
 U
