@@ -272,6 +272,28 @@ def register_both():
     ]
 
 
+@functools.cache
+def networked():
+    """A leader in a network namespace of its own, with two addresses."""
+    setup = ("ip link add one type veth peer name two && ip address add 192.0.2.7/24 dev one && "
+             "ip address add 2001:db8::7/64 dev one nodad && ip link set one up && ip link set two up && exec sleep infinity")
+    child = subprocess.Popen(["systemd-run", "--quiet", "--scope", "unshare", "--net", "sh", "-c", setup])
+    children.append(child)
+    wait_for(lambda: pathlib.Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n")
+    return child.pid
+
+
+def addresses():
+    """What is told of a container with addresses: all keys, the keys of an address, and the global ones as text."""
+    told = ask(MACHINE + "Register", trial(leader=networked()))
+    machine = fields(MACHINE + "List", {"name": TRIAL, "acquireMetadata": "yes"}) if told == OK else {}
+    forget(TRIAL)
+    each = machine.get("addresses", [])
+    text = [socket.inet_ntop(address["family"], bytes(address["address"])) for address in each]
+    return [told, " ".join(machine), sorted({" ".join(address) for address in each}),
+            sorted(address for address in text if not address.startswith("fe80"))]
+
+
 def listed(**parameters):
     """The name of the machine found, or the error."""
     (raw,) = exchange(message(MACHINE + "List", parameters))
@@ -714,6 +736,9 @@ REGISTERED = [
      "name class service unit leader supervisor timestamp UID"),
     ("a container on the host's network has no addresses to tell",
      lambda: listed(name=A, acquireMetadata="yes"), NO_PRIVATE_NETWORKING),
+    ("a container's addresses are told",
+     addresses, [OK, "name class unit leader supervisor timestamp addresses OSRelease UIDShift UID",
+                 ["ifindex family address"], ["192.0.2.7", "2001:db8::7"]]),
     ("a virtual machine has no metadata to tell", lambda: listed(name=VM, acquireMetadata="yes"), NOT_AVAILABLE),
     ("a virtual machine is told gracefully without metadata",
      lambda: keys(MACHINE + "List", {"name": VM, "acquireMetadata": "graceful"})
@@ -847,6 +872,9 @@ DIFFERENCES = {
              "257 keeps neither supervisor nor control address nor owner"),
         "the fields with metadata come in this order":
             ("name class service unit leader timestamp OSRelease UIDShift", "257 keeps neither supervisor nor owner"),
+        "a container's addresses are told":
+            ([OK, "name class unit leader timestamp addresses OSRelease UIDShift", ["ifindex family address"],
+              ["192.0.2.7", "2001:db8::7"]], "257 keeps neither supervisor nor owner"),
         "acquireMetadata no adds nothing":
             ("name class service unit leader timestamp", "257 keeps neither supervisor nor owner"),
         "a signal may be a name": (invalid("signal"), "257 reads numbers only"),

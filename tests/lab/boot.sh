@@ -42,28 +42,34 @@ out=$(readlink -f "$out")
 rm -f "$out/log" "$out/rc" "$out/console"
 
 work=$(mktemp -d /var/tmp/mymachines-lab.XXXXXX)
-group=
+group='' child=''
 clean() {
+  if [ -n "$child" ]; then
+    kill "$child" 2>/dev/null && wait "$child" || true
+  fi
   umount -R "$work/root" 2>/dev/null || true
   [ -z "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
   # If the unmount failed, the root of the overlay must not be deleted through it.
   rm -rf --one-file-system "$work"
 }
 trap clean EXIT
+trap 'exit 143' INT TERM
 mkdir "$work"/{upper,overlay,root,var}
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
 
 install -m755 "$script" "$work/root/root/lab-script"
+# Forced twice: at once, without waiting for containers that the script left behind. Nothing inside is to be kept.
 cat >"$work/root/etc/systemd/system/lab.service" <<U
 [Unit]
 After=multi-user.target dbus.service
 [Service]
 Type=oneshot
 TimeoutStartSec=$seconds
+KillSignal=SIGKILL
 WorkingDirectory=/root
 Environment=HOME=/root
 ExecStart=/bin/bash -c '/root/lab-script >/out/log 2>&1; echo \$? >/out/rc'
-ExecStopPost=/bin/systemctl poweroff --no-block --force
+ExecStopPost=/bin/systemctl poweroff --force --force
 [Install]
 WantedBy=multi-user.target
 U
@@ -98,5 +104,8 @@ fi
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 timeout -k 10 $((seconds + 60)) "${within[@]}" \
   systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="$name" -b --private-network \
-  --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null || true
+  --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null &
+child=$!
+wait "$child" || true
+child=
 exit "$(cat "$out/rc")"

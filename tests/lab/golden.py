@@ -80,6 +80,12 @@ def nspawn(name, *options):
     how[name] = {"command": " ".join(command)}
 
 
+def cgroup(pid):
+    """The v2 group, as PID 1 of the lab names it; the host may show v1 groups beside."""
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return next(line.removeprefix("0::") for line in lines if line.startswith("0::"))
+
+
 def properties(name):
     path = json.loads(subprocess.check_output(
         ["busctl", "--json=short", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
@@ -172,7 +178,7 @@ def keep():
         listed = call("io.systemd.Machine.List", {"name": name}).get("parameters")
         told = {
             "registered": how.get(name),
-            "leaderCgroup": pathlib.Path(f"/proc/{listed['leader']['pid']}/cgroup").read_text().removeprefix("0::").strip(),
+            "leaderCgroup": cgroup(listed["leader"]["pid"]),
             "list": listed,
             "listGraceful": call("io.systemd.Machine.List", {"name": name, "acquireMetadata": "graceful"}).get("parameters"),
             "properties": properties(name),
