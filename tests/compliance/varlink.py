@@ -837,6 +837,8 @@ def children_by_pid(pid):
     return next(child for child in children if child.pid == pid)
 
 
+PERMISSION_DENIED = "org.varlink.service.PermissionDenied"
+
 # What differs on purpose: whole groups of cases that a flavour lacks, and single sentences with what is expected there.
 # Every entry has its reason.
 MISSING = {
@@ -885,7 +887,18 @@ DIFFERENCES = {
         "metadata is not for anybody": (A, "257 asks nobody for metadata"),
     },
     "stock262": {},
-    "ours": {},
+    "ours": {
+        "escaped keys and values mean what they spell": ("closed", "keys of the protocol are taken as they are spelled"),
+        "arrays nested two thousand deep are still read": ("closed", "128 levels are enough for any parameter"),
+        "an ssh address with a raw DEL closes the connection":
+            (invalid("sshAddress"), "a control character like any other"),
+        "a leader that is a zombie is accepted": (invalid("leader"), "the dead do not register"),
+        **{sentence: (PERMISSION_DENIED, "polkit is not asked: root and the owner only") for sentence in (
+            "metadata is not for anybody", "not anybody may unregister a machine", "not anybody may terminate a machine",
+            "not anybody may kill a machine", "not anybody may unregister the host", "not anybody may register a machine",
+            "not anybody may have a unit made", "not anybody learns from Register that a name is taken",
+            "asking to be asked does not help without an agent")},
+    },
 }
 
 
@@ -929,7 +942,8 @@ def on_alarm(_number, _frame):
 def main():
     signal.signal(signal.SIGALRM, on_alarm)
     # 257 has no socket unit.
-    subprocess.run(["systemctl", "start", "systemd-machined.service"], check=False)
+    if flavour != "ours":
+        subprocess.run(["systemctl", "start", "systemd-machined.service"], check=False)
     signal.alarm(DEADLINE)
     wait_for(lambda: pathlib.Path(SOCKET).exists())
     signal.alarm(0)

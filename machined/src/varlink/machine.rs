@@ -34,25 +34,34 @@ pub fn interface() -> Interface<Daemon> {
                 Method {
                     name: "Unregister",
                     more: More::No,
-                    rules: &[("name", Rule::NotNull)],
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
                     handler: |daemon, call, replier| now(unregister(&daemon, &call, replier)),
                 },
                 Method {
                     name: "Terminate",
                     more: More::No,
-                    rules: &[("name", Rule::NotNull)],
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
                     handler: |daemon, call, replier| Box::pin(terminate(daemon, call, replier)),
                 },
                 Method {
                     name: "Kill",
                     more: More::No,
-                    rules: &[("name", Rule::NotNull), ("whom", Rule::NotNull), ("signal", Rule::IntOrWord)],
+                    rules: &[
+                        ("name", Rule::NotNull),
+                        ("pid", Rule::NullMember("pidfdId")),
+                        ("whom", Rule::NotNull),
+                        ("signal", Rule::IntOrWord),
+                    ],
                     handler: |daemon, call, replier| Box::pin(kill(daemon, call, replier)),
                 },
                 Method {
                     name: "List",
                     more: More::Supported,
-                    rules: &[("name", Rule::NotNull), ("acquireMetadata", Rule::NotNull)],
+                    rules: &[
+                        ("name", Rule::NotNull),
+                        ("pid", Rule::NullMember("pidfdId")),
+                        ("acquireMetadata", Rule::NotNull),
+                    ],
                     handler: |daemon, call, replier| Box::pin(list::list(daemon, call, replier)),
                 },
             ]

@@ -16,6 +16,8 @@ type Checked<T> = Result<T, BadParameter>;
 pub enum Rule {
     /// Nullable, but null is refused: absent is not the same as null.
     NotNull,
+    /// A struct in which null stands for "absent" in this one member.
+    NullMember(&'static str),
     /// An integer, or a word that the handler knows (`TERM` for 15) and has to check.
     IntOrWord,
 }
@@ -47,10 +49,13 @@ pub fn check(
             Some((_, word @ Value::String(_))) if has(field.name, Rule::IntOrWord) => {
                 checked.insert(field.name.to_owned(), integer(&word).unwrap_or(word));
             }
-            Some((_, value)) if !value.is_null() => match canonical(idl, &field.shape, value) {
-                Some(value) => checked.insert(field.name.to_owned(), value).map_or((), drop),
-                None => return bad(),
-            },
+            Some((_, mut value)) if !value.is_null() => {
+                drop_null_members(field.name, rules, &mut value);
+                match canonical(idl, &field.shape, value) {
+                    Some(value) => checked.insert(field.name.to_owned(), value).map_or((), drop),
+                    None => return bad(),
+                }
+            }
             _ if !field.nullable => return bad(),
             Some((place, _)) if has(field.name, Rule::NotNull) => {
                 refused = refused.into_iter().chain([(place, field.name)]).min();
@@ -63,6 +68,17 @@ pub fn check(
     match unknown.or(refused.map(|(_, name)| name.to_owned())) {
         Some(name) => Err(BadParameter(name)),
         None => Ok(checked),
+    }
+}
+
+fn drop_null_members(field: &str, rules: &[(&str, Rule)], value: &mut Value) {
+    for (name, rule) in rules {
+        if let (Rule::NullMember(member), Value::Object(members)) = (rule, &mut *value)
+            && *name == field
+            && members.get(*member).is_some_and(Value::is_null)
+        {
+            members.remove(*member);
+        }
     }
 }
 
