@@ -3,7 +3,7 @@
 //! All of it lives on one thread. Nothing here waits: what may take time is a task of its own.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ use crate::watch::Watch;
 const MACHINE_START: &str = "24d8d4452573402496068381a6312df2";
 /// The journal's id of "a machine stopped".
 const MACHINE_STOP: &str = "58432bd3bace477cb514b56381b8a758";
+
+/// How long to wait before a record is written again that could not be written.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What stays the same for the whole run.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub struct Daemon {
     pub keeper: Keeper,
     machines: RefCell<Machines>,
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
+    /// Whose record on disk is behind.
+    unpublished: RefCell<BTreeSet<Key>>,
     publisher: Publisher,
     watch: Watch,
 }
@@ -64,6 +69,7 @@ impl Daemon {
             keeper,
             machines: RefCell::default(),
             leaders: RefCell::default(),
+            unpublished: RefCell::default(),
             publisher,
             watch,
         }
@@ -130,7 +136,8 @@ impl Daemon {
         }
         let group = process.control_group().ok()?;
         let unit = || group.unit(self.surroundings.systemd.as_ref()?);
-        unit().and_then(|place| machines.by_unit(&place.unit)).or_else(|| machines.by_group(group.path()))
+        // The nearest group first: a machine in a subgroup may lie within the unit of another one.
+        machines.by_group(group.path()).or_else(|| machines.by_unit(&unit()?.unit))
     }
 
     /// Takes in a machine, publishes it and watches its leader.
@@ -173,7 +180,21 @@ impl Daemon {
     pub fn set_addresses(&self, key: Key, addresses: Addresses) {
         let effects = self.machines.borrow_mut().set_addresses(key, addresses);
         if let Err(error) = self.carry_out(&effects) {
-            warn!("{}", with_causes(&error));
+            warn!("{}; trying again every second", with_causes(&error));
+            self.unpublished.borrow_mut().insert(key);
+        }
+    }
+
+    /// Writes records anew that could not be written when they changed (the disk was full), once per second.
+    pub async fn mind_unpublished(&self) {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            let keys = std::mem::take(&mut *self.unpublished.borrow_mut());
+            for key in keys {
+                if self.carry_out(&[Effect::Publish(key)]).is_err() {
+                    self.unpublished.borrow_mut().insert(key);
+                }
+            }
         }
     }
 

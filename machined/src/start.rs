@@ -115,12 +115,23 @@ async fn run(options: Options) -> Result<(), Failure> {
         }
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
+        () = daemon.mind_unpublished() => {}
+        () = watchdog() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     // Nobody to tell is no problem at the end either.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     Ok(())
+}
+
+/// Tells the service manager that the event loop turns, if it wants to know, sd_watchdog_enabled(3).
+async fn watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        tokio::time::sleep(interval / 2).await;
+    }
 }
 
 fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
