@@ -121,6 +121,10 @@ static void virtual_machines(void) {
     expect_unavailable("vm", ENOTTY);
 }
 
+static void the_host_itself(void) {
+    expect_unavailable(".host", ENOTTY);
+}
+
 static void shared_network(void) {
     expect_unavailable("shared", ENOSYS);
 }
@@ -218,6 +222,7 @@ static const struct test tests[] = {
     {"an unknown name is unavailable with ENXIO, by any entry point and with any buffer", unknown_names, EVERYWHERE},
     {"an invalid name is unavailable with EINVAL", invalid_names, EVERYWHERE},
     {"a virtual machine is unavailable with ENOTTY", virtual_machines, EVERYWHERE},
+    {"the host itself is unavailable with ENOTTY", the_host_itself, EVERYWHERE},
     {"a machine in the host's network is unavailable with ENOSYS", shared_network, EVERYWHERE},
     {"with RES_USE_INET6 gethostbyname_r prefers IPv6", resolver_option, EVERYWHERE},
     {"errno and h_errno of the caller may be where errors are told", errno_may_be_the_callers, EVERYWHERE},
