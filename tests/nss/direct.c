@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <resolv.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,6 +190,33 @@ static void the_daemons_own_environment(void) {
         check_found(&answer);
 }
 
+static void users_and_groups(void) {
+    typedef enum nss_status by_text(const char *, void *, char *, size_t, int *);
+    typedef enum nss_status by_id(unsigned, void *, char *, size_t, int *);
+    load_module();
+    union {
+        struct passwd user;
+        struct group group;
+        char bytes[256];
+    } result, before;
+    memset(&result, 0x5a, sizeof result);
+    memset(&before, 0x5a, sizeof before);
+    const char *const names[] = {"getpwnam_r", "getgrnam_r", "getpwuid_r", "getgrgid_r"};
+    for (size_t i = 0; i < 4; i++) {
+        int error = ERRNOP_BEFORE;
+        void *function = module_function(names[i]);
+        subject("%s", names[i]);
+        REQUIRE(function);
+        errno = ERRNO_BEFORE;
+        enum nss_status status = i < 2 ? ((by_text *)function)("vu-three-0", &result, NULL, 0, &error)
+                                       : ((by_id *)function)(0, &result, NULL, 0, &error);
+        CHECK_EQUAL(status, NSS_STATUS_NOTFOUND);
+        CHECK_EQUAL(error, ERRNOP_BEFORE);
+        CHECK_EQUAL(errno, ERRNO_BEFORE);
+        CHECK(memcmp(&result, &before, sizeof result) == 0);
+    }
+}
+
 static void no_bus(void) {
     setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/socket", 1);
     struct answer answer = ask4("three");
@@ -228,6 +257,7 @@ static const struct test tests[] = {
     {"errno and h_errno of the caller may be where errors are told", errno_may_be_the_callers, EVERYWHERE},
     {"the environment of the daemon's own unit means a deadlock only where there is a bus", the_daemons_own_environment, EVERYWHERE},
     {"no bus is needed", no_bus, EVERYWHERE},
+    {"users and groups are not found, and nothing is written", users_and_groups, EVERYWHERE},
     {"a lookup makes no socket, no process and asks for no memory", no_sockets, OURS_ONLY},
 };
 
