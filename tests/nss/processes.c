@@ -365,6 +365,36 @@ static void signals_in_the_middle(void) {
     CHECK_EQUAL(wrong_in_handler, 0);
 }
 
+static void *look_up_until_cancelled(void *started) {
+    atomic_store((atomic_bool *)started, true);
+    for (;;) {
+        static _Thread_local char buffer[4096];
+        struct answer answer;
+        ask_into(&(struct question){.entry = BY_NAME4, .name = "three"}, &answer, buffer, sizeof buffer);
+        pthread_testcancel();
+    }
+    return NULL;
+}
+
+static void cancelled_threads(void) {
+    char before[4096], after[4096];
+    prepare();
+    list_descriptors(before, sizeof before);
+    for (unsigned i = 0; i < 200; i++) {
+        atomic_bool started = false;
+        pthread_t thread;
+        REQUIRE(pthread_create(&thread, NULL, look_up_until_cancelled, &started) == 0);
+        while (!started)
+            sched_yield();
+        pthread_cancel(thread);
+        void *result;
+        pthread_join(thread, &result);
+        CHECK(result == PTHREAD_CANCELED);
+    }
+    list_descriptors(after, sizeof after);
+    CHECK_TEXT(after, before);
+}
+
 static const struct test tests[] = {
     {"no lookup leaves a descriptor open", no_descriptor_is_left, OURS_ONLY},
     {"closed standard descriptors stay closed", closed_standard_descriptors, OURS_ONLY},
@@ -378,6 +408,7 @@ static const struct test tests[] = {
     {"fifty forks in the middle of lookups do no harm", forks, OURS_ONLY},
     {"the smallest stack that a thread can have is enough", small_stacks, OURS_ONLY},
     {"signals in the middle of lookups do no harm, nor do lookups in their handlers", signals_in_the_middle, OURS_ONLY},
+    {"a thread that is cancelled in a lookup leaves no descriptor open", cancelled_threads, OURS_ONLY},
 };
 
 int main(int argc, char **argv) {
