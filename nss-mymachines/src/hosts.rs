@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t};
-use registry::{Address, AddressSink, MachineName};
+use registry::{Address, AddressSink, HOST_NAME, MachineName};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
@@ -59,6 +59,10 @@ unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
         length = length.wrapping_add(1);
     }
     let name = bytes.get(..length).unwrap_or_default();
+    if name == HOST_NAME.as_bytes() {
+        // The host is a machine, of its own class and without a record.
+        return Err(Failure::Unavailable(libc::ENOTTY));
+    }
     MachineName::new(name).map_err(|_| Failure::Unavailable(libc::EINVAL))
 }
 

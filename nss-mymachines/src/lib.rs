@@ -14,6 +14,7 @@ mod hosts;
 mod lookup;
 mod processes;
 mod reverse;
+mod users;
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the proof that nothing panics")]

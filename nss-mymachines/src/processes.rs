@@ -1,5 +1,8 @@
 //! The kernel's answers to the questions of [`Processes`], by way of the C library.
 //!
+//! open, read, close and poll of the C library are cancellation points, pthreads(7): a thread that is cancelled in one
+//! of them would leave a descriptor open for good. So the kernel is called by syscall(2), which is none.
+//!
 //! # Safety
 //! Plain system calls on values of this module; a descriptor lives as long as its [`Descriptor`].
 
@@ -7,6 +10,7 @@
 
 use core::ffi::{CStr, c_int};
 use core::mem::zeroed;
+use core::ptr;
 
 use registry::{OpenError, Path, Processes, start_time_of_stat};
 
@@ -18,7 +22,7 @@ pub struct Descriptor(c_int);
 impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: it is ours.
-        unsafe { libc::close(self.0) };
+        unsafe { libc::syscall(libc::SYS_close, self.0) };
     }
 }
 
@@ -27,14 +31,17 @@ impl Descriptor {
     pub fn open(path: &CStr, flags: c_int) -> Result<Self, c_int> {
         let flags = flags | libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the path ends in a zero byte.
-        let fd = unsafe { libc::open(path.as_ptr(), flags) };
-        if fd < 0 { Err(errno()) } else { Ok(Self(fd)) }
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+        match c_int::try_from(fd) {
+            Ok(fd) if fd >= 0 => Ok(Self(fd)),
+            _ => Err(errno()),
+        }
     }
 
     /// Reads the next piece of the file; an empty one at its end.
     pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], c_int> {
         // SAFETY: the kernel writes into the buffer, not beyond its end.
-        let length = unsafe { libc::read(self.0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        let length = unsafe { libc::syscall(libc::SYS_read, self.0, buffer.as_mut_ptr(), buffer.len()) };
         match usize::try_from(length) {
             Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
             Err(_) => Err(errno()),
@@ -68,8 +75,10 @@ impl Processes for KernelProcesses {
 
     fn has_exited(&self, process: &Descriptor) -> bool {
         let mut poll = libc::pollfd { fd: process.0, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one entry, and no wait.
-        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let no_mask = ptr::null::<libc::sigset_t>();
+        // SAFETY: one entry, no wait, and signals stay blocked as they are.
+        unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, &raw const now, no_mask, 0) > 0 }
     }
 
     fn start_time(&self, pid: i32) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! Does the machine still live?
 //!
 //! A record is trusted unless the process that leads its machine is provably gone. Proof is by pidfd: the process
-//! cannot be opened, or is another one than the record means, or has exited; and the reader sees the same
-//! processes as the writer did. Everything else (no descriptor free, a system call filter, another PID namespace,
+//! cannot be opened, or is another one than the record means (by its start time where the record has no number of
+//! its pidfd), or has exited; and the reader sees the same processes as the writer did. Everything else (no descriptor free, a system call filter, another PID namespace,
 //! no /proc) means "cannot tell", and a reader that cannot tell believes the record.
 
 use crate::address::parse_decimal;
@@ -54,18 +54,20 @@ pub fn is_alive<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
 }
 
 fn seems_gone<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
+    // Before the process is opened: both need a descriptor, and one must be enough.
+    if leader.pidfd_id == 0
+        && leader.start_time != 0
+        && processes.start_time(leader.pid).is_some_and(|start| start != leader.start_time)
+    {
+        return true;
+    }
     let process = match processes.open(leader.pid) {
         Ok(process) => process,
         Err(OpenError::Gone) => return true,
         Err(OpenError::Unknown) => return false,
     };
-    let is_other = if leader.pidfd_id != 0 {
-        processes.inode(&process).is_some_and(|inode| inode != leader.pidfd_id)
-    } else if leader.start_time != 0 {
-        processes.start_time(leader.pid).is_some_and(|start| start != leader.start_time)
-    } else {
-        false
-    };
+    let is_other =
+        leader.pidfd_id != 0 && processes.inode(&process).is_some_and(|inode| inode != leader.pidfd_id);
     is_other || processes.has_exited(&process)
 }
 
@@ -135,6 +137,43 @@ mod tests {
         assert!(!is_alive(&leader, &Fake { start: Some(10), ..ALIVE }));
         assert!(is_alive(&leader, &Fake { start: None, ..ALIVE }), "/proc hides it");
         assert!(is_alive(&LeaderIdentity { start_time: 0, ..leader }, &Fake { start: Some(10), ..ALIVE }));
+    }
+
+    #[test]
+    fn one_descriptor_at_a_time_is_enough() {
+        use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+        /// A kernel with one descriptor left.
+        struct OneDescriptor;
+        struct Taken;
+        static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+        impl Drop for Taken {
+            fn drop(&mut self) {
+                IS_TAKEN.store(false, Relaxed);
+            }
+        }
+        impl Processes for OneDescriptor {
+            type Handle = Taken;
+            fn open(&self, _: i32) -> Result<Taken, OpenError> {
+                if IS_TAKEN.swap(true, Relaxed) { Err(OpenError::Unknown) } else { Ok(Taken) }
+            }
+            fn inode(&self, _: &Taken) -> Option<u64> {
+                None
+            }
+            fn has_exited(&self, _: &Taken) -> bool {
+                false
+            }
+            fn start_time(&self, _: i32) -> Option<u64> {
+                (!IS_TAKEN.load(Relaxed)).then_some(10)
+            }
+            fn pid_namespace(&self) -> Option<u64> {
+                Some(LEADER.pid_namespace)
+            }
+        }
+        let leader = LeaderIdentity { pidfd_id: 0, ..LEADER };
+        assert!(!is_alive(&leader, &OneDescriptor), "a recycled pid");
+        assert!(is_alive(&LeaderIdentity { start_time: 10, ..leader }, &OneDescriptor));
     }
 
     #[test]
