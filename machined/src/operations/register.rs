@@ -1,7 +1,5 @@
 //! Registering a machine.
 
-use std::rc::Rc;
-
 use libmachine::ProcessHandle;
 use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
 use rustix::io::Errno;
@@ -48,30 +46,20 @@ pub struct Registration {
 }
 
 impl Daemon {
-    /// Registers a machine. When this returns, its record is on disk.
+    /// Registers a machine. When this returns, its record is on disk. Not to be given up half-way.
     ///
     /// # Errors
     /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
     /// `ENXIO`: with systemd, the leader is in no unit. Others as the kernel and the service manager have them;
     /// nothing is changed then.
-    pub async fn register(
-        self: &Rc<Self>,
-        _: &Authorized<Register>,
-        registration: Registration,
-    ) -> Result<Key, Error> {
+    pub async fn register(&self, _: &Authorized<Register>, registration: Registration) -> Result<Key, Error> {
         let mut record = self.describe(&registration);
         self.make_way(&record)?;
         let key = match &self.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
                 record.unit = Some(systemd::scope_name(&record.name));
                 self.make_way(&record)?;
-                let daemon = self.clone();
-                // A task of its own: it is completed or taken back even if the caller hangs up.
-                let started =
-                    tokio::task::spawn_local(
-                        async move { daemon.admit_in_scope(record, registration).await },
-                    );
-                started.await.unwrap_or(Err(Error::System { action: "start the scope", errno: Errno::IO }))?
+                self.admit_in_scope(record, registration).await?
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use libmachine::{signal_of_name, signal_of_number};
 use registry::{HOST_NAME, MachineName, Record};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
@@ -93,6 +94,14 @@ impl From<Error> for ErrorReply {
     }
 }
 
+/// Runs an operation that is not given up half-way because its caller hangs up.
+async fn to_the_end<T: 'static>(
+    operation: impl Future<Output = Result<T, Error>> + 'static,
+) -> Result<T, Error> {
+    let lost = Error::System { action: "complete the operation", errno: Errno::IO };
+    tokio::task::spawn_local(operation).await.unwrap_or(Err(lost))
+}
+
 fn caller(daemon: &Daemon, peer: &Peer) -> Caller {
     Caller { uid: peer.uid.as_raw(), daemon_uid: daemon.surroundings.uid }
 }
@@ -160,7 +169,7 @@ fn unregister(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, Er
 async fn terminate(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let (target, record) = target(&daemon, &call)?;
     let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
-    daemon.terminate(&authorized, target).await?;
+    to_the_end(async move { daemon.terminate(&authorized, target).await }).await?;
     replier.reply(&())
 }
 
@@ -175,7 +184,7 @@ async fn kill(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, 
     let signal = signal.ok_or_else(|| ErrorReply::invalid_parameter("signal"))?;
     let (target, record) = target(&daemon, &call)?;
     let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
-    daemon.kill(&authorized, target, whom, signal).await?;
+    to_the_end(async move { daemon.kill(&authorized, target, whom, signal).await }).await?;
     replier.reply(&())
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::{Call, Done, ErrorReply, Replier, Rule};
 use super::process_id::{ProcessId, peer_process};
-use super::{caller, text};
+use super::{caller, text, to_the_end};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::operations::Registration;
@@ -78,7 +78,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
         control_address,
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
     };
-    daemon.register(&authorized, registration).await?;
+    to_the_end(async move { daemon.register(&authorized, registration).await }).await?;
     replier.reply(&())
 }
 
