@@ -69,15 +69,18 @@ files() {
 }
 
 recorded() { # FILE: whether an earlier install put it there
-  [ -f "$destdir$record" ] && awk -v file="$1" '$2 == file { found = 1 } END { exit !found }' "$destdir$record"
+  [ -f "$destdir$record" ] || return 1
+  [ "$1" = "$record" ] || awk -v file="$1" '$2 == file { found = 1 } END { exit !found }' "$destdir$record"
 }
 
 # Who owns a file, however it is spelled: where /lib is a link to usr/lib, dpkg may know either.
 owner() {
-  local parent
+  local parent found
   command -v dpkg >/dev/null || return 1
   parent=$(readlink -m "$(dirname "$1")")
-  dpkg -S "$1" "$parent/${1##*/}" "${parent#/usr}/${1##*/}" 2>/dev/null | head -n1 | grep .
+  # It fails if it knows one of them not.
+  found=$(dpkg -S "$1" "$parent/${1##*/}" "${parent#/usr}/${1##*/}" 2>/dev/null || true)
+  [ -n "$found" ] && echo "${found%%$'\n'*}"
 }
 
 check_target() { # FILE: complains about what may not be overwritten
