@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: cargo.sh ARGUMENT...    runs cargo with these arguments
        cargo.sh --which        prints which cargo that is, and fails if there is none
-       cargo.sh --has PROGRAM  whether its rustfmt, cargo-clippy, ... works
+       cargo.sh --needed       prints the oldest version that will do
 
 Looks at $CARGO, the cargo on PATH, the one that rustup installs into the home directory, and Debian's /usr/bin/cargo,
 which an older one may hide. The version that is needed is `rust-version` in Cargo.toml.
@@ -25,7 +25,7 @@ new_enough() {
 cargo=
 seen=
 for candidate in "${CARGO:-}" "$(command -v cargo || true)" "${HOME:-/}/.cargo/bin/cargo" /usr/bin/cargo; do
-  [ -n "$candidate" ] && [ -x "$candidate" ] || continue
+  if [ -z "$candidate" ] || [ ! -x "$candidate" ]; then continue; fi
   has=$(version "$candidate")
   if new_enough "$has" && new_enough "$(version "$(dirname "$candidate")/rustc")"; then
     cargo=$candidate
@@ -40,6 +40,7 @@ if [ -n "$cargo" ] && [ "$(command -v cargo || true)" != "$cargo" ]; then
 fi
 case ${1-} in
   '' | -h | --help) usage; exit 0 ;;
+  --needed) echo "$needed"; exit 0 ;;
 esac
 if [ -z "$cargo" ]; then
   if [ -n "$seen" ]; then
@@ -52,6 +53,5 @@ if [ -z "$cargo" ]; then
 fi
 case $1 in
   --which) echo "$cargo" ;;
-  --has) "$2" --version >/dev/null 2>&1 ;;
   *) exec "$cargo" "$@" ;;
 esac

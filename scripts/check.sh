@@ -87,13 +87,13 @@ booted() {
 
 # lint PROGRAM DIRECTORY ARGUMENT...: cargo with these arguments, if the toolchain has the program.
 lint() {
-  local program=$1
-  cd "$2"
+  local program=$1 directory=$2
+  cd "$directory" || exit 1
   shift 2
   if "$program" --version >/dev/null 2>&1; then
     cargo "$@"
   else
-    echo "SKIPPED: $program is not installed beside $(command -v cargo): $2 was not checked with cargo $1"
+    echo "SKIPPED: $program is not installed beside $(command -v cargo): $directory was not checked with cargo $1"
   fi
 }
 

@@ -103,6 +103,17 @@ fi
 
 apt() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
 apt update
+if [ -n "$toolchain" ]; then
+  # Without Debian's security updates, apt knows an older one only.
+  candidate=$(apt-cache policy cargo-web | sed -n 's/^ *Candidate: //p')
+  if ! dpkg --compare-versions "${candidate:-0}" ge "$("$here/cargo.sh" --needed)"; then
+    echo "setup: the newest cargo-web that apt knows is ${candidate:-none}, and $("$here/cargo.sh" --needed) is needed." >&2
+    echo "setup: Add Debian's security updates to apt's sources, or install a toolchain with rustup; for example:" >&2
+    # shellcheck disable=SC1091
+    echo "  deb http://deb.debian.org/debian-security $(. /etc/os-release && echo "$VERSION_CODENAME")-security main" >&2
+    exit 1
+  fi
+fi
 if ! apt install -y --no-install-recommends --no-remove "${packages[@]}" </dev/null >/dev/null; then
   echo 'setup: apt could not install them. If it says that packages would be removed (rustc and rustc-web exclude each' >&2
   echo 'setup: other): remove those yourself, or install a newer toolchain with rustup.' >&2
