@@ -1,0 +1,62 @@
+# GNU make. `make help` says what there is.
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO_SH := scripts/cargo.sh
+MACHINED := target/release/machined
+MODULE := target/nss/libnss_mymachines.so.2
+
+# Where the results are must not depend on the caller's environment.
+unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
+export PREFIX DESTDIR NSSDIR
+
+sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.varlink' -o -name '*.sh' -o -name '*.map' -o -name Cargo.lock \))
+
+.PHONY: all install uninstall demo check check-next bench clean help
+all: $(MACHINED) $(MODULE)
+
+# make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
+$(MACHINED): Cargo.toml Cargo.lock $(call sources,registry libmachine machined)
+	$(CARGO_SH) build --release --locked --workspace --target-dir target
+	@touch $@
+
+$(MODULE): $(call sources,registry nss-mymachines)
+	cd nss-mymachines && ../$(CARGO_SH) build --release --locked --target-dir ../target/nss
+	nss-mymachines/link.sh target/nss/release/libnss_mymachines.a $@
+
+install: all
+	@scripts/install.sh install
+
+uninstall:
+	@scripts/install.sh uninstall
+
+demo:
+	@scripts/setup.sh build demo
+	@$(MAKE) --no-print-directory all
+	@demo/run.sh
+
+check:
+	@scripts/setup.sh build demo check
+	@scripts/check.sh
+
+check-next:
+	@scripts/setup.sh build check
+	@scripts/check.sh --next
+
+bench:
+	@scripts/setup.sh build bench
+	@$(MAKE) --no-print-directory all
+	@tests/bench/run.sh
+
+clean:
+	rm -rf target
+
+help:
+	@echo 'make             builds machined and the NSS module into target/'
+	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
+	@echo 'make check       all tests, with a summary; logs in target/check/'
+	@echo 'make check-next  the compliance tests against the newest systemd (Debian sid), which moves'
+	@echo 'make bench       measures ours beside the original'
+	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
+	@echo 'make uninstall   gives the host back as it was'
+	@echo 'make clean       removes target/'
+	@echo 'demo, check, check-next and bench install missing Debian packages first, and say so.'

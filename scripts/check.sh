@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# All tests, with one summary. `make check` installs what they need and calls this.
+set -uo pipefail
+
+usage() {
+  cat <<'U'
+usage: check.sh [--next] [STEP]...
+
+Runs every step, or those that are named, to the end even if one fails; the log of each is target/check/STEP.log. Prints
+a summary, whose last line is "N passed, N failed, N skipped"; exits 1 if anything failed. A step that counts nothing
+itself counts as one test. What this host has no tool for is skipped, and said so loudly.
+
+  --next  instead, the system tests on the newest Debian (sid) and its systemd, which change from day to day
+U
+}
+
+cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+next='' only=()
+for word; do
+  case $word in
+    -h | --help) usage; exit 0 ;;
+    --next) next=yes ;;
+    -*) usage >&2; exit 2 ;;
+    *) only+=("$word") ;;
+  esac
+done
+cargo=$(scripts/cargo.sh --which) || exit 1
+export PATH=${cargo%/*}:$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never
+unset CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
+logs=$PWD/target/check
+mkdir -p "$logs"
+summary='' passed=0 failed=0 skipped=0 done=0
+
+# counts LOG: passed, failed and skipped, as the test runners' closing lines say.
+counts() {
+  awk '
+    /^test result: / { passed += $4; failed += $6; skipped += $8 }
+    /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; if ($6 == "skipped") skipped += $5 }
+    /^SKIPPED/ { skipped++ }
+    END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+}
+
+# step NAME SECONDS COMMAND...
+step() {
+  local name=$1 limit=$2 log=$logs/$1.log rc=0 p f s verdict began=$SECONDS
+  shift 2
+  case " ${only[*]-} " in '  ' | *" $name "*) ;; *) return ;; esac
+  printf '== %s\n' "$name"
+  done=$((done + 1))
+  # A shell of its own, whose process group the limit ends as a whole.
+  export -f booted lint
+  timeout -k 10 "$limit" bash -euo pipefail -c '"$@"' bash "$@" >"$log" 2>&1 </dev/null || rc=$?
+  read -r p f s <<<"$(counts "$log")"
+  if [ $rc != 0 ] && [ "$f" = 0 ]; then
+    f=1
+    [ $rc != 124 ] || echo "not done after $limit seconds" >>"$log"
+  elif [ $rc = 0 ] && [ $((p + f + s)) = 0 ]; then
+    p=1
+  fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  verdict=ok
+  [ "$s" = 0 ] || [ "$p" != 0 ] || verdict=SKIPPED
+  if [ "$f" != 0 ]; then
+    verdict=FAILED
+    grep -aE '^FAILED|^test .*FAILED$|panicked at|^error' "$log" | head -n 20
+    echo "-- the end of $log:"
+    tail -n 40 "$log"
+  fi
+  grep -a '^SKIPPED' "$log"
+  verdict=$(printf '%-8s %-18s %5d passed %3d failed %3d skipped %5d s' \
+    "$verdict" "$name" "$p" "$f" "$s" $((SECONDS - began)))
+  summary+="$verdict"$'\n'$(grep -a '^SKIPPED' "$log" | sed 's/^/         /')$'\n'
+  printf '%s\n' "$verdict"
+}
+
+# booted SUITE SECONDS SCRIPT [--in DIR:AT]...: a script in a booted Debian; what it said is the log.
+booted() {
+  local suite=$1 seconds=$2 script=$3 out rc=0
+  shift 3
+  [ -f "$script" ] || { echo "FAILED: there is no $script"; exit 1; }
+  out=$(mktemp -d)
+  tests/lab/boot.sh "$@" "$suite" "$out" "$script" "$seconds" || rc=$?
+  cat "$out/log" || { tail -n 30 "$out/console" && rc=1; }
+  rm -rf "$out"
+  exit $rc
+}
+
+# lint PROGRAM DIRECTORY ARGUMENT...: cargo with these arguments, if the toolchain has the program.
+lint() {
+  local program=$1 directory=$2
+  cd "$directory" || exit 1
+  shift 2
+  if "$program" --version >/dev/null 2>&1; then
+    cargo "$@"
+  else
+    echo "SKIPPED: $program is not installed beside $(command -v cargo): $directory was not checked with cargo $1"
+  fi
+}
+
+if [ -n "$next" ]; then
+  step build 1800 make all
+  suite=sid stock=262
+else
+  step build 1800 make all
+  step format 120 lint rustfmt . fmt --all --check
+  step format-nss 120 lint rustfmt nss-mymachines fmt --check
+  step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
+  step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
+  step rust 1800 cargo test --locked --workspace --target-dir target
+  step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
+  step daemon 900 tests/daemon/run.sh
+  step demo 300 demo/test.sh
+  suite=trixie stock=257
+fi
+# The lab's Debian is built here, so that the limits below are those of the tests alone.
+step lab 1200 tests/lab/root.sh $suite
+step install 300 scripts/install-test.sh
+step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build
+step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
+step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
+
+if [ $done = 0 ]; then
+  echo "check.sh: there is no such step: ${only[*]}" >&2
+  exit 2
+fi
+echo
+echo 'Summary'
+printf '%s' "$summary" | grep -v '^ *$'
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

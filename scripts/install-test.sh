@@ -1,0 +1,238 @@
+#!/usr/bin/env bash
+# Tests make install and make uninstall where they can do no harm.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+usage: install-test.sh [--in-root|--in-boot]
+
+Installs what was built into a DESTDIR, into a throw-away copy of a Debian with the original's packages (chroot), and
+into one that is booted. Prints a line for each check and how many passed; exits 1 if one failed. Needs root or sudo,
+and what tests/lab/setup.sh installs. --in-root and --in-boot are the parts that run inside.
+U
+}
+
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+module=libnss_mymachines.so.2
+passed=0 failed=0
+said=$(mktemp)
+# check SENTENCE COMMAND...: a command that fails, and what it said, is told.
+check() {
+  local sentence=$1
+  shift
+  if "$@" >"$said" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+    echo "ok $sentence"
+  else
+    failed=$((failed + 1))
+    sed 's/^/    /' "$said"
+    echo "FAILED $sentence"
+  fi
+}
+not() { ! "$@"; }
+# says PATTERN COMMAND...: it prints that, and its exit status does not matter.
+says() {
+  local pattern=$1 printed
+  shift
+  printed=$("$@" 2>&1 || true)
+  grep -qE -- "$pattern" <<<"$printed" || { printf 'not in it: %s\n%s\n' "$pattern" "$printed"; return 1; }
+}
+prints_nothing() {
+  local printed
+  printed=$("$@" 2>&1)
+  [ -z "$printed" ] || { echo "$printed"; return 1; }
+}
+is_same() { diff "$1" <("$2"); }
+refuses() { # PATTERN COMMAND...: fails, says why, and changes nothing.
+  local before rc=0
+  before=$(listing)
+  "${@:2}" >"$said.refused" 2>&1 || rc=$?
+  cat "$said.refused"
+  [ $rc = 1 ] && grep -qE -- "$1" "$said.refused" && diff <(echo "$before") <(listing)
+}
+finish() {
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+}
+
+into_destdir() {
+  scratch=$(mktemp -d)
+  local destdir=$scratch/dest
+  listing() { find "$scratch/dest" -printf '%p %m %s %T@\n' 2>/dev/null | sort; }
+  mkdir "$destdir"
+  check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
+  for file in sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
+    share/doc/mymachines/README.md share/mymachines/installed; do
+    check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
+  done
+  check 'DESTDIR has the NSS module, once' says '^1$' sh -c "find $destdir -name $module | wc -l"
+  check 'nothing is left to be replaced in the units' not grep -r '@[A-Z]*@' "$destdir/usr/local/lib/systemd"
+  check 'the service starts what was installed' grep -q '^ExecStart=/usr/local/sbin/machined$' \
+    "$destdir/usr/local/lib/systemd/system/machined.service"
+  check 'installing again is fine' make -C "$root" install DESTDIR="$destdir"
+  check 'uninstalling takes it back' make -C "$root" uninstall DESTDIR="$destdir"
+  check 'DESTDIR is empty again' prints_nothing find "$destdir" -mindepth 1
+  check 'there is nothing to uninstall twice' refuses 'nothing was installed' "$root/scripts/install.sh" uninstall
+  check 'a package may be made of it: PREFIX=/usr' make -C "$root" install PREFIX=/usr DESTDIR="$destdir"
+  check 'and has the module where Debian has them' \
+    test -f "$destdir/usr/lib/$(cc -print-multiarch)/$module"
+  make -s -C "$root" uninstall PREFIX=/usr DESTDIR="$destdir" >/dev/null
+  mkdir -p "$destdir/usr/local/sbin"
+  echo mine >"$destdir/usr/local/sbin/machined"
+  export DESTDIR=$destdir
+  check 'a file that is not ours is not overwritten' \
+    refuses 'is there already' "$root/scripts/install.sh" install
+  unset DESTDIR
+  rm -rf "$scratch"
+}
+
+# What a host is made of, less what every ldconfig writes anew.
+listing() {
+  find / -xdev \( -path /proc -o -path /run -o -path /src -o -path /tmp -o -path /etc/ld.so.cache -o -path /var/cache/ldconfig \) -prune -o \
+    \( -type f -printf '%p %m %U %G %s %T@\n' -o -type l -printf '%p -> %l\n' -o -printf '%p %y %m %U %G\n' \) | sort
+  ldconfig -p
+}
+loads() { LD_DEBUG=libs getent ahosts nobody-has-this-name; }
+
+in_root() {
+  local install=/src/scripts/install.sh before verified multiarch
+  multiarch=$(basename "$(dirname "$(find /usr/lib -name $module)")")
+  check "the original's package is installed" dpkg -s libnss-mymachines
+  before=$(mktemp) verified=$(mktemp)
+  ldconfig
+  dpkg -V >"$verified" || true
+  listing >"$before"
+  check "before, glibc loads the original's module" says "calling init: (/usr)?/lib/$multiarch/$module" loads
+
+  check 'PREFIX=/usr is refused without DESTDIR' refuses 'dpkg-divert' env PREFIX=/usr $install install
+  mkdir -p /usr/local/sbin
+  echo mine >/usr/local/sbin/machined
+  check 'a file of somebody else is not overwritten' refuses 'is there already' $install install
+  rm /usr/local/sbin/machined
+  cp -p /var/lib/dpkg/info/base-files.list /tmp/saved.list
+  echo /usr/local/sbin/machined >>/var/lib/dpkg/info/base-files.list
+  check 'nor is one that a package owns' refuses 'belongs to a package .base-files' $install install
+  cp -p /tmp/saved.list /var/lib/dpkg/info/base-files.list
+  check 'somebody who is not root is told so' refuses 'as root' setpriv --reuid=65534 --regid=65534 --clear-groups $install install
+  mount -t tmpfs -o size=64k tmpfs /usr/local/sbin
+  check 'a full disk leaves nothing behind' refuses 'No space left' $install install
+  umount /usr/local/sbin
+
+  check 'it installs' $install install
+  check 'it does not touch nsswitch.conf but says what to write' says 'mymachines' $install install
+  check 'no file of a package has changed' is_same "$verified" 'verify'
+  # The NSS module has no constructor, so what is asked is which file was opened.
+  check 'now glibc loads ours' says "/usr/local/lib/($multiarch/)?$module" loads
+  check "and the original's no more" not says "[[:space:]](/usr)?/lib/$multiarch/$module" loads
+  check 'the daemon runs' says '^machined [0-9]' /usr/local/sbin/machined --version
+  check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket
+  check 'nothing is enabled' prints_nothing find /etc/systemd -name 'machined*'
+  check 'a part of an older install goes when a newer one lacks it' forgotten $install
+  check 'it uninstalls' $install uninstall
+  check 'the host is as before' is_same "$before" listing
+  check 'and dpkg finds it so' is_same "$verified" verify
+  check "glibc loads the original's module again" says "[[:space:]](/usr)?/lib/$multiarch/$module" loads
+
+  $install install >/dev/null
+  echo '# mine' >>/usr/local/lib/systemd/system/machined.service
+  check 'a file that was changed since is left alone' says 'left alone: .*machined.service' $install uninstall
+  check 'it is there' grep -q '# mine' /usr/local/lib/systemd/system/machined.service
+}
+verify() { dpkg -V || true; }
+forgotten() {
+  echo old >/usr/local/sbin/machined-old
+  echo "$(sha256sum </usr/local/sbin/machined-old | cut -d' ' -f1) /usr/local/sbin/machined-old" >>/usr/local/share/mymachines/installed
+  "$1" install && [ ! -e /usr/local/sbin/machined-old ]
+}
+
+in_boot() {
+  local socket=/run/systemd/machine/io.systemd.Machine leader
+  state() { systemctl show -P "$1" "$2"; }
+  check 'it installs on a running system' /src/scripts/install.sh install
+  check 'systemd knows the service, and it is disabled' says '^disabled$' systemctl is-enabled machined.service
+  check 'the socket starts' systemctl start machined.socket
+  check 'the daemon is not running yet' not systemctl is-active machined.service
+  check 'the socket has its second name' test -S /run/systemd/machine/io.systemd.MachineImage
+  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=box -p PrivateNetwork=yes sleep infinity
+  leader=$(state MainPID box)
+  ip link add ve-box type veth peer name host0 netns "$leader"
+  nsenter -t "$leader" -n sh -c 'ip link set host0 up; ip addr add 10.92.0.3/24 dev host0'
+  check 'a call starts the daemon and registers' varlinkctl call $socket io.systemd.Machine.Register \
+    "{\"name\":\"box\",\"class\":\"container\",\"leader\":$leader}"
+  check 'it is active, so it said that it is ready' systemctl is-active machined.service
+  check 'it is ours' says 'mymachines|0\.' varlinkctl info $socket
+  check 'the name resolves' says '^10\.92\.0\.3 ' getent ahosts box
+  check 'and the address' says 'box' getent hosts 10.92.0.3
+  nsenter -t "$leader" -n ip addr add 10.92.0.4/24 dev host0
+  check 'an address that changes is heard of under the restrictions of the unit' \
+    timeout 5 sh -c 'until getent ahosts box | grep -q "^10.92.0.4 "; do sleep 0.05; done'
+  check 'a restart loses nothing' sh -c "systemctl restart machined.service && varlinkctl call $socket io.systemd.Machine.List '{\"name\":\"box\"}'"
+  check 'killed, it is started again' killed_and_back
+  check 'nor is anything lost then' varlinkctl call $socket io.systemd.Machine.List '{"name":"box"}'
+  check 'it is not privileged beyond its unit' says '^NoNewPrivs:[[:space:]]*1' cat "/proc/$(state MainPID machined.service)/status"
+  check 'the original takes its place when it is started' systemctl start systemd-machined.service
+  check 'ours is stopped then' not systemctl is-active machined.service
+  systemctl stop systemd-machined.service systemd-machined.socket 2>/dev/null || true
+  check 'it comes back' systemctl start machined.service
+  check 'enabled, it is uninstalled all the same' sh -c 'systemctl enable machined.service && /src/scripts/install.sh uninstall'
+  check 'it is stopped' not pgrep -x machined
+  check 'no link is left' prints_nothing find /etc/systemd -name 'machined*'
+  check 'the socket is gone' not test -e $socket
+  check 'systemd knows the service no more' says '^not-found$' state LoadState machined.service
+  check 'nothing was denied to it' not says 'audit|SECCOMP|Operation not permitted' journalctl -u machined.service --no-pager
+}
+killed_and_back() {
+  local old
+  old=$(systemctl show -P MainPID machined.service)
+  kill -KILL "$old"
+  timeout 10 sh -c "until [ \$(systemctl show -P MainPID machined.service) -ne $old ] && systemctl is-active machined.service; do sleep 0.05; done"
+}
+
+# A copy of the lab's Debian in a mount namespace of its own. Runs in it: unshare --mount.
+in_overlay() {
+  local lower=$1 work=/run
+  mount -t tmpfs tmpfs $work
+  mkdir $work/upper $work/work $work/root
+  mount -t overlay overlay -o "lowerdir=$lower,upperdir=$work/upper,workdir=$work/work" $work/root
+  mount -t proc proc $work/root/proc
+  mount --bind /dev $work/root/dev
+  mkdir $work/root/src
+  mount --bind "$root" $work/root/src
+  mount -o remount,bind,ro $work/root/src
+  chroot $work/root /src/scripts/install-test.sh --in-root
+}
+
+part() { # NAME COMMAND...: a part that runs elsewhere; its lines are ours, its last one is added up.
+  local log rc=0 counts
+  log=$(mktemp)
+  "${@:2}" >"$log" 2>&1 </dev/null || rc=$?
+  [ "$1" != boot ] || cp "$scratch/log" "$log" 2>/dev/null || true
+  grep -v '^[0-9]* passed, [0-9]* failed$' "$log" || true
+  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n1 || true)
+  read -r p _ f _ <<<"${counts:-0 passed, 1 failed}"
+  passed=$((passed + p)) failed=$((failed + f))
+  [ $rc = 0 ] || [ "$f" != 0 ] || failed=$((failed + 1))
+  rm "$log"
+}
+
+case ${1-} in
+  -h | --help) usage; exit 0 ;;
+  --in-root) in_root; finish; exit ;;
+  --in-boot) in_boot; finish; exit ;;
+  --in-overlay) in_overlay "$2"; exit ;;
+  '') ;;
+  *) usage >&2; exit 2 ;;
+esac
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB,PATH "$0"
+
+into_destdir
+lab=$("$root/tests/lab/root.sh" trixie)
+part root unshare --mount --propagation private "$0" --in-overlay "$lab"
+scratch=$(mktemp -d)
+cat >"$scratch/script" <<'S'
+#!/bin/sh
+exec /src/scripts/install-test.sh --in-boot
+S
+part boot "$root/tests/lab/boot.sh" --in "$root:/src" trixie "$scratch" "$scratch/script" 120
+rm -rf "$scratch" "$said"
+finish

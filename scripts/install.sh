@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# Installs what `make` built, and takes it back. `make install` and `make uninstall` call this.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+usage: install.sh install|uninstall
+
+Environment, all of them optional:
+  PREFIX   /usr/local
+  DESTDIR  where packages are built; nothing of the running system is looked at or told then
+  NSSDIR   where the NSS module goes: the first directory below PREFIX that glibc searches
+
+Overwrites nothing but what an earlier install left: a file that a package owns, or that comes from somewhere else, is
+an error, and then nothing at all is changed. What was installed is recorded in PREFIX/share/mymachines/installed;
+uninstall removes exactly that, and leaves alone what was changed since. /etc/nsswitch.conf is never touched.
+U
+}
+
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+prefix=${PREFIX:-/usr/local} destdir=${DESTDIR:-}
+destdir=${destdir%/}
+PATH=$PATH:/usr/sbin:/sbin
+module=libnss_mymachines.so.2
+
+fail() {
+  printf 'install.sh: %s\n' "$@" >&2
+  exit 1
+}
+
+case "$prefix$destdir" in *[[:space:]]*) fail 'PREFIX and DESTDIR may not contain blanks' ;; esac
+case $prefix in /*) prefix=${prefix%/} ;; *) fail "PREFIX must be an absolute path, not '$prefix'" ;; esac
+case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
+if [ -z "$destdir" ]; then
+  case $prefix in
+    '' | /usr) fail "PREFIX=${prefix:-/} belongs to the packages of this system" \
+      'to build a package, set DESTDIR too; a package that puts files where another one has them needs dpkg-divert' ;;
+  esac
+fi
+
+record=$prefix/share/mymachines/installed
+docs=$prefix/share/doc/mymachines
+
+# The directory below PREFIX that glibc's search order, /etc/ld.so.conf.d, has first.
+find_nssdir() {
+  local triplet
+  triplet=$("${CC:-cc}" -print-multiarch 2>/dev/null || true)
+  if [ "$prefix" = /usr ]; then
+    echo "/usr/lib${triplet:+/$triplet}"
+    return
+  fi
+  cat /etc/ld.so.conf.d/*.conf /etc/ld.so.conf 2>/dev/null |
+    awk -v below="$prefix/" 'index($1, below) == 1 { print $1; found = 1; exit } END { if (!found) print below "lib" }'
+}
+
+# What is installed: mode, file of the build, where to.
+files() {
+  local nssdir=${NSSDIR:-$(find_nssdir)} page
+  echo "755 target/release/machined $prefix/sbin/machined"
+  echo "644 target/nss/$module ${nssdir%/}/$module"
+  echo "644 systemd/machined.service.in $prefix/lib/systemd/system/machined.service"
+  echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
+  for page in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
+    [ ! -f "$page" ] || echo "644 $page $docs/${page#docs/}"
+  done
+  for page in docs/man/*.[1-8]; do
+    [ ! -f "$page" ] || echo "644 $page $prefix/share/man/man${page##*.}/${page##*/}"
+  done
+}
+
+recorded() { # FILE: whether an earlier install put it there
+  [ -f "$destdir$record" ] || return 1
+  [ "$1" = "$record" ] || awk -v file="$1" '$2 == file { found = 1 } END { exit !found }' "$destdir$record"
+}
+
+# Who owns a file, however it is spelled: where /lib is a link to usr/lib, dpkg may know either.
+owner() {
+  local parent found
+  command -v dpkg >/dev/null || return 1
+  parent=$(readlink -m "$(dirname "$1")")
+  # It fails if it knows one of them not.
+  found=$(dpkg -S "$1" "$parent/${1##*/}" "${parent#/usr}/${1##*/}" 2>/dev/null || true)
+  [ -n "$found" ] && echo "${found%%$'\n'*}"
+}
+
+check_target() { # FILE: complains about what may not be overwritten
+  local file=$1 by above=$destdir$1
+  if [ -z "$destdir" ] && by=$(owner "$file"); then
+    echo "$file belongs to a package ($by)"
+  elif { [ -e "$destdir$file" ] || [ -L "$destdir$file" ]; } && ! recorded "$file"; then
+    echo "$destdir$file is there already, and no earlier install put it there"
+  fi
+  while [ ! -e "$above" ]; do above=$(dirname "$above"); done
+  [ -d "$above" ] || [ "$above" = "$destdir$file" ] || echo "$above is not a directory"
+  [ -w "$above" ] || echo "$above may not be written to (as root: sudo make install)"
+}
+
+# make_directory DIRECTORY: with the missing ones above it, which are noted.
+made=()
+make_directory() {
+  [ ! -d "$1" ] || return 0
+  make_directory "$(dirname "$1")"
+  mkdir -m755 "$1"
+  made+=("$1")
+}
+
+staged=()
+undo() {
+  local directory
+  rm -f "${staged[@]}"
+  for ((i = ${#made[@]} - 1; i >= 0; i--)); do
+    directory=${made[i]}
+    rmdir "$directory" 2>/dev/null || true
+  done
+}
+
+install_all() {
+  local list mode from to complaints='' sums='' sum was=''
+  cd "$root"
+  for from in target/release/machined "target/nss/$module"; do
+    [ -f "$from" ] || fail "$from is not built: run make first"
+  done
+  list=$(files)
+  complaints=$(
+    while read -r mode from to; do check_target "$to"; done <<<"$list"
+    check_target "$record"
+  )
+  [ -z "$complaints" ] || fail "nothing was changed:" "$complaints"
+  [ ! -f "$destdir$record" ] || was=$(cat "$destdir$record")
+
+  # Everything is laid beside its place first, and then renamed: a process that has the old file mapped keeps it, no
+  # reader sees half of one, and a full disk leaves things as they were.
+  trap undo EXIT
+  while read -r mode from to; do
+    make_directory "$destdir$(dirname "$to")"
+    staged+=("$destdir$to.mymachines-new")
+    sed_or_copy "$from" "$destdir$to.mymachines-new"
+    chmod "$mode" "$destdir$to.mymachines-new"
+    sum=$(sha256sum <"$destdir$to.mymachines-new")
+    sums+="${sum%% *} $to"$'\n'
+  done <<<"$list"
+  make_directory "$(dirname "$destdir$record")"
+  staged+=("$destdir$record.mymachines-new")
+  # Files of an earlier install that this one has no more, the directories, and this one's files.
+  {
+    awk '$1 == "directory"' <<<"$was"
+    for directory in ${made[@]+"${made[@]}"}; do echo "directory ${directory#"$destdir"}"; done
+    printf '%s' "$sums"
+  } >"$destdir$record.mymachines-new"
+  for to in "${staged[@]}"; do mv "$to" "${to%.mymachines-new}"; done
+  trap - EXIT
+  while read -r sum to; do
+    [ -z "$sum" ] || [ "$sum" = directory ] || recorded "$to" || rm -f "$destdir$to"
+  done <<<"$was"
+  [ -n "$destdir" ] || tell_system
+  awk '$1 != "directory" { print "installed " $2 }' "$destdir$record"
+  [ -n "$destdir" ] || say_what_next
+}
+
+sed_or_copy() {
+  case $1 in
+    *.in) sed -e "s|@SBINDIR@|$prefix/sbin|g" -e "s|@DOCDIR@|$docs|g" "$1" >"$2" ;;
+    *) cp "$1" "$2" ;;
+  esac
+}
+
+# The caches of the running system.
+tell_system() {
+  ldconfig
+  [ ! -d /run/systemd/system ] || systemctl daemon-reload
+}
+
+say_what_next() {
+  local nss first
+  nss=$(awk -v module="/$module" 'index($2, module) { print $2 }' "$record")
+  first=$(ldconfig -p | awk -v module="$module" '$1 == module { print $NF; exit }')
+  if [ "$first" != "$nss" ]; then
+    echo "WARNING: glibc finds ${first:-no $module}, not $nss;"
+    echo "         set NSSDIR to a directory that comes first in /etc/ld.so.conf.d, and install again"
+  fi
+  if grep -q '^hosts:.*\<mymachines\>' /etc/nsswitch.conf 2>/dev/null; then
+    echo "/etc/nsswitch.conf asks mymachines for hosts already."
+  else
+    echo "To have machines resolved, put mymachines into the line of hosts in /etc/nsswitch.conf, for example:"
+    echo "    hosts:          files mymachines dns"
+  fi
+  if [ -d /run/systemd/system ]; then
+    echo "Nothing was started or enabled. To start it: systemctl start machined.socket machined.service"
+    [ "$prefix" = /usr/local ] || echo "systemd does not look into $prefix: systemctl link $prefix/lib/systemd/system/machined.*"
+  else
+    echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
+  fi
+}
+
+uninstall_all() {
+  local sum file now
+  [ -f "$destdir$record" ] || fail "there is no $destdir$record: nothing was installed with this PREFIX and DESTDIR"
+  [ -w "$(dirname "$destdir$record")" ] || fail 'may not be removed by you (as root: sudo make uninstall)'
+  if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now --quiet machined.socket machined.service 2>/dev/null || true
+  fi
+  while read -r sum file; do
+    [ "$sum" != directory ] || continue
+    if [ ! -e "$destdir$file" ]; then continue; fi
+    now=$(sha256sum <"$destdir$file")
+    if [ "${now%% *}" = "$sum" ]; then
+      rm "$destdir$file"
+      echo "removed $file"
+    else
+      echo "left alone: $file, which was changed since"
+    fi
+  done <"$destdir$record"
+  local directories
+  directories=$(awk '$1 == "directory" { print $2 }' "$destdir$record" | sort -r)
+  rm "$destdir$record"
+  for file in $directories; do rmdir --ignore-fail-on-non-empty "$destdir$file" 2>/dev/null || true; done
+  [ -n "$destdir" ] || tell_system
+}
+
+case ${1-} in
+  -h | --help) usage ;;
+  install) install_all ;;
+  uninstall) uninstall_all ;;
+  *) usage >&2; exit 2 ;;
+esac

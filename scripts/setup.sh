@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Installs what building, showing and testing needs on Debian 12 or 13, and nothing that is there already.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+usage: setup.sh [build] [demo] [check] [bench]
+
+Installs with apt what these need (build, demo and check, if none is named), having said what and why. Where everything
+is there it does nothing, at once. It removes no package and changes no configuration.
+
+A cargo that is missing or too old is answered with Debian's cargo-web and rustc-web; a toolchain of rustup's stays as
+it is, and its own is used if it is new enough. `make demo` and `make check` call this.
+U
+}
+
+for word; do
+  case $word in
+    -h | --help) usage; exit 0 ;;
+    build | demo | check | bench) ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+purposes=" ${*:-build demo check} "
+here=$(dirname "$(readlink -f "$0")")
+PATH=$PATH:/usr/sbin:/sbin
+
+# Purpose, package, what must be there (a program, or a file), what for.
+needs='
+build make              make                                  runs the build
+build gcc               cc                                    links programs
+build binutils          nm                                    shows what the NSS module may not contain
+build libc6-dev         /usr/include/stdio.h                  the C library, to link against
+build ca-certificates   /etc/ssl/certs/ca-certificates.crt    lets cargo download crates
+demo  iproute2          ip                                    gives the containers networks
+demo  socat             socat                                 speaks to the socket of machined
+demo  util-linux        nsenter                               makes namespaces
+check iproute2          ip                                    gives the containers networks
+check socat             socat                                 speaks to the socket of machined
+check procps            ps                                    looks for processes that stayed behind
+check python3           python3                               sends what no client would send
+check valgrind          valgrind                              looks for faults of memory in the NSS module
+check debootstrap       debootstrap                           makes the Debian that the system tests boot
+check systemd-container systemd-nspawn                        boots it
+check gcc               gcc                                   compiles the C programs of the tests
+bench python3           python3                               drives the measurements
+bench iproute2          ip                                    gives the containers networks
+bench debootstrap       debootstrap                           makes the Debian that the originals run in
+bench systemd-container systemd-nspawn                        boots it
+'
+packages=()
+reasons=()
+wants() { # PACKAGE REASON
+  case " ${packages[*]-} " in *" $1 "*) return ;; esac
+  packages+=("$1")
+  reasons+=("$2")
+}
+while read -r purpose package presence reason; do
+  case $purposes in *" $purpose "*) ;; *) continue ;; esac
+  case $presence in
+    /*) [ -e "$presence" ] || wants "$package" "$reason" ;;
+    *) command -v "$presence" >/dev/null || wants "$package" "$reason" ;;
+  esac
+done < <(grep -v '^$' <<<"$needs")
+
+toolchain=
+if ! "$here/cargo.sh" --which >/dev/null 2>&1; then
+  toolchain=yes
+  wants cargo-web "Rust's build tool (there is none, or it is too old)"
+  wants rustc-web "Rust's compiler, of the same version"
+fi
+# Debian's linters for Debian's toolchain; rustup has its own.
+case $purposes in
+  *" check "*)
+    if [ -n "$toolchain" ] || [ "$("$here/cargo.sh" --which)" = /usr/bin/cargo ]; then
+      [ -x /usr/bin/cargo-fmt ] || wants rustfmt-web "checks how the code is laid out"
+      [ -x /usr/bin/cargo-clippy ] || wants rust-web-clippy "Rust's linter"
+    fi
+    ;;
+esac
+
+if [ ${#packages[@]} = 0 ]; then
+  [ $# -gt 0 ] || echo 'setup: everything is there'
+  exit 0
+fi
+
+echo 'setup: these Debian packages are missing and will be installed with apt:'
+for i in "${!packages[@]}"; do printf '  %-18s %s\n' "${packages[i]}" "${reasons[i]}"; done
+become=()
+if [ "$(id -u)" != 0 ]; then
+  if command -v sudo >/dev/null; then
+    echo 'setup: sudo may ask for your password'
+    become=(sudo)
+  else
+    printf 'setup: neither root nor sudo; as root, run:\n  apt-get update && apt-get install %s\n' "${packages[*]}" >&2
+    exit 1
+  fi
+fi
+if ! command -v apt-get >/dev/null; then
+  echo 'setup: there is no apt-get here; install the like of these with what your system has' >&2
+  exit 1
+fi
+
+apt() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+apt update
+if [ -n "$toolchain" ]; then
+  # Without Debian's security updates, apt knows an older one only.
+  candidate=$(apt-cache policy cargo-web | sed -n 's/^ *Candidate: //p')
+  if ! dpkg --compare-versions "${candidate:-0}" ge "$("$here/cargo.sh" --needed)"; then
+    echo "setup: the newest cargo-web that apt knows is ${candidate:-none}, and $("$here/cargo.sh" --needed) is needed." >&2
+    echo "setup: Add Debian's security updates to apt's sources, or install a toolchain with rustup; for example:" >&2
+    # shellcheck disable=SC1091
+    echo "  deb http://deb.debian.org/debian-security $(. /etc/os-release && echo "$VERSION_CODENAME")-security main" >&2
+    exit 1
+  fi
+fi
+if ! apt install -y --no-install-recommends --no-remove "${packages[@]}" </dev/null >/dev/null; then
+  echo 'setup: apt could not install them. If it says that packages would be removed (rustc and rustc-web exclude each' >&2
+  echo 'setup: other): remove those yourself, or install a newer toolchain with rustup.' >&2
+  exit 1
+fi
+if [ -n "$toolchain" ]; then
+  "$here/cargo.sh" --which >/dev/null
+  echo "setup: installed $("$here/cargo.sh" --version)"
+fi
