@@ -246,7 +246,7 @@ impl Daemon {
     }
 }
 
-impl crate::varlink::service::LogControl for Daemon {
+impl varlink_server::service::LogControl for Daemon {
     fn log_level(&self) -> u8 {
         crate::log::level()
     }

@@ -40,7 +40,7 @@ struct BelowLevel;
 impl<S> Filter<S> for BelowLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // What the libraries say of themselves is for their authors.
-        let ours = metadata.target().starts_with("machined");
+        let ours = ["machined", "varlink_server"].iter().any(|krate| metadata.target().starts_with(krate));
         priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
     }
 }

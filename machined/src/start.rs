@@ -11,6 +11,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing::{debug, error, info, warn};
+use varlink_server::{Server, Settings, service};
 
 use crate::activation;
 use crate::addresses::{Keeper, Notifications, Watch as Source};
@@ -19,7 +20,7 @@ use crate::daemon::{Daemon, Surroundings};
 use crate::log::{self, with_causes};
 use crate::publisher::Publisher;
 use crate::restore::restore;
-use crate::varlink::{self, Server, Settings};
+use crate::varlink;
 use crate::watch::Watch;
 
 /// Where the daemon is called.
@@ -98,7 +99,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
     restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
 
-    let interfaces = vec![varlink::machine::interface(), varlink::service::interface()];
+    let interfaces = vec![varlink::machine::interface(), service::interface()];
     let server = Server::new(daemon.clone(), varlink::ABOUT, interfaces, Settings::of_process())
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners()? {
@@ -168,10 +169,11 @@ fn listeners() -> Result<Vec<UnixListener>, Failure> {
     let passed = activation::sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
     if passed.is_empty() {
         let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);
-        let listener = varlink::listen_at(Path::new(SOCKET)).map_err(cannot)?;
-        varlink::alias(Path::new(IMAGE_SOCKET), Path::new(SOCKET)).map_err(cannot)?;
+        let listener = varlink_server::listen_at(Path::new(SOCKET)).map_err(cannot)?;
+        varlink_server::alias(Path::new(IMAGE_SOCKET), Path::new(SOCKET)).map_err(cannot)?;
         return Ok(vec![listener]);
     }
-    let adopt = |fd| varlink::listen_on(fd).map_err(|error| Failure::new("cannot take over a socket", error));
+    let adopt =
+        |fd| varlink_server::listen_on(fd).map_err(|error| Failure::new("cannot take over a socket", error));
     passed.into_iter().map(adopt).collect()
 }

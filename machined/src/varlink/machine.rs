@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
-use super::{Answer, Call, Done, ErrorReply, Interface, Method, More, Peer, Replier, Rule};
 use crate::authorization::Caller;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::operations::{KillWhom, Target};
+use varlink_server::{Answer, Call, Done, ErrorReply, Interface, Method, More, Peer, Replier, Rule};
 
 mod list;
 mod process_id;

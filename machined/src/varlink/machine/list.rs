@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use super::super::{Call, Done, ErrorReply, Replier};
 use super::process_id::ProcessReply;
 use super::{caller, lookup, text};
 use crate::addresses::{InterfaceAddress, Listing};
@@ -18,6 +17,7 @@ use crate::error::Error;
 use crate::machines::Key;
 use crate::operations::{Target, uid_shift};
 use crate::os_release;
+use varlink_server::{Call, Done, ErrorReply, Replier};
 
 /// How many files are being read at a time for one list.
 const LOOK_AHEAD: usize = 64;

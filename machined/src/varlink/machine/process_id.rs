@@ -5,9 +5,9 @@ use registry::Process;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::{ErrorReply, Peer};
 use crate::daemon::Daemon;
 use crate::machines::Key;
+use varlink_server::{ErrorReply, Peer};
 
 /// A process that a caller names.
 #[derive(Debug)]

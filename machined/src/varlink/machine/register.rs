@@ -6,12 +6,12 @@ use libmachine::ProcessHandle;
 use registry::{Class, MachineId, MachineName};
 use serde_json::{Map, Value};
 
-use super::super::{Call, Done, ErrorReply, Replier, Rule};
 use super::process_id::{ProcessId, peer_process};
 use super::{caller, text, to_the_end};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::operations::Registration;
+use varlink_server::{Call, Done, ErrorReply, Replier, Rule};
 
 /// The largest index of a network interface.
 const MAX_INTERFACE: u64 = 0x7fff_ffff;

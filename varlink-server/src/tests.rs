@@ -22,6 +22,8 @@ use tokio::task::LocalSet;
 use super::service::LogControl;
 use super::*;
 
+const ABOUT: About = About { vendor: "tests", product: "probe", version: "1.2", url: "" };
+
 /// The state of the service under test.
 #[derive(Default)]
 struct Probe {

@@ -37,7 +37,6 @@ mod error_reply;
 mod idl;
 mod inbox;
 mod listen;
-pub mod machine;
 mod message;
 mod peer;
 mod reply;
@@ -59,11 +58,3 @@ pub use reply::{Done, Replier};
 pub use router::{About, Answer, Call, Handler, Interface, Method, More, TableError};
 pub use server::{Server, Settings};
 pub use validate::Rule;
-
-/// What `org.varlink.service.GetInfo` says about this daemon.
-pub const ABOUT: About = About {
-    vendor: "mymachines",
-    product: "mymachines machined",
-    version: env!("CARGO_PKG_VERSION"),
-    url: "",
-};

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::*;
-use crate::varlink::inbox::Inbox;
-use crate::varlink::socket::Stream;
+use crate::inbox::Inbox;
+use crate::socket::Stream;
 
 async fn assert_served(bench: &Bench) {
     assert_eq!(bench.client().call(&echo_call("well")).await, echo_reply("well"));
