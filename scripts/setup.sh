@@ -51,7 +51,7 @@ bench systemd-container systemd-nspawn                        boots it
 packages=()
 reasons=()
 wants() { # PACKAGE REASON
-  case " ${packages[*]-} " in *" $1 "*) return ;; esac
+  case " ${packages[*]-} " in *" $1 "*) return 0 ;; esac
   packages+=("$1")
   reasons+=("$2")
 }
