@@ -11,11 +11,13 @@ export PREFIX DESTDIR NSSDIR
 
 sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.varlink' -o -name '*.sh' -o -name '*.map' -o -name Cargo.lock \))
 
+crates := $(filter-out nss-mymachines tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
+
 .PHONY: all install uninstall demo check check-next bench clean help
 all: $(MACHINED) $(MODULE)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
-$(MACHINED): Cargo.toml Cargo.lock $(call sources,registry libmachine machined)
+$(MACHINED): Cargo.toml Cargo.lock $(call sources,$(crates))
 	$(CARGO_SH) build --release --locked --workspace --target-dir target
 	@touch $@
 
