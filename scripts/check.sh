@@ -106,7 +106,7 @@ else
   step format-nss 120 lint rustfmt nss-mymachines fmt --check
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
-  step rust 1800 cargo test --locked --workspace --target-dir target
+  step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
   step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
   step daemon 900 tests/daemon/run.sh
   step demo 300 demo/test.sh
