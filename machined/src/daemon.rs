@@ -224,10 +224,12 @@ impl Daemon {
     fn leader_ended(&self, key: Key) {
         let Some(record) = self.forget(key) else { return };
         self.tell_stopped(&record);
-        // What the leader left behind in the group that was made for it ends with it.
-        let group =
-            record.unit.is_none().then(|| record.cgroup.as_deref().and_then(Group::of_record)).flatten();
-        if let Some(group) = group {
+        self.end_rest(&record);
+    }
+
+    /// Ends what a dead leader left behind in the group that was made for it.
+    pub fn end_rest(&self, record: &Record) {
+        if let Some(group) = Group::of_record(record) {
             let grace = self.surroundings.grace;
             tokio::task::spawn_local(group.end(grace));
         }
