@@ -26,6 +26,14 @@ impl Publisher {
         Ok(Self { records, addresses })
     }
 
+    /// Makes this process the only one that writes the registry, until it ends.
+    ///
+    /// # Errors
+    /// `EAGAIN`: another one is.
+    pub fn lock(&self) -> Result<(), Error> {
+        self.addresses.lock()
+    }
+
     /// The directory of the records.
     pub fn records(&self) -> &Directory {
         &self.records
