@@ -214,6 +214,7 @@ impl Daemon {
                     self.unpublished.borrow_mut().insert(key);
                 }
             }
+            self.publisher.catch_up(&self.machines.borrow());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Carries out on disk what the table of machines demands: records, links of units, the address index.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use registry::{ADDRESS_DIRECTORY, Directory, Error, MACHINE_DIRECTORY, address_link};
@@ -12,6 +13,8 @@ use crate::machines::{Effect, Machines};
 pub struct Publisher {
     records: Directory,
     addresses: Directory,
+    /// A link of the address index could not be written.
+    index_is_behind: Cell<bool>,
 }
 
 impl Publisher {
@@ -23,7 +26,7 @@ impl Publisher {
     pub fn open() -> Result<Self, Error> {
         let records = Directory::create(Path::new(MACHINE_DIRECTORY))?;
         let addresses = Directory::create(Path::new(ADDRESS_DIRECTORY))?;
-        Ok(Self { records, addresses })
+        Ok(Self { records, addresses, index_is_behind: Cell::new(false) })
     }
 
     /// Makes this process the only one that writes the registry, until it ends.
@@ -39,27 +42,45 @@ impl Publisher {
         &self.records
     }
 
-    /// Carries out the effects in order.
+    /// Carries out the effects in order, whatever becomes of one of them.
     ///
     /// # Errors
     /// The first record or link of a unit that could not be written. The address index is an accelerator: what
-    /// fails there is logged.
+    /// fails there is logged, and made good by [`Publisher::catch_up`].
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
+        let mut result = Ok(());
         for effect in effects {
-            match effect {
-                Effect::Publish(key) => {
-                    if let Some(record) = machines.get(*key) {
-                        self.records.write(record)?;
-                    }
+            let done = match effect {
+                Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.records.write(record)),
+                Effect::Withdraw(name) => self.records.remove(name),
+                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name),
+                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit),
+                Effect::IndexAddress(ip, name) => {
+                    self.indexed(self.addresses.link(&entry(*ip), name.as_str()));
+                    Ok(())
                 }
-                Effect::Withdraw(name) => self.records.remove(name)?,
-                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name)?,
-                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit)?,
-                Effect::IndexAddress(ip, name) => log(self.addresses.link(&entry(*ip), name.as_str())),
-                Effect::UnindexAddress(ip) => log(self.addresses.unlink(&entry(*ip))),
-            }
+                Effect::UnindexAddress(ip) => {
+                    self.indexed(self.addresses.unlink(&entry(*ip)));
+                    Ok(())
+                }
+            };
+            result = result.and(done);
         }
-        Ok(())
+        result
+    }
+
+    fn indexed(&self, result: Result<(), Error>) {
+        if result.is_err() {
+            self.index_is_behind.set(true);
+        }
+        log(result);
+    }
+
+    /// Writes the address index anew if a part of it could not be written.
+    pub fn catch_up(&self, machines: &Machines) {
+        if self.index_is_behind.take() && self.tidy_index(machines).is_err() {
+            self.index_is_behind.set(true);
+        }
     }
 
     /// Brings links and temporary files in line with the table, after the records were read.
@@ -74,19 +95,22 @@ impl Publisher {
         for unit in names.units.iter().filter(|unit| machines.by_unit(unit).is_none()) {
             log(self.records.unlink_unit(unit));
         }
+        log(self.tidy_index(machines));
+        Ok(())
+    }
+
+    /// Brings the address index in line with the table.
+    fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
         let mut index: std::collections::HashMap<String, _> =
             machines.index().map(|(ip, name)| (entry(ip), name)).collect();
         for (link, target) in self.addresses.links()? {
             match index.remove(&link) {
                 Some(name) if name.as_str() == target => {}
-                Some(name) => log(self.addresses.link(&link, name.as_str())),
-                None => log(self.addresses.unlink(&link)),
+                Some(name) => self.addresses.link(&link, name.as_str())?,
+                None => self.addresses.unlink(&link)?,
             }
         }
-        for (link, name) in index {
-            log(self.addresses.link(&link, name.as_str()));
-        }
-        Ok(())
+        index.iter().try_for_each(|(link, name)| self.addresses.link(link, name.as_str()))
     }
 }
 
