@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use registry::{ADDRESS_DIRECTORY, Directory, Error, MACHINE_DIRECTORY, address_link};
+use registry::{ADDRESS_DIRECTORY, Addresses, Directory, Error, MACHINE_DIRECTORY, Record, address_link};
 use tracing::warn;
 
 use crate::machines::{Effect, Machines};
@@ -51,7 +51,7 @@ impl Publisher {
         let mut result = Ok(());
         for effect in effects {
             let done = match effect {
-                Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.records.write(record)),
+                Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
                 Effect::Withdraw(name) => self.records.remove(name),
                 Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name),
                 Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit),
@@ -65,6 +65,23 @@ impl Publisher {
                 }
             };
             result = result.and(done);
+        }
+        result
+    }
+
+    /// Writes a record. Where it would be too long, only as many addresses as fit are in it: no machine can keep its
+    /// record from being written by giving itself more.
+    fn publish(&self, record: &Record) -> Result<(), Error> {
+        let mut result = self.records.write(record);
+        let mut shorter = None;
+        while result.as_ref().is_err_and(is_too_long) {
+            let shorter = shorter.get_or_insert_with(|| record.clone());
+            let Addresses::Listed(list) = &mut shorter.addresses else { break };
+            if list.pop().is_none() {
+                break;
+            }
+            list.truncate(list.len().saturating_sub(list.len() / 8));
+            result = self.records.write(shorter);
         }
         result
     }
@@ -112,6 +129,10 @@ impl Publisher {
         }
         index.iter().try_for_each(|(link, name)| self.addresses.link(link, name.as_str()))
     }
+}
+
+fn is_too_long(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge)
 }
 
 /// The name of an address's link within its directory.
