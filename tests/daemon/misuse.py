@@ -39,7 +39,8 @@ class Misuse(world.Case):
         depth = 100_000
         for garbage in [b"\0", b"\0\0\0\0", b"hello\0", os.urandom(5000) + b"\0", b"GET / HTTP/1.1\r\n\r\n\0", b"[]\0",
                         b'{"method":"io.systemd.service.Ping"}{"method":"io.systemd.service.Ping"}\0', b"\xff\xfe\0",
-                        b'{"method":' + b"[" * depth + b"]" * depth + b"}\0", b'{"a":' * depth + b"1" + b"}" * depth + b"\0",
+                        b'{"method":' + b"[" * depth + b"]" * depth + b"}\0",
+                        b'{"a":' * depth + b"1" + b"}" * depth + b"\0",
                         b'{"method":"x.y","parameters":{"a":' + b"[" * depth + b"\0"]:
             with Client() as client:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -247,8 +248,8 @@ class Parameters(world.Case):
         return ask("Register", {key: value for key, value in given.items() if value is not ...})
 
     def test_absurd_parameters_are_named_and_change_nothing(self):
-        names = ["", ".", "..", ".host", "a/b", "../x", "unit:x", ".#x", "x" * 65, "ä", "a b", "-a", "a-", "a..b", "a.",
-                 "a_b", "a\nb", "a\u0001", "x" * 100_000, 5, None, ["a"], {}]
+        names = ["", ".", "..", ".host", "a/b", "../x", "unit:x", ".#x", "x" * 65, "ä", "a b", "-a", "a-", "a..b",
+                 "a.", "a_b", "a\nb", "a\u0001", "x" * 100_000, 5, None, ["a"], {}]
         absurd = {
             "name": names,
             "class": ["host", "", "Container", 1, None],
@@ -289,8 +290,9 @@ class Parameters(world.Case):
         self.assertEqual(listed()["web"]["service"], "x" * 60_000)
 
     def test_any_text_survives_the_record_and_a_restart(self):
-        texts = ["ä ö €  𝄞", "one\ntwo\n\nthree", "LEADER=1\nNAME=evil", "\t\r\u0001\u007f", "\"quoted\" and 'quoted'", "\\n \\",
-                 "$HOME `id` $(id)", "# no comment", "; neither", " blanks around ", "=", "a=b", "\u2028\ufeff\u0085", "x" * 5000]
+        texts = ["ä ö €  𝄞", "one\ntwo\n\nthree", "LEADER=1\nNAME=evil", "\t\r\u0001\u007f", "\"it\" 'is'",
+                 "\\n \\", "$HOME `id` $(id)", "# no comment", "; neither", " blanks around ", "=", "a=b", "\u2028\ufeff\u0085",
+                 "x" * 5000]
         for text in texts:
             path = "/" + text[:200].replace("/", "_") + "/x"
             ssh = "".join(letter for letter in text if ord(letter) >= 32 and not 0x7f <= ord(letter) < 0xa0) or "x"
