@@ -159,6 +159,20 @@ impl Daemon {
         Ok(key)
     }
 
+    /// Takes in a machine again whose record an earlier run published. That the record cannot be written anew is no
+    /// reason to lose the machine: the old one stands until it can.
+    ///
+    /// # Errors
+    /// Where its leader cannot be watched; its record is then left as it is.
+    pub fn admit_again(&self, record: Record, leader: ProcessHandle) -> Result<Key, Error> {
+        let (key, effects) = self.machines.borrow_mut().insert(record);
+        let leader = Rc::new(leader);
+        self.leaders.borrow_mut().insert(key, leader.clone());
+        self.publish(key, &effects);
+        self.watch.add(key, leader.as_fd()).map_err(|error| Error::system("watch the leader", &error))?;
+        Ok(key)
+    }
+
     /// Drops a machine from the registry; what runs in it is left alone. Returns its last record.
     pub fn forget(&self, key: Key) -> Option<Record> {
         let (record, effects) = self.machines.borrow_mut().remove(key)?;
@@ -179,7 +193,12 @@ impl Daemon {
     /// Takes in what a machine's name resolves to now.
     pub fn set_addresses(&self, key: Key, addresses: Addresses) {
         let effects = self.machines.borrow_mut().set_addresses(key, addresses);
-        if let Err(error) = self.carry_out(&effects) {
+        self.publish(key, &effects);
+    }
+
+    /// Carries out what a machine demands that is there in any case, now or later.
+    fn publish(&self, key: Key, effects: &[Effect]) {
+        if let Err(error) = self.carry_out(effects) {
             warn!("{}; trying again every second", with_causes(&error));
             self.unpublished.borrow_mut().insert(key);
         }
@@ -195,6 +214,7 @@ impl Daemon {
                     self.unpublished.borrow_mut().insert(key);
                 }
             }
+            self.publisher.catch_up(&self.machines.borrow());
         }
     }
 
@@ -224,10 +244,12 @@ impl Daemon {
     fn leader_ended(&self, key: Key) {
         let Some(record) = self.forget(key) else { return };
         self.tell_stopped(&record);
-        // What the leader left behind in the group that was made for it ends with it.
-        let group =
-            record.unit.is_none().then(|| record.cgroup.as_deref().and_then(Group::of_record)).flatten();
-        if let Some(group) = group {
+        self.end_rest(&record);
+    }
+
+    /// Ends what a dead leader left behind in the group that was made for it.
+    pub fn end_rest(&self, record: &Record) {
+        if let Some(group) = Group::of_record(record) {
             let grace = self.surroundings.grace;
             tokio::task::spawn_local(group.end(grace));
         }

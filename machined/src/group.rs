@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
-use registry::MachineName;
+use registry::{MachineName, Record};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -22,11 +23,12 @@ const PARENT: &str = "machines";
 /// How often a group that is about to become empty is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The control group of a machine.
+/// The control group of a machine. One that was removed and made again under the same name is another one.
 #[derive(Clone, Debug)]
 pub struct Group {
     path: PathBuf,
     name: String,
+    id: Option<u64>,
 }
 
 /// Where a leader came from.
@@ -49,24 +51,33 @@ impl Group {
     /// Returns the group, and where the leader came from.
     ///
     /// # Errors
-    /// `NotFound`: no unified hierarchy. `AlreadyExists`: the group is there and has processes in it. What the
-    /// kernel says to the rest; nothing is left behind then.
+    /// `EOPNOTSUPP`: no unified hierarchy. `EEXIST`: the group is there and has processes in it. `ESRCH`: the leader
+    /// has ended. What the kernel says to the rest; nothing is left behind then.
     pub fn create(machine: &MachineName, leader: &ProcessHandle) -> io::Result<(Self, Option<Home>)> {
-        let hierarchy = hierarchy().ok_or(ErrorKind::NotFound)?;
-        let name = format!("/{PARENT}/{machine}");
-        let group = Self { path: hierarchy.join(PARENT).join(machine.as_str()), name };
+        let hierarchy = hierarchy().ok_or(Errno::OPNOTSUPP)?;
         make(&hierarchy.join(PARENT))?;
-        make(&group.path)?;
-        if group.is_populated()? {
-            return Err(ErrorKind::AlreadyExists.into());
+        let mut group = Self {
+            path: hierarchy.join(PARENT).join(machine.as_str()),
+            name: format!("/{PARENT}/{machine}"),
+            id: None,
+        };
+        if matches!(group.is_populated(), Ok(true)) {
+            return Err(Errno::EXIST.into());
         }
-        let home = leader.control_group().ok().map(|group| {
-            let path = hierarchy.join(group.path().trim_start_matches('/'));
+        // Never the group of a machine of the same name that has just ended: its end is still being minded.
+        group.remove();
+        match fs::create_dir(&group.path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(Errno::EXIST.into()),
+            made => made?,
+        }
+        group.id = inode(&group.path);
+        let home = unified_path(leader).map(|path| {
+            let path = hierarchy.join(path.trim_start_matches('/'));
             Home { procs: path.join("cgroup.procs"), pid: leader.pid() }
         });
         let moved = fs::write(group.path.join("cgroup.procs"), leader.pid().to_string()).and_then(|()| {
             // The number may have come to mean another process since: it must not stay there.
-            if leader.has_exited() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+            if leader.has_exited() { Err(Errno::SRCH.into()) } else { Ok(()) }
         });
         if let Err(error) = moved {
             group.remove();
@@ -83,12 +94,13 @@ impl Group {
         self.remove();
     }
 
-    /// The group that a record names, if it is one that this daemon makes.
-    pub fn of_record(name: &str) -> Option<Self> {
+    /// The group that a record names, if it is one that this daemon made for the machine, and not a unit's.
+    pub fn of_record(record: &Record) -> Option<Self> {
+        let name = record.cgroup.as_deref().filter(|_| record.unit.is_none())?;
         let machine = name.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
         let machine = MachineName::new(machine.as_bytes()).ok()?;
         let path = hierarchy()?.join(PARENT).join(machine.as_str());
-        Some(Self { path, name: name.to_owned() })
+        Some(Self { path, name: name.to_owned(), id: record.cgroup_id })
     }
 
     /// Its path from the root of the hierarchy, as `/proc/PID/cgroup` has it.
@@ -98,7 +110,13 @@ impl Group {
 
     /// Its id, the inode number of its directory.
     pub fn id(&self) -> Option<u64> {
-        rustix::fs::stat(&self.path).ok().map(|stat| stat.st_ino)
+        self.id
+    }
+
+    /// Whether what is there now under its name is this group. Only this daemon makes these groups, and in the same
+    /// thread: what is found holds until the next await.
+    fn is_there(&self) -> bool {
+        self.id.is_none() || inode(&self.path) == self.id
     }
 
     /// Whether there is a process in it or below.
@@ -111,6 +129,9 @@ impl Group {
     /// # Errors
     /// `NotFound`: there is no process left.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if !self.is_there() {
+            return Err(ErrorKind::NotFound.into());
+        }
         if signal == Signal::KILL && fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
             return Ok(());
         }
@@ -150,7 +171,7 @@ impl Group {
 
     async fn is_empty_within(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
-        while matches!(self.is_populated(), Ok(true)) {
+        while self.is_there() && matches!(self.is_populated(), Ok(true)) {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -165,15 +186,28 @@ impl Group {
         for path in children(&hierarchy.join(PARENT)) {
             let name = path.file_name().and_then(|name| name.to_str());
             if let Some(name) = name.map(|name| format!("/{PARENT}/{name}")).filter(|name| !is_in_use(name)) {
-                Self { path, name }.remove();
+                Self { path, name, id: None }.remove();
             }
         }
     }
 
     /// Removes the group and those below it, as far as they are empty.
     pub fn remove(&self) {
-        remove_tree(&self.path, 32);
+        if self.is_there() {
+            remove_tree(&self.path, 32);
+        }
     }
+}
+
+/// Where a process is in the unified hierarchy, also on a host that has systemd's own beside it.
+fn unified_path(process: &ProcessHandle) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
+/// The inode number of a group's directory: its id, never used twice while the host runs.
+fn inode(path: &Path) -> Option<u64> {
+    rustix::fs::stat(path).ok().map(|stat| stat.st_ino)
 }
 
 fn make(path: &Path) -> io::Result<()> {

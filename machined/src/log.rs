@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
@@ -57,9 +58,25 @@ impl<S: Subscriber> Layer<S> for Lines {
             let _ = write!(line, "<{}>", priority(*event.metadata().level()));
         }
         event.record(&mut Text(&mut line));
-        // There is nobody to tell that it cannot be told.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), (line + "\n").as_bytes());
+        let mut line = line.into_bytes();
+        line.truncate(LINE_MAX);
+        line.push(b'\n');
+        let stderr = std::io::stderr();
+        if is_writable(&stderr) {
+            // There is nobody to tell that it cannot be told.
+            let _ = std::io::Write::write_all(&mut stderr.lock(), &line);
+        }
     }
+}
+
+/// With its end a line fits into any pipe that has room at all, `PIPE_BUF` of pipe(7).
+const LINE_MAX: usize = 4095;
+
+/// Whether a line can be written now. A message that nobody reads is lost, rather than the daemon held up.
+fn is_writable(stderr: &std::io::Stderr) -> bool {
+    let now = rustix::event::Timespec::default();
+    let mut files = [PollFd::new(stderr, PollFlags::OUT)];
+    poll(&mut files, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 struct Text<'a>(&'a mut String);

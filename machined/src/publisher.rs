@@ -1,8 +1,9 @@
 //! Carries out on disk what the table of machines demands: records, links of units, the address index.
 
+use std::cell::Cell;
 use std::path::Path;
 
-use registry::{ADDRESS_DIRECTORY, Directory, Error, MACHINE_DIRECTORY, address_link};
+use registry::{ADDRESS_DIRECTORY, Addresses, Directory, Error, MACHINE_DIRECTORY, Record, address_link};
 use tracing::warn;
 
 use crate::machines::{Effect, Machines};
@@ -12,6 +13,8 @@ use crate::machines::{Effect, Machines};
 pub struct Publisher {
     records: Directory,
     addresses: Directory,
+    /// A link of the address index could not be written.
+    index_is_behind: Cell<bool>,
 }
 
 impl Publisher {
@@ -23,7 +26,15 @@ impl Publisher {
     pub fn open() -> Result<Self, Error> {
         let records = Directory::create(Path::new(MACHINE_DIRECTORY))?;
         let addresses = Directory::create(Path::new(ADDRESS_DIRECTORY))?;
-        Ok(Self { records, addresses })
+        Ok(Self { records, addresses, index_is_behind: Cell::new(false) })
+    }
+
+    /// Makes this process the only one that writes the registry, until it ends.
+    ///
+    /// # Errors
+    /// `EAGAIN`: another one is.
+    pub fn lock(&self) -> Result<(), Error> {
+        self.addresses.lock()
     }
 
     /// The directory of the records.
@@ -31,27 +42,62 @@ impl Publisher {
         &self.records
     }
 
-    /// Carries out the effects in order.
+    /// Carries out the effects in order, whatever becomes of one of them.
     ///
     /// # Errors
     /// The first record or link of a unit that could not be written. The address index is an accelerator: what
-    /// fails there is logged.
+    /// fails there is logged, and made good by [`Publisher::catch_up`].
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
+        let mut result = Ok(());
         for effect in effects {
-            match effect {
-                Effect::Publish(key) => {
-                    if let Some(record) = machines.get(*key) {
-                        self.records.write(record)?;
-                    }
+            let done = match effect {
+                Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
+                Effect::Withdraw(name) => self.records.remove(name),
+                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name),
+                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit),
+                Effect::IndexAddress(ip, name) => {
+                    self.indexed(self.addresses.link(&entry(*ip), name.as_str()));
+                    Ok(())
                 }
-                Effect::Withdraw(name) => self.records.remove(name)?,
-                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name)?,
-                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit)?,
-                Effect::IndexAddress(ip, name) => log(self.addresses.link(&entry(*ip), name.as_str())),
-                Effect::UnindexAddress(ip) => log(self.addresses.unlink(&entry(*ip))),
-            }
+                Effect::UnindexAddress(ip) => {
+                    self.indexed(self.addresses.unlink(&entry(*ip)));
+                    Ok(())
+                }
+            };
+            result = result.and(done);
         }
-        Ok(())
+        result
+    }
+
+    /// Writes a record. Where it would be too long, only as many addresses as fit are in it: no machine can keep its
+    /// record from being written by giving itself more.
+    fn publish(&self, record: &Record) -> Result<(), Error> {
+        let mut result = self.records.write(record);
+        let mut shorter = None;
+        while result.as_ref().is_err_and(is_too_long) {
+            let shorter = shorter.get_or_insert_with(|| record.clone());
+            let Addresses::Listed(list) = &mut shorter.addresses else { break };
+            if list.pop().is_none() {
+                break;
+            }
+            list.truncate(list.len().saturating_sub(list.len() / 8));
+            result = self.records.write(shorter);
+        }
+        result
+    }
+
+    fn indexed(&self, result: Result<(), Error>) {
+        if result.is_err() {
+            self.index_is_behind.set(true);
+        }
+        log(result);
+    }
+
+    /// Writes the address index anew if a part of it could not be written.
+    pub fn catch_up(&self, machines: &Machines) {
+        if self.index_is_behind.take() && self.tidy_index(machines).is_err() {
+            self.index_is_behind.set(true);
+        }
     }
 
     /// Brings links and temporary files in line with the table, after the records were read.
@@ -66,20 +112,27 @@ impl Publisher {
         for unit in names.units.iter().filter(|unit| machines.by_unit(unit).is_none()) {
             log(self.records.unlink_unit(unit));
         }
+        log(self.tidy_index(machines));
+        Ok(())
+    }
+
+    /// Brings the address index in line with the table.
+    fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
         let mut index: std::collections::HashMap<String, _> =
             machines.index().map(|(ip, name)| (entry(ip), name)).collect();
         for (link, target) in self.addresses.links()? {
             match index.remove(&link) {
                 Some(name) if name.as_str() == target => {}
-                Some(name) => log(self.addresses.link(&link, name.as_str())),
-                None => log(self.addresses.unlink(&link)),
+                Some(name) => self.addresses.link(&link, name.as_str())?,
+                None => self.addresses.unlink(&link)?,
             }
         }
-        for (link, name) in index {
-            log(self.addresses.link(&link, name.as_str()));
-        }
-        Ok(())
+        index.iter().try_for_each(|(link, name)| self.addresses.link(link, name.as_str()))
     }
+}
+
+fn is_too_long(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge)
 }
 
 /// The name of an address's link within its directory.

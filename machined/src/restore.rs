@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use libmachine::ProcessHandle;
 use registry::{Addresses, Class, KernelProcesses, MachineName, Record, is_alive};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::daemon::Daemon;
@@ -16,7 +17,8 @@ use crate::log::with_causes;
 /// A record that cannot be read is left alone, and so is its file: it concerns its machine only.
 ///
 /// # Errors
-/// Where the directory cannot be listed.
+/// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
+/// cannot tell the living from the dead must not begin.
 pub fn restore(daemon: &Rc<Daemon>) -> Result<(), Error> {
     let mut records = Vec::new();
     for name in daemon.publisher().records().names()?.machines {
@@ -28,10 +30,7 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<(), Error> {
     // In the order in which they were registered.
     records.sort_by_key(|record| (record.monotonic, record.name));
     for record in records {
-        let name = record.name;
-        if let Err(error) = take_in(daemon, record) {
-            warn!("Machine {name} is not taken in again: {}", with_causes(&error));
-        }
+        take_in(daemon, record)?;
     }
     daemon.machines(|machines| daemon.publisher().tidy(machines))?;
     Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
@@ -39,10 +38,12 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<(), Error> {
 }
 
 fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
-    let Some(leader) = living_leader(&record) else {
-        info!("Machine {} ended while nobody watched.", record.name);
-        return remove_dead(daemon, &record.name);
-    };
+    let own = daemon.surroundings.pid_namespace;
+    if record.pid_namespace.is_some() && own.is_some() && record.pid_namespace != own {
+        warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
+        return Ok(());
+    }
+    let Some(leader) = living_leader(&record)? else { return ended(daemon, &record) };
     if daemon.machines(|machines| machines.conflict(&record)).is_some() {
         warn!("Machine {} claims what another one has; its record is removed.", record.name);
         return remove_dead(daemon, &record.name);
@@ -57,12 +58,16 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
         complete_unit(&mut record, &leader, daemon);
     }
     let found = match record.class {
-        Class::Container => Some(daemon.keeper.look_at(&leader, &record.interfaces)?),
+        // The only error there is: the leader has ended.
+        Class::Container => match daemon.keeper.look_at(&leader, &record.interfaces) {
+            Ok(found) => Some(found),
+            Err(_) => return ended(daemon, &record),
+        },
         Class::Vm => None,
     };
     record.addresses = found.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
     daemon.tell_started(&record);
-    let key = daemon.admit(record, leader)?;
+    let key = daemon.admit_again(record, leader)?;
     if let Some(found) = found {
         daemon.keeper.joined(key, found);
     }
@@ -82,11 +87,26 @@ fn complete_unit(record: &mut Record, leader: &ProcessHandle, daemon: &Daemon) {
     }
 }
 
-fn living_leader(record: &Record) -> Option<ProcessHandle> {
-    let identity = record.leader_identity();
-    let handle = ProcessHandle::open(record.leader?.pid).ok()?;
+fn living_leader(record: &Record) -> Result<Option<ProcessHandle>, Error> {
+    let Some(leader) = record.leader else { return Ok(None) };
+    let handle = match ProcessHandle::open(leader.pid) {
+        Ok(handle) => handle,
+        Err(libmachine::Error::NoSuchProcess(_) | libmachine::Error::InvalidPid(_)) => return Ok(None),
+        Err(error) => {
+            let errno = Errno::from_raw_os_error(error.errno());
+            return Err(Error::System { action: "open the leader of a machine", errno });
+        }
+    };
     // The process is pinned now, so that what is found of it holds.
-    is_alive(&identity, &KernelProcesses).then_some(handle)
+    Ok(is_alive(&record.leader_identity(), &KernelProcesses).then_some(handle))
+}
+
+/// A machine whose leader died, and nobody heard of it.
+fn ended(daemon: &Daemon, record: &Record) -> Result<(), Error> {
+    info!("Machine {} ended while nobody watched.", record.name);
+    remove_dead(daemon, &record.name)?;
+    daemon.end_rest(record);
+    Ok(())
 }
 
 fn remove_dead(daemon: &Daemon, name: &MachineName) -> Result<(), Error> {

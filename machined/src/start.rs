@@ -86,6 +86,8 @@ async fn run(options: Options) -> Result<(), Failure> {
     let publisher = Publisher::open().map_err(|error| {
         Failure::new("cannot open the registry (is this root, or a user namespace in which it is?)", error)
     })?;
+    // Before anything is read or written: what is there may be in the middle of being written.
+    publisher.lock().map_err(|error| Failure::new("another machined keeps the registry", error))?;
     let (notifications, source) = match Notifications::open() {
         Ok(notifications) => (Some(notifications), Source::Notifications),
         Err(error) => {

@@ -8,7 +8,8 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, readlinkat, renameat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -60,6 +61,15 @@ impl Directory {
             }
         }
         Self::open(path)
+    }
+
+    /// Takes the directory for this process alone, flock(2), until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; with `EAGAIN`, another one has it.
+    pub fn lock(&self) -> Result<(), Error> {
+        flock(&self.fd, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| failed("lock", &self.path, errno))
     }
 
     /// Lists the directory. Entries that are neither machines nor links of units nor interrupted writes are left

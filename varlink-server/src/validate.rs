@@ -86,6 +86,12 @@ fn drop_null_members(field: &str, rules: &[(&str, Rule)], value: &mut Value) {
 fn canonical(idl: &Idl, shape: &Type, value: Value) -> Option<Value> {
     match (shape, value) {
         (Type::Named(place), value) => canonical(idl, &idl.types.get(*place)?.shape, value),
+        // The decimal strings that stand for integers elsewhere do not stand for the items of a list.
+        (Type::Array(inner), Value::Array(items))
+            if matches!(**inner, Type::Int) && items.iter().any(Value::is_string) =>
+        {
+            None
+        }
         (Type::Array(inner), Value::Array(items)) => {
             items.into_iter().map(|item| canonical(idl, inner, item)).collect::<Option<_>>().map(Value::Array)
         }
@@ -158,7 +164,7 @@ mod tests {
             (r#"{"name":"","count":5.0}"#, json!({"name":"","count":5})),
             (r#"{"name":"","word":"yes"}"#, json!({"name":"","word":"yes"})),
             (
-                r#"{"name":"","pid":{"pid":"1"},"list":[1,"2"]}"#,
+                r#"{"name":"","pid":{"pid":"1"},"list":[1,2.0]}"#,
                 json!({"name":"","pid":{"pid":1},"list":[1,2]}),
             ),
             (
@@ -188,6 +194,7 @@ mod tests {
             (r#"{"bogus":1,"on":1,"name":"x"}"#, "on"),
             (r#"{"name":"","count":1.5}"#, "count"),
             (r#"{"name":"","list":["x"]}"#, "list"),
+            (r#"{"name":"","list":[1,"2"]}"#, "list"),
             (r#"{"name":"","count":true}"#, "count"),
             (r#"{"name":"","on":"yes"}"#, "on"),
             (r#"{"name":"","word":"maybe"}"#, "word"),

@@ -196,7 +196,10 @@ impl Keeper {
                 Ok(_) if leader.has_exited() => {}
                 Ok(found) => self.update(daemon, key, netns, found),
                 // Its end is on its way to be heard of; anything else may pass, and the next look may find more.
-                Err(error) => debug!("Process {}: {}", leader.pid(), with_causes(&error)),
+                Err(error) => {
+                    debug!("Process {}: {}", leader.pid(), with_causes(&error));
+                    self.tracker.borrow_mut().failed(netns, Instant::now());
+                }
             }
         }
     }

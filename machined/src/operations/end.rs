@@ -121,8 +121,7 @@ impl<'a> Processes<'a> {
         if let Some(unit) = own_unit(record) {
             return Self::Unit(unit);
         }
-        let group = record.cgroup.as_deref().filter(|_| record.unit.is_none()).and_then(Group::of_record);
-        group.map_or(Self::Leader, Self::Group)
+        Group::of_record(record).map_or(Self::Leader, Self::Group)
     }
 }
 

@@ -97,3 +97,14 @@ fn a_record_that_no_reader_would_take_is_not_written() {
     assert_eq!(directory.read(&record.name).unwrap().service, None);
     assert!(directory.names().unwrap().temporary.is_empty());
 }
+
+#[test]
+fn a_directory_is_locked_by_one_at_a_time() {
+    let scratch = Scratch::new();
+    let directory = Directory::create(&scratch.0).unwrap();
+    directory.lock().unwrap();
+    let other = Directory::open(&scratch.0).unwrap();
+    assert!(matches!(other.lock(), Err(Error::Io { source, .. }) if source.kind() == ErrorKind::WouldBlock));
+    drop(directory);
+    other.lock().unwrap();
+}

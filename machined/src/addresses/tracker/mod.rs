@@ -221,6 +221,11 @@ impl<K: Copy + Ord> Tracker<K> {
         }
     }
 
+    /// The caller could not dump `netns`: it is due again in a second.
+    pub fn failed(&mut self, netns: NetnsId, now: Instant) {
+        self.schedule(netns, later(now, POLL));
+    }
+
     /// The machines in `netns`.
     pub fn machines_in(&self, netns: NetnsId) -> impl Iterator<Item = K> {
         self.namespaces.get(&netns).into_iter().flat_map(|watched| watched.machines.iter().copied())

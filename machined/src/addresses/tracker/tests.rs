@@ -56,6 +56,17 @@ fn one_dump_answers_for_a_burst() {
 }
 
 #[test]
+fn a_dump_that_failed_is_tried_again_in_a_second() {
+    let (mut tracker, start) = settled(2);
+    tracker.notification(changed(1), start);
+    assert_eq!(tracker.due(start + COALESCE), [netns(1)]);
+    tracker.failed(netns(1), start + COALESCE);
+    assert_eq!(run(&mut tracker, start, start + ms(5000)), [(1, 1020)]);
+    tracker.failed(netns(9), start);
+    assert_eq!(tracker.next_deadline(), None);
+}
+
+#[test]
 fn a_flood_is_dumped_four_times_per_second_and_the_others_are_unaffected() {
     let (mut tracker, start) = settled(3);
     let mut due = Vec::new();

@@ -34,7 +34,8 @@ impl ProcessId {
         // One that is there must be right.
         Some(Self {
             pid,
-            pidfd_id: pidfd_id.map_or(Some(None), |id| id.map(Some))?,
+            // No process has the id 0: it stands for "not known", as in a record.
+            pidfd_id: pidfd_id.map_or(Some(None), |id| id.map(Some))?.filter(|&id| id != 0),
             boot_id: boot_id.map_or(Some(None), |id| id.map(Some))?,
         })
     }

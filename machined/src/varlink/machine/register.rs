@@ -88,8 +88,12 @@ fn leader(daemon: &Daemon, parameters: &Map<String, Value>) -> Result<Option<Pro
     let open = |pid: i64| {
         i32::try_from(pid).ok().filter(|&pid| pid > 1).and_then(|pid| ProcessHandle::open(pid).ok())
     };
-    let by_number = match parameters.get("leader").and_then(Value::as_i64) {
-        Some(pid) => Some(open(pid).ok_or_else(|| ErrorReply::invalid_parameter("leader"))?),
+    let by_number = match parameters.get("leader") {
+        // A number too large for an i64 is no process either, and must not be taken for "absent": the caller.
+        Some(pid) => {
+            let leader = pid.as_i64().and_then(open);
+            Some(leader.ok_or_else(|| ErrorReply::invalid_parameter("leader"))?)
+        }
         None => None,
     };
     let by_identity = match ProcessId::of(parameters, "leaderProcessId")? {

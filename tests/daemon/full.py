@@ -1,0 +1,77 @@
+"""A /run without space, or without inodes."""
+
+import records
+import world
+from varlink import OK, ask, listed, register
+from waiting import until
+
+
+class Full(world.Case):
+    def setUp(self):
+        super().setUp()
+        self.start()
+        self.box = self.container("10.1.0.1/32")
+        self.register("web", self.box)
+
+    def check_register(self, entries):
+        leader = self.leader()
+        self.fill(entries)
+        self.assertEqual(register("new", leader.pid), "io.systemd.System ENOSPC")
+        self.assertEqual(register("group", leader.pid, allocateUnit=True) if world.CGROUP else
+                         "io.systemd.System ENOSPC", "io.systemd.System ENOSPC")
+        self.assertEqual(list(listed()), ["web"])
+        self.assertEqual(records.names(), ["web"])
+        self.free()
+        self.assertEqual(register("new", leader.pid), OK)
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        self.assert_consistent()
+
+    def test_without_space_nobody_is_registered_and_nobody_is_lost(self):
+        self.check_register(entries=False)
+
+    def test_without_inodes_nobody_is_registered_and_nobody_is_lost(self):
+        self.check_register(entries=True)
+
+    def test_a_machine_leaves_a_full_disk(self):
+        self.fill()
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        self.assertEqual(records.names(), [])
+        self.assertEqual(records.index(), {})
+
+    def check_change(self, entries):
+        self.fill(entries)
+        self.box.add("10.1.0.2/32", "fd00::2/128")
+        self.box.remove("10.1.0.1/32")
+        until(lambda: "cannot write" in self.machined.log(), "a failed attempt")
+        self.assertEqual(records.addresses("web"), ["10.1.0.1"])
+        self.free()
+        self.assert_addresses("web", "10.1.0.2", "fd00::2")
+        until(lambda: records.index() == {"10.1.0.2": "web", "fd00::2": "web"}, "the index")
+        self.assert_consistent()
+
+    def test_a_change_of_addresses_on_a_full_disk_is_made_good(self):
+        self.check_change(entries=False)
+
+    def test_a_change_of_addresses_without_inodes_is_made_good(self):
+        self.check_change(entries=True)
+
+    def test_a_machine_that_leaves_while_its_record_is_behind_stays_gone(self):
+        self.fill()
+        self.box.add("10.1.0.2/32")
+        until(lambda: "cannot write" in self.machined.log(), "a failed attempt")
+        self.box.kill()
+        until(lambda: not records.names(), "the end of the record")
+        self.free()
+        # One more change that is behind for a while: when it is there, the other would be as well.
+        other = self.container("10.1.0.9/32")
+        self.register("other", other)
+        self.fill()
+        other.add("10.1.0.8/32")
+        until(lambda: self.machined.log().count("cannot write") >= 2, "a failed attempt")
+        self.free()
+        self.assert_addresses("other", "10.1.0.8", "10.1.0.9")
+        self.assert_consistent()
+
+
+if __name__ == "__main__":
+    world.main()

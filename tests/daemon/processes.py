@@ -1,0 +1,145 @@
+"""Leaders of machines: plain processes, and containers with namespaces of their own."""
+
+import ctypes
+import os
+import signal
+import subprocess
+
+from waiting import until
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+
+
+def checked(result):
+    if result != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+
+def is_gone(pid):
+    """Neither running nor a zombie."""
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def state(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_running(pid):
+    return state(pid) not in (None, "Z", "X")
+
+
+def pidfd_id(pid):
+    pidfd = os.pidfd_open(pid)
+    try:
+        return os.fstat(pidfd).st_ino
+    finally:
+        os.close(pidfd)
+
+
+class Process:
+    """A child that does nothing, or what `body` does."""
+
+    def __init__(self, body=None):
+        if body is None:
+            self.pid = os.posix_spawn("/bin/sleep", ["sleep", "infinity"], os.environ)
+            return
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(reader)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, signal.SIG_DFL)
+                body()
+                os.write(writer, b"x")
+                os.close(writer)
+                while True:
+                    signal.pause()
+            finally:
+                os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            assert pipe.read(1) == b"x", "a child could not get ready"
+
+    def tell(self, number):
+        """Sends it a signal."""
+        if self.pid:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """Ends it, and reaps it: when this returns there is no such process."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+
+    def reap(self):
+        """Waits for it to end by itself; returns the signal (negative) or the exit code."""
+        pid, told = self.pid, []
+
+        def ended():
+            found, status = os.waitpid(pid, os.WNOHANG)
+            told.append(status)
+            return found
+
+        until(ended, f"the end of process {pid}")
+        self.pid = 0
+        return os.waitstatus_to_exitcode(told[-1])
+
+
+def zombie():
+    """A child that has ended and is not reaped."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    return child
+
+
+class Container:
+    """A process in a user, network and PID namespace of its own."""
+
+    def __init__(self, *addresses):
+        command = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child",
+                   "sleep", "infinity"]
+        # What it says of its own end is not worth reading.
+        self.outer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        children = f"/proc/{self.outer.pid}/task/{self.outer.pid}/children"
+
+        def inner():
+            with open(children) as file:
+                pids = file.read().split()
+            if not pids:
+                return None
+            with open(f"/proc/{pids[0]}/comm") as file:
+                return int(pids[0]) if file.read() == "sleep\n" else None
+
+        self.pid = until(inner, "the container")
+        self.ip("link set lo up", *(f"address add {address} dev lo nodad" if ":" in address else
+                                    f"address add {address} dev lo" for address in addresses))
+
+    def ip(self, *commands, force=False):
+        """Runs commands of ip(8) in its network."""
+        nsenter = ["nsenter", "--target", str(self.pid), "--net", "ip", *(["-force"] if force else []), "-batch", "-"]
+        subprocess.run(nsenter, input="\n".join(commands), text=True, check=not force, timeout=60,
+                       stderr=subprocess.DEVNULL if force else None)
+
+    def add(self, *addresses):
+        self.ip(*(f"address add {address} dev lo" for address in addresses))
+
+    def remove(self, *addresses):
+        self.ip(*(f"address delete {address} dev lo" for address in addresses))
+
+    def kill(self):
+        if self.outer.poll() is None:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.outer.wait()

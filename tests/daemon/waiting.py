@@ -1,0 +1,17 @@
+"""Waiting for something to become true, never longer than a deadline."""
+
+import time
+
+DEADLINE = 20
+
+
+def until(condition, what="it", deadline=DEADLINE):
+    """Returns the first true value of condition()."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come within {deadline} s")
+        time.sleep(0.005)

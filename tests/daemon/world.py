@@ -1,0 +1,216 @@
+"""What every test stands in: an empty /run, a daemon of its own, and an end in which everything is checked."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import unittest
+
+import processes
+import records
+import varlink
+from waiting import until
+
+MACHINED = os.environ["MACHINED"]
+LOGS = os.environ["LOGS"]
+CGROUP = os.environ.get("CGROUP")
+IS_ROOT = open("/proc/self/uid_map").read().split() == ["0", "0", "4294967295"]
+NOBODY, OWNER = 4711, 1000
+MS_RDONLY, MS_REMOUNT = 1, 32
+
+needs_root = unittest.skipUnless(IS_ROOT, "needs uids other than root's")
+needs_cgroup = unittest.skipUnless(CGROUP and os.access(CGROUP, os.W_OK), "needs a control group to write to")
+
+
+class Daemon:
+    """One run of the daemon."""
+
+    def __init__(self, *arguments, env=None, ready=True, log=None, prefix=(), **more):
+        handle, self.log_path = tempfile.mkstemp(suffix=".log", dir=LOGS)
+        self.notify_path = f"{self.log_path}.notify"
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.settimeout(0.05)
+        self.notify.bind(self.notify_path)
+        environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": self.notify_path, **(env or {})}
+        with os.fdopen(handle, "w") as own:
+            self.process = subprocess.Popen([*prefix, MACHINED, *arguments], env=environment, stderr=log or own,
+                                            stdin=subprocess.DEVNULL, **more)
+        self.pid = self.process.pid
+        if ready:
+            told = until(self.told, "READY=1")
+            assert told == "READY=1", f"the daemon did not start: {told}: {self.log()}"
+
+    def told(self):
+        """What the daemon told its service manager, or that it ended."""
+        with contextlib.suppress(socket.timeout):
+            return self.notify.recv(4096).decode().strip()
+        return None if self.process.poll() is None else f"exit code {self.process.returncode}"
+
+    def log(self):
+        with open(self.log_path) as file:
+            return file.read()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """Ends it as a service manager does; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+        self.notify.close()
+
+    def count_fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def status(self, field):
+        with open(f"/proc/{self.pid}/status") as file:
+            return next(line.split()[1] for line in file if line.startswith(f"{field}:"))
+
+    def rss(self):
+        """Resident memory in KiB."""
+        return int(self.status("VmRSS"))
+
+
+class Case(unittest.TestCase):
+    """A test with an empty /run. What it starts by these methods ends with it."""
+
+    # Limits from the start: in a user namespace there can be none later where there was none.
+    run_options = "mode=755,size=256m,nr_inodes=40000"
+
+    def setUp(self):
+        subprocess.run(["umount", "--lazy", "/run"], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", self.run_options, "tmpfs", "/run"], check=True)
+        self.machined = None
+
+    def start(self, *arguments, **more):
+        daemon = Daemon(*arguments, **more)
+        self.addCleanup(daemon.close)
+        self.machined = daemon
+        return daemon
+
+    def restart(self, *arguments, **more):
+        self.machined.kill()
+        return self.start(*arguments, **more)
+
+    def leader(self, body=None):
+        process = processes.Process(body)
+        self.addCleanup(process.kill)
+        return process
+
+    def container(self, *addresses):
+        container = processes.Container(*addresses)
+        self.addCleanup(container.kill)
+        return container
+
+    def register(self, name, leader, **more):
+        self.assertEqual(varlink.register(name, leader.pid, **more), varlink.OK)
+
+    @staticmethod
+    def remount(options, flags=0):
+        """Changes the options of /run; mount(8) would repeat all others, which a user namespace may not."""
+        processes.checked(processes.LIBC.mount(b"tmpfs", b"/run", b"tmpfs", MS_REMOUNT | flags, options.encode()))
+
+    @staticmethod
+    def fill(entries=False):
+        """Takes all space of /run, or all of its inodes."""
+        limit = "nr_inodes=40" if entries else "size=100k"
+        Case.remount(limit)
+        os.makedirs("/run/ballast", exist_ok=True)
+        with contextlib.suppress(OSError):
+            for number in range(1000):
+                with open(f"/run/ballast/{number}", "wb", buffering=0) as file:
+                    while not entries and file.write(b"x" * 4096):
+                        pass
+
+    @staticmethod
+    def free():
+        """Gives back what `fill` took."""
+        shutil.rmtree("/run/ballast")
+
+    def assert_consistent(self):
+        """The table, the records and the index tell the same, and of the living only."""
+        listed = varlink.listed()
+        self.assertEqual(records.names(), sorted(listed))
+        for name, machine in listed.items():
+            record = records.record(name)
+            self.assertEqual(int(record["LEADER"]), machine["leader"]["pid"], name)
+            self.assertTrue(processes.is_running(machine["leader"]["pid"]), f"{name} is dead")
+        self.assertEqual(records.index(), records.expected_index())
+
+    def assert_addresses(self, name, *expected, deadline=5):
+        """The name resolves to these, in any order, soon; and so does the index."""
+        with self.subTest(name):
+            until(lambda: sorted(records.addresses(name) or []) == sorted(expected),
+                  f"{name} = {expected}, now {records.addresses(name)}", deadline)
+
+
+class Report(unittest.TestResult):
+    """One line per test, and the reason of those that fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.started = 0
+
+    @staticmethod
+    def sentence(test):
+        return test.id().rsplit(".", 1)[-1].split(" ")[0].removeprefix("test_").replace("_", " ")
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.started = time.monotonic()
+
+    def addSuccess(self, test):
+        if not any(failed is test for failed, _ in self.failures):
+            print(f"ok {self.sentence(test)} ({time.monotonic() - self.started:.1f} s)", flush=True)
+
+    def bad(self, test, error):
+        print(f"FAILED {self.sentence(test)}: {error[1]!r}", flush=True)
+        for line in "".join(traceback.format_tb(error[2])).splitlines():
+            if "/unittest/" not in line:
+                print(f"  {line}")
+        daemon = getattr(test, "machined", None)
+        if daemon:
+            print("".join(f"  log: {line}\n" for line in daemon.log().splitlines()[-10:]), end="", flush=True)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.bad(test, error)
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self.bad(test, error)
+
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error:
+            self.failures.append((test, ""))
+            self.bad(test, error)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        print(f"SKIPPED: {self.sentence(test)}: {reason}", flush=True)
+
+
+def main():
+    """Runs the tests of the program, or those whose sentence contains an argument."""
+    # Many leaders and connections; the daemon raises its own limit.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    unittest.defaultTestLoader.testNamePatterns = [f"*{word}*" for word in sys.argv[1:]] or None
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    report = Report()
+    suite.run(report)
+    sys.exit(not report.wasSuccessful())
