@@ -125,6 +125,11 @@ def leaders(first, count):
     return list(zip(pids, addresses))
 
 
+def end_leaders():
+    """Ends all that leaders() started."""
+    run("systemctl", "stop", "bench.slice")
+
+
 def container(name, link, addresses, host_address):
     """Starts a process in a network namespace with a veth and these addresses, none of the kernel's own making;
     returns its pid and the index of the host's end."""
