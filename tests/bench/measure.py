@@ -110,27 +110,40 @@ def keep_busy(client, seconds=0.002):
 
 
 def register(options, ours, stock):
+    count = 50
     embedded = world.Embedded()
     clients = {daemon.name: daemon.client() for daemon in (ours, stock, embedded)}
-    times, trivial = {name: [] for name in clients}, {name: [] for name in clients}
+    pids = {ours.name: ours.pid(), stock.name: stock.pid(), embedded.name: embedded.process.pid}
+    times, trivial, busy = ({name: [] for name in clients} for _ in range(3))
     next_leader = 10_000
-    for number in range(options.rounds):
+    for _ in range(options.rounds):
         # Leaders that none of them has seen before.
-        leaders = {name: world.leaders(next_leader + place * 50, 50) for place, name in enumerate(clients)}
-        next_leader += 50 * len(clients)
+        leaders = {name: world.leaders(next_leader + place * count, count) for place, name in enumerate(clients)}
+        next_leader += count * len(clients)
+        turn, calls = {name: [] for name in clients}, {name: [] for name in clients}
+        for place in range(count):
+            for name, client in clients.items():
+                calls[name] += keep_busy(client)
+                leader = leaders[name][place][0]
+                turn[name].append(client.register(f"new{leader}", leader))
         for name, client in clients.items():
-            turn, calls = [], []
+            times[name].append(statistics.median(turn[name]) * US)
+            trivial[name].append(statistics.median(calls[name]) * US)
             for leader, _ in leaders[name]:
-                calls += keep_busy(client)
-                turn.append(client.register(f"new{number}-{leader}", leader))
-            times[name].append(statistics.median(turn) * US)
-            trivial[name].append(statistics.median(calls) * US)
-        for name, client in clients.items():
+                client.unregister(f"new{leader}")
+            client.exchange(GET_INFO)
+            before = world.processor_time(pids[name])
             for leader, _ in leaders[name]:
-                client.unregister(f"new{number}-{leader}")
+                client.register(f"again{leader}", leader)
+            client.exchange(GET_INFO)
+            busy[name].append((world.processor_time(pids[name]) - before) / count * US)
+            for leader, _ in leaders[name]:
+                client.unregister(f"again{leader}")
         world.end_leaders()
     figure("register", "Register", "us", times["ours"], times["stock"], target=0.5)
     figure("register", "Register, ours without systemd", "us", times[embedded.name], times["stock"])
+    figure("register", "processor time per Register", "us", busy["ours"], busy["stock"])
+    figure("register", "processor time per Register, ours without systemd", "us", busy[embedded.name], busy["stock"])
     figure("register", "GetInfo", "us", trivial["ours"], trivial["stock"])
     embedded.end()
 

@@ -43,6 +43,11 @@ def resident(pid):
     return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)[1])
 
 
+def processor_time(pid):
+    """The seconds a process of one thread has run."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 class Service:
     """A daemon that systemd runs."""
 
