@@ -53,8 +53,7 @@ cp "$top/target/release/machined" "$work/build/machined"
 
 {
   echo '#!/bin/bash'
-  printf 'exec /in/measure.py'
-  printf ' %q' "${arguments[@]}"
+  printf '%q ' exec /in/measure.py "${arguments[@]}"
   echo
 } >"$work/script"
 rm -f "$out/figures.json"
