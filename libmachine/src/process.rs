@@ -1,7 +1,7 @@
 //! A process, pinned by a pidfd so that its number cannot come to mean another one.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use registry::{Process, parse_kernel_map, start_time_of_stat};
@@ -14,6 +14,9 @@ use crate::error::Error;
 
 /// `PID_FS_MAGIC`, linux/magic.h: the file system whose pidfds have an inode number for each process.
 const PID_FS_MAGIC: u64 = 0x5049_4446;
+
+/// Files of `/proc/PID` are seldom longer, in bytes.
+const PROC_FILE: usize = 4096;
 
 /// An open process.
 #[derive(Debug)]
@@ -132,11 +135,14 @@ impl ProcessHandle {
 
     /// Reads a file of `/proc/PID` that is certainly this process's: it was still there afterwards.
     fn read(&self, file: &'static str) -> Result<Vec<u8>, Error> {
-        let text = fs::read(format!("/proc/{}/{file}", self.pid()));
+        // Files of /proc say that they are empty: with room for all of it they are read in one piece.
+        let mut text = Vec::with_capacity(PROC_FILE);
+        let read = fs::File::open(format!("/proc/{}/{file}", self.pid()))
+            .and_then(|opened| opened.take(u64::MAX).read_to_end(&mut text));
         if self.has_exited() {
             return Err(Error::NoSuchProcess(self.pid()));
         }
-        text.map_err(|source| Error::Process { pid: self.pid(), action: file, source })
+        read.map(|_| text).map_err(|source| Error::Process { pid: self.pid(), action: file, source })
     }
 
     fn failed(&self, action: &'static str, errno: Errno) -> Error {

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Figures of ours beside the original, taken in one boot of Debian 13 and printed as ratios.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+usage: run.sh [--groups LIST] [--rounds N] [--machines N] [--out DIR] [--check]
+
+Builds the daemon and the NSS module as they are released, boots Debian 13 with its stock systemd, runs both daemons
+there side by side, and prints a table: what was measured, ours, the original's (or that of `hosts: files`), the ratio,
+the target, and whether it is met. The same goes to DIR/figures.json. README.md says how it is measured.
+
+  --groups LIST  which groups, separated by commas; all by default:
+                 lookup    names of machines, of none, and of addresses, through getaddrinfo and getnameinfo
+                 dlopen    loading the module
+                 register  Register on a kept connection
+                 many      List, memory, restart and latency with many machines
+                 stopped   a lookup while the daemon is stopped
+  --rounds N     how often every measurement is repeated, alternating (7)
+  --machines N   how many machines are many (1000)
+  --out DIR      where figures.json and the logs of the boot go (target/bench)
+  --check        end with status 1 if a target is missed; without it, a miss is only told
+
+Needs cargo, a C compiler and the lab (../lab/setup.sh); uses sudo when not run as root. Takes some ten minutes.
+U
+}
+
+here=$(dirname "$(readlink -f "$0")")
+top=$(readlink -f "$here/../..")
+arguments=() out=$top/target/bench check=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --groups | --rounds | --machines) arguments+=("$1" "${2:?$1 needs a value}"); shift ;;
+    --out) out=${2:?--out needs a directory}; shift ;;
+    --check) check=yes ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift
+done
+# A wrong option is told before anything is built.
+"$here/measure.py" --dry-run "${arguments[@]}"
+mkdir -p "$out"
+out=$(readlink -f "$out")
+work=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+(cd "$top" && cargo build --quiet --release --locked -p machined)
+(cd "$top/nss-mymachines" && cargo build --quiet --release --locked --target-dir "$work/target")
+mkdir "$work/build"
+cp "$top/target/release/machined" "$work/build/machined"
+"$top/nss-mymachines/link.sh" "$work/target/release/libnss_mymachines.a" "$work/build/libnss_mymachines.so.2"
+
+{
+  echo '#!/bin/bash'
+  printf '%q ' exec /in/measure.py "${arguments[@]}"
+  echo
+} >"$work/script"
+rm -f "$out/figures.json"
+status=0
+"$here/../lab/boot.sh" --in "$here" --in "$work/build:/build" trixie "$out" "$work/script" 3000 || status=$?
+if [ "$status" != 0 ] || [ ! -e "$out/figures.json" ]; then
+  echo "the measurement ended with status $status; what it printed:" >&2
+  tail -n 40 "$out/log" >&2
+  exit 1
+fi
+"$here/report.py" ${check:+--check} "$out/figures.json"
