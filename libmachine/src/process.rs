@@ -98,6 +98,16 @@ impl ProcessHandle {
         self.read("stat").ok().as_deref().and_then(start_time_of_stat)
     }
 
+    /// When it started, if that is what tells it from a later process of the same id: where its pidfd has no identity.
+    pub fn identifying_start_time(&self) -> Option<u64> {
+        if self.pidfd_id.is_some() { None } else { self.start_time() }
+    }
+
+    /// The process behind a pidfd that came from elsewhere, as a record names it, without keeping it.
+    pub fn identity_of(pid: Pid, pidfd: BorrowedFd<'_>) -> Process {
+        Process { pid: pid.as_raw_nonzero().get(), pidfd_id: pidfd_id(pidfd) }
+    }
+
     /// Its parent; `None` for the first process of the namespace and its siblings.
     ///
     /// # Errors

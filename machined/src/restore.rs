@@ -50,7 +50,7 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
     }
     // What another daemon's record does not say, or what has changed since.
     record.leader = Some(leader.identity());
-    record.leader_start_time = leader.start_time();
+    record.leader_start_time = leader.identifying_start_time();
     record.pid_namespace = daemon.surroundings.pid_namespace;
     record.uid_map = leader.id_map("uid_map").unwrap_or(record.uid_map);
     record.gid_map = leader.id_map("gid_map").unwrap_or(record.gid_map);

@@ -86,6 +86,9 @@ pub struct Namespaces {
     own: OwnedFd,
     own_id: NetnsId,
     next_nsid: Cell<i32>,
+    /// For requests to the own namespace, which it cannot keep alive any longer than the daemon does.
+    requests: RequestSocket,
+    sequence: Cell<u32>,
 }
 
 impl Namespaces {
@@ -94,7 +97,8 @@ impl Namespaces {
         let own = open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::system("/proc/thread-self/ns/net", errno))?;
         let own_id = identity(own.as_fd())?;
-        Ok(Self { own, own_id, next_nsid: Cell::new(FIRST_NSID) })
+        let requests = RequestSocket::open()?;
+        Ok(Self { own, own_id, next_nsid: Cell::new(FIRST_NSID), requests, sequence: Cell::new(0) })
     }
 
     /// Which namespace the daemon's own is.
@@ -145,17 +149,17 @@ impl Namespaces {
     ///
     /// The daemon's own namespace gets an id of itself; ask [`Self::place_of`] if it may be that.
     pub fn nsid_of(&self, netns: BorrowedFd<'_>) -> Result<Nsid, Error> {
-        let socket = RequestSocket::open()?;
+        let socket = &self.requests;
         let fd = netns.as_raw_fd();
         let mut step = 1i32;
-        for attempt in 1..=NSID_ATTEMPTS {
-            let known = ask_nsid(&socket, fd, attempt.saturating_mul(2))?;
+        for _ in 0..NSID_ATTEMPTS {
+            let known = ask_nsid(socket, fd, self.next_sequence())?;
             if let Some(nsid) = known {
                 self.pass(nsid);
                 return Ok(nsid);
             }
             let wanted = self.next(step);
-            let sequence = attempt.saturating_mul(2).saturating_add(1);
+            let sequence = self.next_sequence();
             let request = new_nsid(fd, wanted, sequence);
             match socket.ask("network namespace id", sequence, &request, |_| Ok(ControlFlow::Continue(()))) {
                 Ok(_) => return Ok(wanted),
@@ -165,6 +169,13 @@ impl Namespaces {
             }
         }
         Err(Error::System { what: "network namespace id", errno: Errno::EXIST })
+    }
+
+    /// What is left of an answer that was given up has a number of its own, and is passed over.
+    fn next_sequence(&self) -> u32 {
+        let sequence = self.sequence.get().wrapping_add(1);
+        self.sequence.set(sequence);
+        sequence
     }
 
     /// The next id to try, `step` from the last one.
@@ -189,8 +200,9 @@ impl Namespaces {
     /// not, or if the other end is in the daemon's own namespace.
     pub fn peer_of(&self, host_ifindex: u32) -> Result<Option<PeerLink>, Error> {
         let mut found = None;
-        let request = get_link(host_ifindex, 1);
-        let answer = RequestSocket::open()?.ask("interface", 1, &request, |message| {
+        let sequence = self.next_sequence();
+        let request = get_link(host_ifindex, sequence);
+        let answer = self.requests.ask("interface", sequence, &request, |message| {
             if message.kind == RTM_NEWLINK {
                 found = peer(message)?;
             }

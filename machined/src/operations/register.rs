@@ -134,7 +134,7 @@ impl Daemon {
         record.root = registration.root.clone();
         record.id = registration.id;
         record.leader = Some(registration.leader.identity());
-        record.leader_start_time = registration.leader.start_time();
+        record.leader_start_time = registration.leader.identifying_start_time();
         record.pid_namespace = self.surroundings.pid_namespace;
         record.supervisor = registration.supervisor;
         record.realtime = microseconds(ClockId::Realtime);

@@ -2,6 +2,7 @@
 
 use libmachine::ProcessHandle;
 use registry::Process;
+use rustix::fd::AsFd;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -73,6 +74,15 @@ pub(super) fn peer_process(peer: &Peer) -> Option<ProcessHandle> {
         Some(pidfd) => ProcessHandle::pinned(pid, pidfd.try_clone().ok()?).ok(),
         // Kernels before 6.5 only tell the number.
         None => ProcessHandle::open(pid.as_raw_nonzero().get()).ok(),
+    }
+}
+
+/// The process at the other end, as a record names it.
+pub(super) fn peer_identity(peer: &Peer) -> Option<Process> {
+    let pid = peer.pid?;
+    match &peer.pidfd {
+        Some(pidfd) => Some(ProcessHandle::identity_of(pid, pidfd.as_fd())),
+        None => Some(Process { pid: pid.as_raw_nonzero().get(), pidfd_id: None }),
     }
 }
 

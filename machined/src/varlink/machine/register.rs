@@ -6,7 +6,7 @@ use libmachine::ProcessHandle;
 use registry::{Class, MachineId, MachineName};
 use serde_json::{Map, Value};
 
-use super::process_id::{ProcessId, peer_process};
+use super::process_id::{ProcessId, peer_identity, peer_process};
 use super::{caller, text, to_the_end};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -56,18 +56,15 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
     let class = class.ok_or_else(|| ErrorReply::invalid_parameter("class"))?;
 
     let authorized = caller(&daemon, &call.peer).may_register().map_err(Error::from)?;
-    let peer = peer_process(&call.peer);
-    let supervisor = peer.as_ref().map(ProcessHandle::identity);
-    let leader = match leader.or(peer) {
-        Some(leader) => leader,
-        None => return Err(ErrorReply::invalid_parameter("leader")),
-    };
+    // Who registers himself is the leader.
+    let leader = leader.or_else(|| peer_process(&call.peer));
+    let leader = leader.ok_or_else(|| ErrorReply::invalid_parameter("leader"))?;
     let registration = Registration {
         name,
         class,
         id,
         service: filled(text(parameters, "service")),
-        supervisor: supervisor.filter(|supervisor| supervisor.pid != leader.pid()),
+        supervisor: peer_identity(&call.peer).filter(|supervisor| supervisor.pid != leader.pid()),
         leader,
         uid: call.peer.uid.as_raw(),
         root,
