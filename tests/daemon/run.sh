@@ -7,8 +7,8 @@ usage() {
 usage: run.sh [--machined FILE] [--keep] [--allow-skips] [PROGRAM...]
 
 Runs PROGRAM (life, restart, misuse, ...; all by default), each in mount, PID, network and control group namespaces of
-its own with a tmpfs on /run: as root by unshare(1), in a user namespace otherwise. The host's /run is not touched. Needs
-python3 and iproute2. One line per test; the last line counts.
+its own with a tmpfs on /run: as root by unshare(1), in a user namespace otherwise. The host's /run is not touched.
+Needs python3 and iproute2. One line per test; the last line counts.
 
   --machined FILE  the daemon to test; by default it is built (cargo build --release)
   --keep           keep what the daemons logged, and say where it is
@@ -67,9 +67,7 @@ run() {
   local program=$1 group="$unified/${work##*/}/$1" status=0
   mkdir "$work/$program"
   (
-    if [ -z "$unified" ] || ! mkdir -p "$group" 2>/dev/null || ! echo "$BASHPID" 2>/dev/null >"$group/cgroup.procs"; then
-      group=''
-    fi
+    { [ -n "$unified" ] && mkdir -p "$group" && echo "$BASHPID" >"$group/cgroup.procs"; } 2>/dev/null || group=''
     MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 \
       exec timeout -k 5 200 "${namespace[@]}" sh -c "$inside" sh python3 "$here/$program.py"
   ) >"$work/$program/out" 2>&1 </dev/null || status=$?
