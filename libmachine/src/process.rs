@@ -134,6 +134,12 @@ impl ProcessHandle {
         ControlGroup::parse(&self.read("cgroup")?).ok_or_else(|| Error::NoControlGroup(self.pid()))
     }
 
+    /// The inode number of its user namespace; `None` where /proc does not tell, or the process has ended.
+    pub fn user_namespace(&self) -> Option<u64> {
+        let stat = rustix::fs::stat(format!("/proc/{}/ns/user", self.pid())).ok()?;
+        (!self.has_exited()).then_some(stat.st_ino)
+    }
+
     /// Its `uid_map` or `gid_map`, as this process sees it; empty where it is not written yet.
     ///
     /// # Errors

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::{ControlGroup, ProcessHandle};
-use registry::{Addresses, MachineName, Record};
+use registry::{Addresses, IdRange, MachineName, Record};
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::addresses::Keeper;
@@ -38,10 +39,23 @@ pub struct Surroundings {
     pub boot_id: String,
     /// The PID namespace in which the daemon's process ids mean something.
     pub pid_namespace: Option<u64>,
+    /// The user namespace of the daemon, and its uid and gid maps, which are those of every process in it.
+    pub user_namespace: Option<UserNamespace>,
     /// The control group of process 1, if that is systemd.
     pub systemd: Option<ControlGroup>,
     /// How long a machine that is told to end has before it is killed.
     pub grace: Duration,
+}
+
+/// A user namespace and its maps.
+#[derive(Debug)]
+pub struct UserNamespace {
+    /// The inode number of its file.
+    pub inode: u64,
+    /// Its uid map.
+    pub uid_map: Vec<IdRange>,
+    /// Its gid map.
+    pub gid_map: Vec<IdRange>,
 }
 
 /// The daemon's state.
@@ -138,6 +152,24 @@ impl Daemon {
         let unit = || group.unit(self.surroundings.systemd.as_ref()?);
         // The nearest group first: a machine in a subgroup may lie within the unit of another one.
         machines.by_group(group.path()).or_else(|| machines.by_unit(&unit()?.unit))
+    }
+
+    /// The uid and gid map of a leader.
+    ///
+    /// # Errors
+    /// `ESRCH`: it has ended. What the kernel says.
+    pub fn id_maps(&self, leader: &ProcessHandle) -> Result<(Vec<IdRange>, Vec<IdRange>), Error> {
+        let own = self.surroundings.user_namespace.as_ref();
+        if let Some(own) = own.filter(|own| leader.user_namespace() == Some(own.inode)) {
+            return Ok((own.uid_map.clone(), own.gid_map.clone()));
+        }
+        let read = |file| {
+            leader.id_map(file).map_err(|error| Error::System {
+                action: "read the leader's id maps",
+                errno: Errno::from_raw_os_error(error.errno()),
+            })
+        };
+        Ok((read("uid_map")?, read("gid_map")?))
     }
 
     /// Takes in a machine, publishes it and watches its leader.
@@ -257,14 +289,19 @@ impl Daemon {
 
     /// Writes to the journal that a machine is there.
     pub fn tell_started(&self, record: &Record) {
-        let leader = record.leader.map_or(0, |leader| leader.pid);
-        info!(message_id = MACHINE_START, name = %record.name, leader, "New machine {}.", record.name);
+        let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
+        // After the reply, which waits for nothing that it does not have to.
+        tokio::task::spawn_local(async move {
+            info!(message_id = MACHINE_START, name = %name, leader, "New machine {name}.");
+        });
     }
 
     /// Writes to the journal that a machine is gone.
     pub fn tell_stopped(&self, record: &Record) {
-        let leader = record.leader.map_or(0, |leader| leader.pid);
-        info!(message_id = MACHINE_STOP, name = %record.name, leader, "Machine {} terminated.", record.name);
+        let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
+        tokio::task::spawn_local(async move {
+            info!(message_id = MACHINE_STOP, name = %name, leader, "Machine {name} terminated.");
+        });
     }
 }
 

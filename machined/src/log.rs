@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -89,8 +91,58 @@ impl tracing::field::Visit for Text<'_> {
     }
 }
 
-/// `LOG_AUTH`, syslog(3), as the original has it.
-const FACILITY: &str = "4";
+/// Where the journal takes messages, systemd.journal-fields(7) and "Native Journal Protocol".
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// Writes to the journal, and never waits for it: a journal that is full, frozen or gone loses the message.
+struct Journal(UnixDatagram);
+
+impl Journal {
+    fn connect() -> std::io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Journal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // The facility is LOG_AUTH, as the original has it.
+        let mut entry = Entry(b"SYSLOG_IDENTIFIER=machined\nSYSLOG_FACILITY=4\n".to_vec());
+        entry.field("PRIORITY", &priority(*event.metadata().level()));
+        event.record(&mut entry);
+        // By path, so that a journal that was restarted is found again.
+        let _ = self.0.send_to(&entry.0, JOURNAL);
+    }
+}
+
+/// A message of fields, each a line, or its name, its length and its value where that has lines of its own.
+struct Entry(Vec<u8>);
+
+impl Entry {
+    fn field(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        let value = value.to_string();
+        self.0.extend(name.bytes().map(|byte| byte.to_ascii_uppercase()));
+        if value.contains('\n') {
+            self.0.push(b'\n');
+            self.0.extend(u64::try_from(value.len()).unwrap_or_default().to_le_bytes());
+        } else {
+            self.0.push(b'=');
+        }
+        self.0.extend(value.bytes());
+        self.0.push(b'\n');
+    }
+}
+
+impl tracing::field::Visit for Entry {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.field(field.name(), &format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.field(field.name(), &value);
+    }
+}
 
 /// Starts to log.
 pub fn start(target: LogTarget) {
@@ -99,16 +151,10 @@ pub fn start(target: LogTarget) {
         LogTarget::Journal => true,
         LogTarget::Stderr => false,
     };
-    let journal = journal.then(tracing_journald::layer).and_then(Result::ok);
+    let journal = (journal && Path::new(JOURNAL).exists()).then(Journal::connect).and_then(Result::ok);
     let registry = tracing_subscriber::registry();
     match journal {
-        Some(journal) => {
-            let journal = journal
-                .with_syslog_identifier("machined".into())
-                .with_custom_fields([("SYSLOG_FACILITY", FACILITY)])
-                .with_field_prefix(None);
-            registry.with(journal.with_filter(BelowLevel)).init();
-        }
+        Some(journal) => registry.with(journal.with_filter(BelowLevel)).init(),
         None => {
             registry.with(Lines { prefix: !std::io::stderr().is_terminal() }.with_filter(BelowLevel)).init()
         }
@@ -124,4 +170,17 @@ pub fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_with_lines_of_its_own_is_told_by_its_length() {
+        let mut entry = Entry(Vec::new());
+        entry.field("message", &"one");
+        entry.field("name", &"a\nb");
+        assert_eq!(entry.0, b"MESSAGE=one\nNAME\n\x03\0\0\0\0\0\0\0a\nb\n");
+    }
 }

@@ -52,8 +52,9 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
     record.leader = Some(leader.identity());
     record.leader_start_time = leader.identifying_start_time();
     record.pid_namespace = daemon.surroundings.pid_namespace;
-    record.uid_map = leader.id_map("uid_map").unwrap_or(record.uid_map);
-    record.gid_map = leader.id_map("gid_map").unwrap_or(record.gid_map);
+    if let Ok(maps) = daemon.id_maps(&leader) {
+        (record.uid_map, record.gid_map) = maps;
+    }
     if daemon.surroundings.systemd.is_some() {
         complete_unit(&mut record, &leader, daemon);
     }

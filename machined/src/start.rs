@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
+use libmachine::ProcessHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +17,7 @@ use varlink_server::{Server, Settings, service};
 use crate::activation;
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::Options;
-use crate::daemon::{Daemon, Surroundings};
+use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::log::{self, with_causes};
 use crate::publisher::Publisher;
 use crate::restore::restore;
@@ -148,14 +149,21 @@ fn surroundings(options: &Options) -> Result<Surroundings, Failure> {
     // sd_booted(3).
     let systemd = Path::new("/run/systemd/system")
         .is_dir()
-        .then(|| libmachine::ProcessHandle::open(1).and_then(|init| init.control_group()).ok());
+        .then(|| ProcessHandle::open(1).and_then(|init| init.control_group()).ok());
     Ok(Surroundings {
         uid: rustix::process::geteuid().as_raw(),
         boot_id,
         pid_namespace,
+        user_namespace: user_namespace(),
         systemd: systemd.flatten(),
         grace: options.grace,
     })
+}
+
+fn user_namespace() -> Option<UserNamespace> {
+    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get()).ok()?;
+    let (uid_map, gid_map) = (own.id_map("uid_map").ok()?, own.id_map("gid_map").ok()?);
+    Some(UserNamespace { inode: own.user_namespace()?, uid_map, gid_map })
 }
 
 /// One descriptor per machine and per connection: as many as root allows. Children start with what they had.

@@ -40,12 +40,21 @@ fn errno() -> Errno {
 ///
 /// `EPERM` without `CAP_NET_BROADCAST`.
 pub(super) fn listen_to_all_namespaces(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    switch_on(socket, libc::NETLINK_LISTEN_ALL_NSID)
+}
+
+/// Makes the kernel look at what a request for a dump asks for, instead of passing over it.
+pub(super) fn check_requests(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    switch_on(socket, libc::NETLINK_GET_STRICT_CHK)
+}
+
+fn switch_on(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<(), Errno> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the option is an int, and `on` is one.
+    // SAFETY: the options are ints, and `on` is one.
     let status = unsafe {
         let value = (&raw const on).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, libc::NETLINK_LISTEN_ALL_NSID, value, length)
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, value, length)
     };
     if status == 0 { Ok(()) } else { Err(errno()) }
 }

@@ -98,7 +98,11 @@ impl Keeper {
                 list: Rc::default(),
             });
         };
-        let list: Rc<[_]> = self.namespaces.dump(netns.as_fd())?.into();
+        let list: Rc<[_]> = match nsid {
+            Some(nsid) => self.namespaces.dump_by_id(netns.as_fd(), nsid),
+            None => self.namespaces.dump(netns.as_fd()),
+        }?
+        .into();
         let peers: Vec<_> = interfaces
             .iter()
             .filter_map(|&host_ifindex| {

@@ -1,6 +1,6 @@
 //! Network namespaces: which one it is, what the daemon's own calls it, and how to get in and out of it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -87,7 +87,7 @@ pub struct Namespaces {
     own_id: NetnsId,
     next_nsid: Cell<i32>,
     /// For requests to the own namespace, which it cannot keep alive any longer than the daemon does.
-    requests: RequestSocket,
+    requests: RefCell<RequestSocket>,
     sequence: Cell<u32>,
 }
 
@@ -97,7 +97,7 @@ impl Namespaces {
         let own = open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::system("/proc/thread-self/ns/net", errno))?;
         let own_id = identity(own.as_fd())?;
-        let requests = RequestSocket::open()?;
+        let requests = RefCell::new(RequestSocket::open()?.checked()?);
         Ok(Self { own, own_id, next_nsid: Cell::new(FIRST_NSID), requests, sequence: Cell::new(0) })
     }
 
@@ -114,6 +114,18 @@ impl Namespaces {
     /// the namespace and back; ends the process if there is no way back.
     pub fn dump(&self, netns: BorrowedFd<'_>) -> Result<Vec<InterfaceAddress>, Error> {
         self.socket_in(netns)?.addresses()
+    }
+
+    /// The same of the namespace behind `netns` that the daemon's own calls `nsid`, without entering it; by entering
+    /// it where the kernel does not let this process do that.
+    pub fn dump_by_id(&self, netns: BorrowedFd<'_>, nsid: Nsid) -> Result<Vec<InterfaceAddress>, Error> {
+        let answer = self.requests.borrow().addresses_in(nsid, || self.next_sequence());
+        if let Ok(Some(addresses)) = answer {
+            return Ok(addresses);
+        }
+        // Whatever is left on the socket is not to be met again.
+        *self.requests.borrow_mut() = RequestSocket::open()?.checked()?;
+        self.dump(netns)
     }
 
     /// The same of the daemon's own namespace.
@@ -149,7 +161,7 @@ impl Namespaces {
     ///
     /// The daemon's own namespace gets an id of itself; ask [`Self::place_of`] if it may be that.
     pub fn nsid_of(&self, netns: BorrowedFd<'_>) -> Result<Nsid, Error> {
-        let socket = &self.requests;
+        let socket = &*self.requests.borrow();
         let fd = netns.as_raw_fd();
         let mut step = 1i32;
         for _ in 0..NSID_ATTEMPTS {
@@ -202,7 +214,7 @@ impl Namespaces {
         let mut found = None;
         let sequence = self.next_sequence();
         let request = get_link(host_ifindex, sequence);
-        let answer = self.requests.ask("interface", sequence, &request, |message| {
+        let answer = self.requests.borrow().ask("interface", sequence, &request, |message| {
             if message.kind == RTM_NEWLINK {
                 found = peer(message)?;
             }

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -11,9 +11,10 @@ use rustix::net::{
 };
 
 use super::conversation::{Conversation, Progress};
+use super::datagram::check_requests;
 use super::list::{MAX_ADDRESSES, sort};
 use super::message::Message;
-use super::rtnetlink::{GET_ADDRESSES, RTM_NEWADDR, address};
+use super::rtnetlink::{GET_ADDRESSES, Nsid, RTM_NEWADDR, address, get_addresses_in};
 use super::{Error, InterfaceAddress};
 
 /// The largest datagram of a dump: the kernel makes none bigger for a receiver with this much room.
@@ -74,29 +75,64 @@ impl RequestSocket {
         Err(failed(Errno::OVERFLOW))
     }
 
+    /// Has the kernel check what requests ask for; without it [`Self::addresses_in`] would be about the own namespace.
+    pub(super) fn checked(self) -> Result<Self, Error> {
+        check_requests(self.0.as_fd()).map_err(|errno| Error::system("netlink socket", errno))?;
+        Ok(self)
+    }
+
     /// All addresses of the socket's namespace that clients are told of, sorted.
     ///
     /// No more than [`MAX_ADDRESSES`]; if there are more, some of them. If the addresses change so fast that several
     /// attempts are interrupted, the last one counts: the change that interrupted it is notified, and dumped for.
     pub(super) fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
+        let mut sequence = 0;
+        let (addresses, _) = self.dump(|| {
+            sequence = u32::wrapping_add(sequence, 1);
+            (sequence, GET_ADDRESSES.encode(sequence))
+        })?;
+        Ok(addresses)
+    }
+
+    /// The same of the namespace that the socket's own calls `nsid`, on a socket that is [checked](Self::checked).
+    /// `None` if there are too many: then the socket is of no more use, since the rest of them is still on its way.
+    pub(super) fn addresses_in(
+        &self,
+        nsid: Nsid,
+        mut next_sequence: impl FnMut() -> u32,
+    ) -> Result<Option<Vec<InterfaceAddress>>, Error> {
+        let (addresses, whole) = self.dump(|| {
+            let sequence = next_sequence();
+            (sequence, get_addresses_in(nsid, sequence))
+        })?;
+        Ok(whole.then_some(addresses))
+    }
+
+    /// Makes dumps until one is not interrupted. Also returns whether it was read to its end.
+    fn dump(
+        &self,
+        mut request: impl FnMut() -> (u32, Vec<u8>),
+    ) -> Result<(Vec<InterfaceAddress>, bool), Error> {
         let mut addresses = Vec::new();
-        for sequence in 1..=DUMP_ATTEMPTS {
+        let mut whole = true;
+        for _ in 0..DUMP_ATTEMPTS {
             addresses.clear();
             let mut read = 0usize;
-            let progress =
-                self.ask("address dump", sequence, &GET_ADDRESSES.encode(sequence), |message| {
-                    read = read.saturating_add(1);
-                    if message.kind == RTM_NEWADDR {
-                        addresses.extend(address(message)?.filter(InterfaceAddress::counts));
-                    }
-                    Ok(if read >= MAX_ADDRESSES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-                })?;
-            // Of a dump that was broken off, no more can be asked: the rest of it is still on its way.
-            if progress == (Progress::Done { interrupted: false }) || read >= MAX_ADDRESSES {
+            let (sequence, request) = request();
+            let progress = self.ask("address dump", sequence, &request, |message| {
+                read = read.saturating_add(1);
+                if message.kind == RTM_NEWADDR {
+                    addresses.extend(address(message)?.filter(InterfaceAddress::counts));
+                }
+                Ok(if read >= MAX_ADDRESSES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            whole = read < MAX_ADDRESSES;
+            // Of a dump that was broken off, no more can be asked.
+            if progress == (Progress::Done { interrupted: false }) || !whole {
                 break;
             }
         }
         sort(&mut addresses);
-        Ok(addresses)
+        Ok((addresses, whole))
     }
 }

@@ -33,6 +33,8 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 
 const RTGENMSG: usize = 4;
 const NETNSA_NSID: u16 = 1;
+/// linux/if_addr.h: whose addresses a dump is about.
+const IFA_TARGET_NETNSID: u16 = 10;
 const NETNSA_FD: u16 = 3;
 
 /// The bit of the group of IPv4 addresses (`RTNLGRP_IPV4_IFADDR`).
@@ -63,6 +65,12 @@ impl Nsid {
 /// All addresses of all interfaces, IPv4 and IPv6.
 pub(super) const GET_ADDRESSES: Request<'static> =
     Request { kind: RTM_GETADDR, flags: NLM_F_DUMP, header: &[0; IFADDRMSG], attributes: &[] };
+
+/// The same of the namespace that the socket's own calls `nsid`, encoded.
+pub(super) fn get_addresses_in(nsid: Nsid, sequence: u32) -> Vec<u8> {
+    let attributes = &[(IFA_TARGET_NETNSID, nsid.0.to_ne_bytes())];
+    Request { kind: RTM_GETADDR, flags: NLM_F_DUMP, header: &[0; IFADDRMSG], attributes }.encode(sequence)
+}
 
 /// The request for one link, encoded.
 pub(super) fn get_link(ifindex: u32, sequence: u32) -> Vec<u8> {

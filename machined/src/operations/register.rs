@@ -109,12 +109,7 @@ impl Daemon {
 
     fn complete_and_admit(&self, mut record: Record, registration: Registration) -> Result<Key, Error> {
         let leader = registration.leader;
-        let gone = |error: &libmachine::Error| Error::System {
-            action: "read the leader's id maps",
-            errno: Errno::from_raw_os_error(error.errno()),
-        };
-        record.uid_map = leader.id_map("uid_map").map_err(|error| gone(&error))?;
-        record.gid_map = leader.id_map("gid_map").map_err(|error| gone(&error))?;
+        (record.uid_map, record.gid_map) = self.id_maps(&leader)?;
         let surroundings = match record.class {
             Class::Container => Some(self.keeper.look_at(&leader, &record.interfaces)?),
             Class::Vm => None,

@@ -71,6 +71,29 @@ fn a_container_with_too_many_addresses_gets_some_of_them() {
 }
 
 #[test]
+fn a_dump_by_id_is_the_same_as_one_from_inside() {
+    on_a_host(|namespaces| {
+        super::sandbox::host_ip("addr add 10.9.9.9/24 dev lo\n");
+        let (full, some, none) = (Container::new(), Container::new(), Container::new());
+        let many: String = (0..MAX_ADDRESSES + 500)
+            .map(|i| format!("addr add 10.{}.{}.1/32 dev lo\n", i / 256, i % 256))
+            .collect();
+        full.ip(&many);
+        some.ip("addr add 10.1.2.3/24 dev lo\naddr add 2001:db8::5/64 dev lo nodad\n");
+        // The one with too many comes first and in between: what is left of its dump concerns nobody else.
+        for container in [&full, &some, &full, &none, &some] {
+            let netns = container.netns();
+            let nsid = namespaces.nsid_of(netns.as_fd()).unwrap();
+            let by_id = namespaces.dump_by_id(netns.as_fd(), nsid).unwrap();
+            assert_eq!(by_id.len(), namespaces.dump(netns.as_fd()).unwrap().len());
+            if !std::ptr::eq(container, &raw const full) {
+                assert_eq!(by_id, namespaces.dump(netns.as_fd()).unwrap());
+            }
+        }
+    });
+}
+
+#[test]
 fn deprecated_and_tentative_addresses_are_not_listed() {
     on_a_host(|namespaces| {
         let container = Container::new();
