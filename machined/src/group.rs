@@ -1,7 +1,7 @@
 //! Control groups of machines on hosts without systemd: made, signalled, emptied and removed here.
 //!
 //! A machine that is registered with `allocateUnit` gets a group of its own, `machines/NAME` below the root of the
-//! unified hierarchy, and its leader is moved there. cgroups(7) and the kernel's cgroup-v2.rst.
+//! unified hierarchy (or `machines/NAME~2`, while the one of its predecessor is still ending), and its leader is moved there. cgroups(7) and the kernel's cgroup-v2.rst.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -20,6 +20,10 @@ const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// The group of all machines' groups.
 const PARENT: &str = "machines";
+/// What stands between a name and its number; no machine name has it.
+const NUMBER: char = '~';
+/// How many groups of machines of one name may be about to end.
+const MAX_PREDECESSORS: u32 = 64;
 /// How often a group that is about to become empty is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -51,25 +55,13 @@ impl Group {
     /// Returns the group, and where the leader came from.
     ///
     /// # Errors
-    /// `EOPNOTSUPP`: no unified hierarchy. `EEXIST`: the group is there and has processes in it. `ESRCH`: the leader
+    /// `EOPNOTSUPP`: no unified hierarchy. `EEXIST`: too many groups of this name are about to end. `ESRCH`: the leader
     /// has ended. What the kernel says to the rest; nothing is left behind then.
     pub fn create(machine: &MachineName, leader: &ProcessHandle) -> io::Result<(Self, Option<Home>)> {
         let hierarchy = hierarchy().ok_or(Errno::OPNOTSUPP)?;
-        make(&hierarchy.join(PARENT))?;
-        let mut group = Self {
-            path: hierarchy.join(PARENT).join(machine.as_str()),
-            name: format!("/{PARENT}/{machine}"),
-            id: None,
-        };
-        if matches!(group.is_populated(), Ok(true)) {
-            return Err(Errno::EXIST.into());
-        }
-        // Never the group of a machine of the same name that has just ended: its end is still being minded.
-        group.remove();
-        match fs::create_dir(&group.path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(Errno::EXIST.into()),
-            made => made?,
-        }
+        let parent = hierarchy.join(PARENT);
+        make(&parent)?;
+        let mut group = Self::make_one(&parent, machine)?;
         group.id = inode(&group.path);
         let home = unified_path(leader).map(|path| {
             let path = hierarchy.join(path.trim_start_matches('/'));
@@ -86,6 +78,24 @@ impl Group {
         Ok((group, home))
     }
 
+    /// Makes a group that is certainly new. The one of a machine of the same name that has just ended may still be
+    /// there, and its end be minded: then it gets a number behind its name.
+    fn make_one(parent: &Path, machine: &MachineName) -> io::Result<Self> {
+        for number in 1..=MAX_PREDECESSORS {
+            let name = if number == 1 { machine.to_string() } else { format!("{machine}{NUMBER}{number}") };
+            let group = Self { path: parent.join(&name), name: format!("/{PARENT}/{name}"), id: None };
+            if matches!(group.is_populated(), Ok(true)) {
+                continue;
+            }
+            group.remove();
+            match fs::create_dir(&group.path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| group),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
     /// Takes back [`Group::create`].
     pub fn undo(&self, home: Option<&Home>) {
         if let Some(home) = home {
@@ -98,8 +108,11 @@ impl Group {
     pub fn of_record(record: &Record) -> Option<Self> {
         let name = record.cgroup.as_deref().filter(|_| record.unit.is_none())?;
         let machine = name.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
-        let machine = MachineName::new(machine.as_bytes()).ok()?;
-        let path = hierarchy()?.join(PARENT).join(machine.as_str());
+        let (owner, number) = machine.split_once(NUMBER).unwrap_or((machine, "2"));
+        if owner != record.name.as_str() || number.parse::<u32>().is_err() {
+            return None;
+        }
+        let path = hierarchy()?.join(PARENT).join(machine);
         Some(Self { path, name: name.to_owned(), id: record.cgroup_id })
     }
 

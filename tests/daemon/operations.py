@@ -283,11 +283,26 @@ class Group(world.Case):
     def test_a_group_with_somebody_in_it_is_not_taken(self):
         squatter, leader = self.leader(), self.leader()
         self.put(squatter, "web/inner")
-        self.assertEqual(register("web", leader.pid, allocateUnit=True), "io.systemd.System EEXIST")
-        self.assertEqual(self.group_of(leader.pid), "/")
+        self.register("web", leader, allocateUnit=True)
+        self.assertEqual(self.group_of(leader.pid), "/machines/web~2")
+        self.assertEqual(records.record("web")["CGROUP"], "/machines/web~2")
+        self.assertEqual(ask("Kill", {"name": "web", "signal": int(signal.SIGKILL)}), OK)
+        leader.reap()
+        self.gone("web~2")
         self.assertTrue(processes.is_running(squatter.pid))
-        self.assertEqual(records.names(), [])
-        self.assertEqual(register("web", leader.pid), OK)
+        squatter.kill()
+
+    def test_a_name_is_free_at_once_whatever_the_dead_left_behind(self):
+        leader, rest, heir = self.leader(), self.leader(ignore_term), self.leader()
+        self.register("web", leader, allocateUnit=True)
+        self.put(rest, "web")
+        leader.kill()
+        self.register("web", heir, allocateUnit=True)
+        self.assertEqual(self.group_of(heir.pid), "/machines/web~2")
+        rest.reap()
+        self.assertTrue(processes.is_running(heir.pid))
+        heir.kill()
+        self.gone("web~2")
 
     def test_a_registration_that_fails_late_puts_the_leader_back(self):
         leader = self.leader()

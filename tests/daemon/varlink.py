@@ -5,6 +5,8 @@ import os
 import pickle
 import socket
 
+from waiting import until
+
 SOCKET = "/run/systemd/machine/io.systemd.Machine"
 MACHINE = "io.systemd.Machine."
 SERVICE = "org.varlink.service."
@@ -42,10 +44,18 @@ class Client:
         self.rest = b""
         self.messages = []
         try:
-            self.socket.connect(path)
+            until(lambda: self.connect(path), "room in the backlog", deadline)
         except OSError:
             self.socket.close()
             raise
+
+    def connect(self, path):
+        # With a timeout python's socket does not wait for a full backlog to drain.
+        try:
+            self.socket.connect(path)
+        except BlockingIOError:
+            return False
+        return True
 
     def __enter__(self):
         return self
