@@ -72,7 +72,8 @@ impl Keeper {
     /// `ESRCH`: the leader has ended. That its network cannot be looked into is no error: then it is not known what
     /// the name resolves to.
     pub fn look_at(&self, leader: &ProcessHandle, interfaces: &[u32]) -> Result<Found, crate::error::Error> {
-        let found = self.look(leader, interfaces);
+        // The other end of a pair of interfaces has an id from the start.
+        let found = self.look(leader, interfaces, !interfaces.is_empty());
         if leader.has_exited() {
             return Err(crate::error::Error::System {
                 action: "look at the leader's network",
@@ -85,12 +86,12 @@ impl Keeper {
         }))
     }
 
-    fn look(&self, leader: &ProcessHandle, interfaces: &[u32]) -> Result<Found, Error> {
+    fn look(&self, leader: &ProcessHandle, interfaces: &[u32], has_id: bool) -> Result<Found, Error> {
         let netns = File::open(format!("/proc/{}/ns/net", leader.pid())).map_err(|error| {
             Error::system("/proc/PID/ns/net", Errno::from_io_error(&error).unwrap_or(Errno::IO))
         })?;
         // The id comes first, so that what changes while the addresses are read is heard of.
-        let place = self.namespaces.place_of(netns.as_fd())?;
+        let place = self.namespaces.place_of(netns.as_fd(), has_id)?;
         let Place::Private { nsid, .. } = place else {
             return Ok(Found {
                 resolved: Addresses::SharedWithHost,
@@ -195,7 +196,7 @@ impl Keeper {
         let machines: Vec<_> = self.tracker.borrow().machines_in(netns).collect();
         for key in machines {
             let Some((leader, interfaces)) = daemon.leader(key).zip(daemon.interfaces(key)) else { continue };
-            match self.look(&leader, &interfaces) {
+            match self.look(&leader, &interfaces, true) {
                 // What was looked at may have been another process already.
                 Ok(_) if leader.has_exited() => {}
                 Ok(found) => self.update(daemon, key, netns, found),

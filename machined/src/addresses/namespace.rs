@@ -10,6 +10,7 @@ use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
+use super::message::Message;
 use super::request::RequestSocket;
 use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_nsid, new_nsid, nsid, peer};
 use super::{Error, InterfaceAddress};
@@ -148,12 +149,23 @@ impl Namespaces {
 
     /// Where the addresses of a machine in `netns` are, an open /proc/PID/ns/net. A namespace that cannot be given
     /// an id has none, for whatever reason: it is to be polled.
-    pub fn place_of(&self, netns: BorrowedFd<'_>) -> Result<Place, Error> {
+    ///
+    /// `has_id` says whether it is expected to have an id already; that only decides what is tried first.
+    pub fn place_of(&self, netns: BorrowedFd<'_>, has_id: bool) -> Result<Place, Error> {
         let id = identity(netns)?;
         if id == self.own_id {
             return Ok(Place::Host);
         }
-        Ok(Place::Private { netns: id, nsid: self.nsid_of(netns).ok() })
+        let new = if has_id { None } else { self.try_new_nsid(netns) };
+        Ok(Place::Private { netns: id, nsid: new.or_else(|| self.nsid_of(netns).ok()) })
+    }
+
+    /// Gives `netns` an id, if it has none and the next one is free.
+    fn try_new_nsid(&self, netns: BorrowedFd<'_>) -> Option<Nsid> {
+        let (wanted, sequence) = (self.next(1), self.next_sequence());
+        let request = new_nsid(netns.as_raw_fd(), wanted, sequence);
+        let nothing = |_: &Message<'_>| Ok(ControlFlow::Continue(()));
+        self.requests.borrow().ask("network namespace id", sequence, &request, nothing).ok().map(|_| wanted)
     }
 
     /// What the daemon's namespace calls `netns`, an open /proc/PID/ns/net. Gives it an id if it has none, which
