@@ -47,7 +47,7 @@ check-next:
 bench:
 	@scripts/setup.sh build bench
 	@$(MAKE) --no-print-directory all
-	@tests/bench/run.sh
+	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/run.sh
 
 clean:
 	rm -rf target

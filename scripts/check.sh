@@ -108,7 +108,7 @@ else
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
   step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
-  step daemon 900 tests/daemon/run.sh
+  step daemon 900 tests/daemon/run.sh --machined target/release/machined
   step demo 300 demo/test.sh
   suite=trixie stock=257
 fi
