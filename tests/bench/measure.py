@@ -114,31 +114,49 @@ def register(options, ours, stock):
     embedded = world.Embedded()
     clients = {daemon.name: daemon.client() for daemon in (ours, stock, embedded)}
     pids = {ours.name: ours.pid(), stock.name: stock.pid(), embedded.name: embedded.process.pid}
-    times, trivial, busy = ({name: [] for name in clients} for _ in range(3))
+    times, alone, trivial, busy = ({name: [] for name in clients} for _ in range(4))
     next_leader = 10_000
-    for _ in range(options.rounds):
+
+    def leaders_for_all():
         # Leaders that none of them has seen before.
-        leaders = {name: world.leaders(next_leader + place * count, count) for place, name in enumerate(clients)}
+        nonlocal next_leader
+        first = next_leader
         next_leader += count * len(clients)
-        turn, run, calls = ({name: [] for name in clients} for _ in range(3))
-        for place in range(count):
-            for name, client in clients.items():
-                calls[name] += keep_busy(client)
-                leader = leaders[name][place][0]
-                before = world.processor_time(pids[name])
-                turn[name].append(client.register(f"new{leader}", leader))
-                # Until the daemon has done what it does after the reply.
-                time.sleep(0.001)
-                run[name].append(world.processor_time(pids[name]) - before)
+        return {name: world.leaders(first + place * count, count) for place, name in enumerate(clients)}
+
+    def unregister(leaders):
         for name, client in clients.items():
-            times[name].append(statistics.median(turn[name]) * US)
-            busy[name].append(statistics.median(run[name]) * US)
-            trivial[name].append(statistics.median(calls[name]) * US)
             for leader, _ in leaders[name]:
                 client.unregister(f"new{leader}")
         world.end_leaders()
-    figure("register", "Register", "us", times["ours"], times["stock"], target=0.5)
-    figure("register", "Register, ours without systemd", "us", times[embedded.name], times["stock"])
+
+    for _ in range(options.rounds):
+        # One after another, as whoever starts many machines does; the daemons take turns.
+        leaders = leaders_for_all()
+        for name, client in clients.items():
+            calls = keep_busy(client)
+            before = world.processor_time(pids[name])
+            turn = [client.register(f"new{leader}", leader) for leader, _ in leaders[name]]
+            time.sleep(0.001)
+            times[name].append(statistics.median(turn) * US)
+            busy[name].append((world.processor_time(pids[name]) - before) * US / count)
+            trivial[name].append(statistics.median(calls) * US)
+        unregister(leaders)
+        # Each alone, after the other daemons had the processor.
+        leaders = leaders_for_all()
+        turn = {name: [] for name in clients}
+        for place in range(count):
+            for name, client in clients.items():
+                keep_busy(client)
+                leader = leaders[name][place][0]
+                turn[name].append(client.register(f"new{leader}", leader))
+        for name in clients:
+            alone[name].append(statistics.median(turn[name]) * US)
+        unregister(leaders)
+    figure("register", "Register, ours without systemd", "us", times[embedded.name], times["stock"], target=0.5)
+    figure("register", "Register", "us", times["ours"], times["stock"])
+    figure("register", "Register alone, ours without systemd", "us", alone[embedded.name], alone["stock"])
+    figure("register", "Register alone", "us", alone["ours"], alone["stock"])
     figure("register", "processor time of Register", "us", busy["ours"], busy["stock"])
     figure("register", "processor time of Register, ours without systemd", "us", busy[embedded.name], busy["stock"])
     figure("register", "GetInfo", "us", trivial["ours"], trivial["stock"])
