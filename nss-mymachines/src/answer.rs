@@ -26,7 +26,7 @@ const NO_RECOVERY: c_int = 3;
 /// How a lookup ends when it does not succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// There is no such name or address, or it has no address of the family asked for.
+    /// There is no such name, address or id, or it has no address of the family asked for.
     NotFound,
     /// The caller's buffer is too small; it asks again with a larger one.
     BufferTooSmall,
@@ -60,7 +60,7 @@ unsafe extern "C" {
 
 impl Errors {
     /// # Safety
-    /// Both point to integers, for as long as the value is used.
+    /// Both point to integers, for as long as the value is used; the second may be null.
     pub unsafe fn new(errnop: *mut c_int, h_errnop: *mut c_int) -> Self {
         Self { errnop, h_errnop, errno: errno() }
     }
@@ -80,10 +80,12 @@ impl Errors {
             if let Some(errno) = errno {
                 *self.errnop = errno;
             }
-            if status == SUCCESS {
-                *__h_errno_location() = 0;
+            if !self.h_errnop.is_null() {
+                if status == SUCCESS {
+                    *__h_errno_location() = 0;
+                }
+                *self.h_errnop = h_errno;
             }
-            *self.h_errnop = h_errno;
         }
         status
     }
