@@ -13,8 +13,7 @@ pub type NssStatus = c_int;
 
 const TRYAGAIN: NssStatus = -2;
 const UNAVAIL: NssStatus = -1;
-/// There is no such entry.
-pub const NOTFOUND: NssStatus = 0;
+const NOTFOUND: NssStatus = 0;
 const SUCCESS: NssStatus = 1;
 
 const NETDB_INTERNAL: c_int = -1;
