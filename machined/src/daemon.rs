@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::addresses::Keeper;
 use crate::error::Error;
 use crate::group::Group;
+use crate::late_maps::LateMaps;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::os_release::OsReleases;
@@ -66,6 +67,8 @@ pub struct Daemon {
     pub os_releases: OsReleases,
     /// Who has which addresses.
     pub keeper: Keeper,
+    /// Whose id maps are not written yet.
+    pub late_maps: LateMaps,
     machines: RefCell<Machines>,
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
     /// Whose record on disk is behind.
@@ -81,6 +84,7 @@ impl Daemon {
             surroundings,
             os_releases: OsReleases::default(),
             keeper,
+            late_maps: LateMaps::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),
             unpublished: RefCell::default(),
@@ -172,14 +176,23 @@ impl Daemon {
         Ok((read("uid_map")?, read("gid_map")?))
     }
 
+    fn take_in(&self, record: Record, leader: ProcessHandle) -> (Key, Rc<ProcessHandle>, Vec<Effect>) {
+        let maps_are_missing = LateMaps::are_missing(&record);
+        let (key, effects) = self.machines.borrow_mut().insert(record);
+        if maps_are_missing {
+            self.late_maps.wait_for(key);
+        }
+        let leader = Rc::new(leader);
+        self.leaders.borrow_mut().insert(key, leader.clone());
+        (key, leader, effects)
+    }
+
     /// Takes in a machine, publishes it and watches its leader.
     ///
     /// # Errors
     /// Where its record cannot be written or its leader not be watched; the machine is then not taken in.
     pub fn admit(&self, record: Record, leader: ProcessHandle) -> Result<Key, Error> {
-        let (key, effects) = self.machines.borrow_mut().insert(record);
-        let leader = Rc::new(leader);
-        self.leaders.borrow_mut().insert(key, leader.clone());
+        let (key, leader, effects) = self.take_in(record, leader);
         let done = self.carry_out(&effects).and_then(|()| {
             let watched = self.watch.add(key, leader.as_fd());
             watched.map_err(|error| Error::system("watch the leader", &error))
@@ -197,9 +210,7 @@ impl Daemon {
     /// # Errors
     /// Where its leader cannot be watched; its record is then left as it is.
     pub fn admit_again(&self, record: Record, leader: ProcessHandle) -> Result<Key, Error> {
-        let (key, effects) = self.machines.borrow_mut().insert(record);
-        let leader = Rc::new(leader);
-        self.leaders.borrow_mut().insert(key, leader.clone());
+        let (key, leader, effects) = self.take_in(record, leader);
         self.publish(key, &effects);
         self.watch.add(key, leader.as_fd()).map_err(|error| Error::system("watch the leader", &error))?;
         Ok(key)
@@ -226,6 +237,17 @@ impl Daemon {
     pub fn set_addresses(&self, key: Key, addresses: Addresses) {
         let effects = self.machines.borrow_mut().set_addresses(key, addresses);
         self.publish(key, &effects);
+    }
+
+    /// Reads the id maps of a machine's leader again. Returns whether one is still missing.
+    pub fn read_maps(&self, key: Key) -> bool {
+        // A machine that is gone misses nothing.
+        let Some(leader) = self.leader(key) else { return false };
+        let Ok((uid_map, gid_map)) = self.id_maps(&leader) else { return !leader.has_exited() };
+        let is_missing = uid_map.is_empty() || gid_map.is_empty();
+        let effects = self.machines.borrow_mut().set_maps(key, uid_map, gid_map);
+        self.publish(key, &effects);
+        is_missing
     }
 
     /// Carries out what a machine demands that is there in any case, now or later.

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod daemon;
 pub mod error;
 pub mod group;
+pub mod late_maps;
 pub mod log;
 pub mod machines;
 pub mod operations;

@@ -1,12 +1,16 @@
 //! The table of machines: a state machine that knows neither files nor sockets.
 //!
 //! What happens comes in as a call; what has to be done comes out as [`Effect`]s, in the order in which it has to
-//! be done. Every call costs O(log n) at most, and as many steps as the machine has addresses.
+//! be done. Every call costs O(log n) at most, and as many steps as the machine has addresses and pages of ids.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use registry::{Addresses, MachineName, Record};
+use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
+
+mod ids;
+
+use ids::Ids;
 
 /// A machine of this run of the daemon; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,6 +43,10 @@ pub enum Effect {
     IndexAddress(IpAddr, MachineName),
     /// Remove the link of this address: no machine has it, or more than one.
     UnindexAddress(IpAddr),
+    /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
+    IndexIds(IdKind, IdList),
+    /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
+    IndexAlias(Alias),
 }
 
 /// Why a machine cannot be registered: another one has what it needs for itself.
@@ -62,6 +70,10 @@ pub struct Machines {
     by_unit: HashMap<String, Key>,
     by_group: HashMap<String, Key>,
     by_address: HashMap<IpAddr, Vec<Key>>,
+    /// Those that need one.
+    by_alias: BTreeMap<Alias, Vec<Key>>,
+    uids: Ids,
+    gids: Ids,
     next: u64,
 }
 
@@ -143,15 +155,19 @@ impl Machines {
             self.by_group.insert(group.clone(), key);
         }
         let addresses = ips(&record.addresses);
+        let name = record.name;
         self.machines.insert(key, record);
         for ip in addresses {
             effects.extend(self.gain(ip, key));
         }
+        effects.extend(self.gain_ids(key));
+        effects.extend(self.named_as_alias(&name));
         (key, effects)
     }
 
     /// Takes out a machine, whatever became of it.
     pub fn remove(&mut self, key: Key) -> Option<(Record, Vec<Effect>)> {
+        let lost = self.lose_ids(key);
         let record = self.machines.remove(&key)?;
         let mut effects = vec![Effect::Withdraw(record.name)];
         self.by_name.remove(&record.name);
@@ -168,6 +184,8 @@ impl Machines {
         for ip in ips(&record.addresses) {
             effects.extend(self.lose(ip, key));
         }
+        effects.extend(lost);
+        effects.extend(self.named_as_alias(&record.name));
         Some((record, effects))
     }
 
@@ -187,6 +205,88 @@ impl Machines {
             effects.extend(self.gain(ip, key));
         }
         effects
+    }
+
+    /// Takes in the maps of a machine that were not there when it was registered. Nothing is to be done if they are
+    /// what was known.
+    pub fn set_maps(&mut self, key: Key, uid_map: Vec<IdRange>, gid_map: Vec<IdRange>) -> Vec<Effect> {
+        let is_known = |record: &Record| record.uid_map == uid_map && record.gid_map == gid_map;
+        if self.machines.get(&key).is_none_or(is_known) {
+            return Vec::new();
+        }
+        let mut index = self.lose_ids(key);
+        if let Some(record) = self.machines.get_mut(&key) {
+            (record.uid_map, record.gid_map) = (uid_map, gid_map);
+        }
+        for effect in self.gain_ids(key) {
+            if !index.contains(&effect) {
+                index.push(effect);
+            }
+        }
+        let mut effects = vec![Effect::Publish(key)];
+        effects.append(&mut index);
+        effects
+    }
+
+    fn gain_ids(&mut self, key: Key) -> Vec<Effect> {
+        let Some(record) = self.machines.get(&key) else { return Vec::new() };
+        let users = self.uids.gain(ids::map(record, IdKind::User), key);
+        let groups = self.gids.gain(ids::map(record, IdKind::Group), key);
+        let alias = ids::needs_alias(record).then(|| Alias::of(&record.name));
+        if let Some(alias) = alias {
+            self.by_alias.entry(alias).or_default().push(key);
+        }
+        index_effects(users, groups, alias)
+    }
+
+    fn lose_ids(&mut self, key: Key) -> Vec<Effect> {
+        let Some(record) = self.machines.get(&key) else { return Vec::new() };
+        let users = self.uids.lose(ids::map(record, IdKind::User), key);
+        let groups = self.gids.lose(ids::map(record, IdKind::Group), key);
+        let alias = ids::needs_alias(record).then(|| Alias::of(&record.name));
+        if let Some(alias) = alias {
+            let keys = self.by_alias.entry(alias).or_default();
+            keys.retain(|&other| other != key);
+            if keys.is_empty() {
+                self.by_alias.remove(&alias);
+            }
+        }
+        index_effects(users, groups, alias)
+    }
+
+    /// A machine came or went whose name is the alias of another one.
+    fn named_as_alias(&self, name: &MachineName) -> Option<Effect> {
+        let alias = Alias::parse(name.as_bytes())?;
+        self.by_alias.contains_key(&alias).then_some(Effect::IndexAlias(alias))
+    }
+
+    /// The machine that an alias stands for: the only one that needs it, unless another has it for a name.
+    pub fn alias(&self, alias: &Alias) -> Option<&MachineName> {
+        let [only] = self.by_alias.get(alias)?.as_slice() else { return None };
+        let is_name = MachineName::new(alias.as_bytes()).is_ok_and(|name| self.by_name.contains_key(&name));
+        self.machines.get(only).filter(|_| !is_name).map(|record| &record.name)
+    }
+
+    /// The aliases that may stand for a machine.
+    pub fn aliases(&self) -> impl Iterator<Item = &Alias> {
+        self.by_alias.keys()
+    }
+
+    /// The text of a list of the id index; `None` if there is none.
+    pub fn id_list(&self, kind: IdKind, list: IdList) -> Option<String> {
+        self.ids(kind).text(list, |key| self.machines.get(&key).map(|record| &record.name))
+    }
+
+    /// The lists of the id index.
+    pub fn id_lists(&self, kind: IdKind) -> impl Iterator<Item = IdList> {
+        self.ids(kind).lists()
+    }
+
+    const fn ids(&self, kind: IdKind) -> &Ids {
+        match kind {
+            IdKind::User => &self.uids,
+            IdKind::Group => &self.gids,
+        }
     }
 
     fn gain(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
@@ -219,6 +319,22 @@ impl Machines {
             _ => None,
         })
     }
+}
+
+fn index_effects(
+    users: impl IntoIterator<Item = IdList>,
+    groups: impl IntoIterator<Item = IdList>,
+    alias: Option<Alias>,
+) -> Vec<Effect> {
+    // The alias first: by name a machine is found without the lists.
+    let lists = |kind| move |list| Effect::IndexIds(kind, list);
+    let users = users.into_iter().map(lists(IdKind::User));
+    alias
+        .map(Effect::IndexAlias)
+        .into_iter()
+        .chain(users)
+        .chain(groups.into_iter().map(lists(IdKind::Group)))
+        .collect()
 }
 
 /// The group below its unit into which systemd-nspawn puts a container whose unit it manages itself.

@@ -1,9 +1,14 @@
-//! Carries out on disk what the table of machines demands: records, links of units, the address index.
+//! Carries out on disk what the table of machines demands: records, links of units, and the indexes of addresses, ids
+//! and aliases.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::path::Path;
 
-use registry::{ADDRESS_DIRECTORY, Addresses, Directory, Error, MACHINE_DIRECTORY, Record, address_link};
+use registry::{
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, Directory, Error, GID_DIRECTORY, IdKind, IdList,
+    MACHINE_DIRECTORY, Record, UID_DIRECTORY, address_link,
+};
 use tracing::warn;
 
 use crate::machines::{Effect, Machines};
@@ -13,7 +18,13 @@ use crate::machines::{Effect, Machines};
 pub struct Publisher {
     records: Directory,
     addresses: Directory,
-    /// A link of the address index could not be written.
+    uids: Directory,
+    gids: Directory,
+    aliases: Directory,
+    /// Whether the table is complete. Until then what it says of ids and aliases is only a part of what stands on
+    /// disk, written by an earlier run, which is right.
+    is_tidied: Cell<bool>,
+    /// A part of an index could not be written.
     index_is_behind: Cell<bool>,
 }
 
@@ -26,7 +37,15 @@ impl Publisher {
     pub fn open() -> Result<Self, Error> {
         let records = Directory::create(Path::new(MACHINE_DIRECTORY))?;
         let addresses = Directory::create(Path::new(ADDRESS_DIRECTORY))?;
-        Ok(Self { records, addresses, index_is_behind: Cell::new(false) })
+        Ok(Self {
+            records,
+            addresses,
+            uids: Directory::create(Path::new(UID_DIRECTORY))?,
+            gids: Directory::create(Path::new(GID_DIRECTORY))?,
+            aliases: Directory::create(Path::new(ALIAS_DIRECTORY))?,
+            is_tidied: Cell::new(false),
+            index_is_behind: Cell::new(false),
+        })
     }
 
     /// Makes this process the only one that writes the registry, until it ends.
@@ -45,8 +64,8 @@ impl Publisher {
     /// Carries out the effects in order, whatever becomes of one of them.
     ///
     /// # Errors
-    /// The first record or link of a unit that could not be written. The address index is an accelerator: what
-    /// fails there is logged, and made good by [`Publisher::catch_up`].
+    /// The first record or link of a unit that could not be written. The indexes can be made anew from
+    /// the records: what fails there is logged, and made good by [`Publisher::catch_up`].
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
         let mut result = Ok(());
         for effect in effects {
@@ -61,6 +80,18 @@ impl Publisher {
                 }
                 Effect::UnindexAddress(ip) => {
                     self.indexed(self.addresses.unlink(&entry(*ip)));
+                    Ok(())
+                }
+                Effect::IndexIds(kind, list) => {
+                    if self.is_tidied.get() {
+                        self.indexed(self.index_ids(machines, *kind, *list));
+                    }
+                    Ok(())
+                }
+                Effect::IndexAlias(alias) => {
+                    if self.is_tidied.get() {
+                        self.indexed(self.index_alias(machines, alias));
+                    }
                     Ok(())
                 }
             };
@@ -93,7 +124,29 @@ impl Publisher {
         log(result);
     }
 
-    /// Writes the address index anew if a part of it could not be written.
+    fn ids(&self, kind: IdKind) -> &Directory {
+        match kind {
+            IdKind::User => &self.uids,
+            IdKind::Group => &self.gids,
+        }
+    }
+
+    fn index_ids(&self, machines: &Machines, kind: IdKind, list: IdList) -> Result<(), Error> {
+        let entry = list_entry(kind, list);
+        match machines.id_list(kind, list) {
+            Some(text) => self.ids(kind).put(&entry, &text),
+            None => self.ids(kind).unlink(&entry),
+        }
+    }
+
+    fn index_alias(&self, machines: &Machines, alias: &Alias) -> Result<(), Error> {
+        match machines.alias(alias) {
+            Some(name) => self.aliases.link(alias.as_str(), name.as_str()),
+            None => self.aliases.unlink(alias.as_str()),
+        }
+    }
+
+    /// Writes the indexes anew if a part of them could not be written.
     pub fn catch_up(&self, machines: &Machines) {
         if self.index_is_behind.take() && self.tidy_index(machines).is_err() {
             self.index_is_behind.set(true);
@@ -112,12 +165,17 @@ impl Publisher {
         for unit in names.units.iter().filter(|unit| machines.by_unit(unit).is_none()) {
             log(self.records.unlink_unit(unit));
         }
-        log(self.tidy_index(machines));
+        self.is_tidied.set(true);
+        self.indexed(self.tidy_index(machines));
         Ok(())
     }
 
-    /// Brings the address index in line with the table.
+    /// Brings the indexes in line with the table.
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
+        self.tidy_addresses(machines).and(self.tidy_ids(machines))
+    }
+
+    fn tidy_addresses(&self, machines: &Machines) -> Result<(), Error> {
         let mut index: std::collections::HashMap<String, _> =
             machines.index().map(|(ip, name)| (entry(ip), name)).collect();
         for (link, target) in self.addresses.links()? {
@@ -129,6 +187,23 @@ impl Publisher {
         }
         index.iter().try_for_each(|(link, name)| self.addresses.link(link, name.as_str()))
     }
+
+    fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
+        for kind in [IdKind::User, IdKind::Group] {
+            let mut obsolete: HashSet<_> = self.ids(kind).entries()?.into_iter().collect();
+            for list in machines.id_lists(kind) {
+                self.index_ids(machines, kind, list)?;
+                obsolete.remove(&list_entry(kind, list));
+            }
+            obsolete.iter().try_for_each(|entry| self.ids(kind).unlink(entry))?;
+        }
+        for entry in self.aliases.entries()? {
+            if Alias::parse(entry.as_bytes()).is_none_or(|alias| machines.alias(&alias).is_none()) {
+                self.aliases.unlink(&entry)?;
+            }
+        }
+        machines.aliases().try_for_each(|alias| self.index_alias(machines, alias))
+    }
 }
 
 fn is_too_long(error: &Error) -> bool {
@@ -137,7 +212,15 @@ fn is_too_long(error: &Error) -> bool {
 
 /// The name of an address's link within its directory.
 fn entry(ip: std::net::IpAddr) -> String {
-    let path = address_link(ip);
+    last_part(&address_link(ip))
+}
+
+/// The name of a list within its directory.
+fn list_entry(kind: IdKind, list: IdList) -> String {
+    last_part(&list.path(kind))
+}
+
+fn last_part(path: &registry::Path) -> String {
     let path = path.as_c_str().to_string_lossy();
     path.rsplit_once('/').map_or_else(String::new, |(_, entry)| entry.to_owned())
 }

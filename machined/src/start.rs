@@ -120,6 +120,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
+        () = daemon.late_maps.run(&daemon) => {}
         () = watchdog() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -13,8 +13,7 @@ pub type NssStatus = c_int;
 
 const TRYAGAIN: NssStatus = -2;
 const UNAVAIL: NssStatus = -1;
-/// There is no such entry.
-pub const NOTFOUND: NssStatus = 0;
+const NOTFOUND: NssStatus = 0;
 const SUCCESS: NssStatus = 1;
 
 const NETDB_INTERNAL: c_int = -1;
@@ -26,7 +25,7 @@ const NO_RECOVERY: c_int = 3;
 /// How a lookup ends when it does not succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// There is no such name or address, or it has no address of the family asked for.
+    /// There is no such name, address or id, or it has no address of the family asked for.
     NotFound,
     /// The caller's buffer is too small; it asks again with a larger one.
     BufferTooSmall,
@@ -60,7 +59,7 @@ unsafe extern "C" {
 
 impl Errors {
     /// # Safety
-    /// Both point to integers, for as long as the value is used.
+    /// Both point to integers, for as long as the value is used; the second may be null.
     pub unsafe fn new(errnop: *mut c_int, h_errnop: *mut c_int) -> Self {
         Self { errnop, h_errnop, errno: errno() }
     }
@@ -80,10 +79,12 @@ impl Errors {
             if let Some(errno) = errno {
                 *self.errnop = errno;
             }
-            if status == SUCCESS {
-                *__h_errno_location() = 0;
+            if !self.h_errnop.is_null() {
+                if status == SUCCESS {
+                    *__h_errno_location() = 0;
+                }
+                *self.h_errnop = h_errno;
             }
-            *self.h_errnop = h_errno;
         }
         status
     }

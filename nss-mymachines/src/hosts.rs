@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t};
-use registry::{Address, AddressSink, HOST_NAME, MachineName};
+use registry::{Address, HOST_NAME, Item, MachineName, RecordSink};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
@@ -76,12 +76,20 @@ struct Tuples {
     any: bool,
 }
 
-impl AddressSink for Tuples {
-    fn restart(&mut self) {
-        self.arena.rewind(self.start);
-        (self.first, self.last, self.any) = (ptr::null_mut(), ptr::null_mut(), false);
+impl RecordSink for Tuples {
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Addresses => {
+                self.arena.rewind(self.start);
+                (self.first, self.last, self.any) = (ptr::null_mut(), ptr::null_mut(), false);
+            }
+            Item::Address(address) => self.push(address),
+            _ => {}
+        }
     }
+}
 
+impl Tuples {
     fn push(&mut self, address: Address) {
         self.any = true;
         let (family, octets) = match address.ip {
@@ -136,7 +144,9 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname4_r(
             let name = arena.text(machine.as_bytes());
             let start = arena.mark();
             let none = ptr::null_mut();
-            look_up(&machine, Tuples { arena, start, name, first: none, last: none, any: false })
+            let mut tuples = Tuples { arena, start, name, first: none, last: none, any: false };
+            look_up(&machine, &mut tuples)?;
+            Ok(tuples)
         });
         let outcome = match answer {
             Err(failure) => Err(failure),
@@ -168,12 +178,20 @@ struct Addresses {
     any: bool,
 }
 
-impl AddressSink for Addresses {
-    fn restart(&mut self) {
-        self.arena.rewind(self.start);
-        (self.first, self.count, self.any) = (ptr::null_mut(), 0, false);
+impl RecordSink for Addresses {
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Addresses => {
+                self.arena.rewind(self.start);
+                (self.first, self.count, self.any) = (ptr::null_mut(), 0, false);
+            }
+            Item::Address(address) => self.push(address),
+            _ => {}
+        }
     }
+}
 
+impl Addresses {
     fn push(&mut self, address: Address) {
         let slot = match address.ip {
             IpAddr::V4(ip) if self.family == libc::AF_INET => self.arena.place(ip.octets()).cast(),
@@ -204,8 +222,8 @@ unsafe fn fill(
     let name = arena.text(machine.as_bytes());
     let aliases = arena.place::<*mut c_char>(ptr::null_mut());
     let start = arena.mark();
-    let mut answer =
-        look_up(machine, Addresses { arena, start, family, first: ptr::null_mut(), count: 0, any: false })?;
+    let mut answer = Addresses { arena, start, family, first: ptr::null_mut(), count: 0, any: false };
+    look_up(machine, &mut answer)?;
     if !answer.any {
         return Err(Failure::NotFound);
     }

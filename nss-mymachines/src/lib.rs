@@ -1,7 +1,7 @@
-//! `libnss_mymachines.so.2`: the machines of this host as host names, for the name service switch of glibc
-//! (nsswitch.conf(5)).
+//! `libnss_mymachines.so.2`: the machines of this host as host names, and their users and groups, for the name service
+//! switch of glibc (nsswitch.conf(5)).
 //!
-//! The module runs inside every process that resolves a name. It reads one file per answer and nothing else: no
+//! The module runs inside every process that resolves a name. It reads a few small files per answer and nothing else: no
 //! socket, no bus, no thread, no state, no allocation, no thread-local storage, never more than one descriptor
 //! open. Nothing in it can panic, and the link proves it: the panic handler calls a function that does not
 //! exist, so that a panic path which survives optimisation is an undefined symbol.
@@ -10,6 +10,7 @@
 
 mod answer;
 mod arena;
+mod files;
 mod hosts;
 mod lookup;
 mod processes;

@@ -1,53 +1,20 @@
 //! The kernel's answers to the questions of [`Processes`], by way of the C library.
 //!
-//! open, read, close and poll of the C library are cancellation points, pthreads(7): a thread that is cancelled in one
-//! of them would leave a descriptor open for good. So the kernel is called by syscall(2), which is none.
+//! As in [`crate::files`], the kernel is called by syscall(2), which is no cancellation point.
 //!
 //! # Safety
-//! Plain system calls on values of this module; a descriptor lives as long as its [`Descriptor`].
+//! Plain system calls on values of this module.
 
 #![allow(unsafe_code, reason = "system calls")]
 
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 use core::mem::zeroed;
 use core::ptr;
 
-use registry::{OpenError, Path, Processes, start_time_of_stat};
+use registry::{Decimal, Files, OpenError, Path, Processes, start_time_of_stat};
 
 use crate::answer::errno;
-
-/// An open file, closed when it is dropped.
-pub struct Descriptor(c_int);
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: it is ours.
-        unsafe { libc::syscall(libc::SYS_close, self.0) };
-    }
-}
-
-impl Descriptor {
-    /// Opens a file to read from it: no symlink, no terminal, no wait for the other end of a FIFO.
-    pub fn open(path: &CStr, flags: c_int) -> Result<Self, c_int> {
-        let flags = flags | libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-        // SAFETY: the path ends in a zero byte.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
-        match c_int::try_from(fd) {
-            Ok(fd) if fd >= 0 => Ok(Self(fd)),
-            _ => Err(errno()),
-        }
-    }
-
-    /// Reads the next piece of the file; an empty one at its end.
-    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], c_int> {
-        // SAFETY: the kernel writes into the buffer, not beyond its end.
-        let length = unsafe { libc::syscall(libc::SYS_read, self.0, buffer.as_mut_ptr(), buffer.len()) };
-        match usize::try_from(length) {
-            Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
-            Err(_) => Err(errno()),
-        }
-    }
-}
+use crate::files::{Descriptor, KernelFiles};
 
 /// The processes that the calling process sees.
 pub struct KernelProcesses;
@@ -84,23 +51,11 @@ impl Processes for KernelProcesses {
     fn start_time(&self, pid: i32) -> Option<u64> {
         let mut path = Path::new();
         path.push(b"/proc/");
-        // The digits of the pid, the last one first.
-        let mut digits = [0_u8; 10];
-        let mut rest = u32::try_from(pid).ok()?;
-        let mut first = digits.len();
-        for (position, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b'0' | u8::try_from(rest % 10).ok()?;
-            rest /= 10;
-            first = position;
-            if rest == 0 {
-                break;
-            }
-        }
-        path.push(digits.get(first..)?);
+        path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
         path.push(b"/stat");
-        let file = Descriptor::open(path.as_c_str(), 0).ok()?;
+        let file = KernelFiles.open(&path).ok()?;
         let mut buffer = [0; 1024];
-        start_time_of_stat(file.read(&mut buffer).ok()?)
+        start_time_of_stat(KernelFiles.read(&file, &mut buffer).ok()?)
     }
 
     fn pid_namespace(&self) -> Option<u64> {

@@ -10,10 +10,11 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t, socklen_t};
-use registry::{Address, AddressSink, MachineName, address_link};
+use registry::{FileError, Files, Item, MachineName, RecordSink, address_link};
 
-use crate::answer::{Errors, Failure, NssStatus, errno};
+use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
+use crate::files::KernelFiles;
 use crate::lookup::look_up;
 
 /// Whether an address is among those of a record.
@@ -22,36 +23,31 @@ struct Search {
     found: bool,
 }
 
-impl AddressSink for Search {
-    fn restart(&mut self) {
-        self.found = false;
-    }
-
-    fn push(&mut self, address: Address) {
-        self.found |= address.ip == self.ip;
+impl RecordSink for Search {
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Addresses => self.found = false,
+            Item::Address(address) => self.found |= address.ip == self.ip,
+            _ => {}
+        }
     }
 }
 
 /// The machine that the address index names, if its record confirms it.
 fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
-    let link = address_link(ip);
     let mut target = [0_u8; 65];
-    // SAFETY: the path ends in a zero byte, and the kernel writes no further than the end of the buffer.
-    let length =
-        unsafe { libc::readlink(link.as_c_str().as_ptr(), target.as_mut_ptr().cast(), target.len()) };
-    let Ok(length) = usize::try_from(length) else {
-        return match errno() {
-            // No link; or no link there, which nobody of this suite made.
-            libc::ENOENT | libc::ENOTDIR | libc::EINVAL => Err(Failure::NotFound),
-            errno => Err(Failure::of_errno(errno)),
-        };
+    let name = match KernelFiles.read_link(&address_link(ip), &mut target) {
+        Ok(name) => name,
+        // No link; or no link there, which nobody of this suite made.
+        Err(FileError::Absent | FileError::OtherKind) => return Err(Failure::NotFound),
+        Err(FileError::Errno(errno)) => return Err(Failure::of_errno(errno)),
     };
-    let machine =
-        MachineName::new(target.get(..length).unwrap_or_default()).map_err(|_| Failure::NotFound)?;
-    match look_up(&machine, Search { ip, found: false }) {
-        Ok(Search { found: true, .. }) => Ok(machine),
+    let machine = MachineName::new(name).map_err(|_| Failure::NotFound)?;
+    let mut search = Search { ip, found: false };
+    match look_up(&machine, &mut search) {
+        Ok(()) if search.found => Ok(machine),
         // The index is behind the record, or the machine is gone.
-        Ok(_) | Err(Failure::Unavailable(libc::ENXIO)) => Err(Failure::NotFound),
+        Ok(()) | Err(Failure::Unavailable(libc::ENXIO)) => Err(Failure::NotFound),
         Err(failure) => Err(failure),
     }
 }

@@ -1,64 +1,201 @@
-//! The entry points for users and groups, which find none: the users of machines are `io.systemd.Machine`'s to name
-//! (nss-systemd(8)).
+//! The entry points for the users and groups of machines, `vu-MACHINE-UID` and `vg-MACHINE-GID`: `getpwnam_r`,
+//! `getpwuid_r`, `getgrnam_r` and `getgrgid_r`.
 //!
-//! They exist because they do in the original: an action such as `[NOTFOUND=return]` behind `mymachines` in a `passwd:`
-//! or `group:` line would otherwise be passed over.
+//! There are no `setpwent`, `getpwent_r` and the like: glibc passes a module without them over, so that enumerations
+//! list nothing of machines. Nor is there `initgroups_dyn`: without `getgrent_r` glibc asks nothing in its place.
 //!
 //! # Safety
-//! Nothing that is passed is looked at or written to.
+//! As in [`crate::hosts`]: names are read no further than a user name can be long; everything written goes through the
+//! [`Arena`] or to an out-parameter, and only on success.
 
 #![allow(unsafe_code, reason = "the C interface")]
 
 use core::ffi::{c_char, c_int};
+use core::ptr;
 
 use libc::{gid_t, group, passwd, size_t, uid_t};
+use registry::{Decimal, IdKind, LookupError, MappedId, Text, mapped_id_by_id, mapped_id_by_name};
 
-use crate::answer::{NOTFOUND, NssStatus};
+use crate::answer::{Errors, Failure, NssStatus};
+use crate::arena::Arena;
+use crate::files::KernelFiles;
+use crate::processes::KernelProcesses;
 
-/// Finds no user of this name, and writes nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_mymachines_getpwnam_r(
-    _: *const c_char,
-    _: *mut passwd,
-    _: *mut c_char,
-    _: size_t,
-    _: *mut c_int,
-) -> NssStatus {
-    NOTFOUND
+/// The group of all users of machines, which is nobody's.
+const NOBODY: gid_t = 65534;
+/// "See the shadow file", in which there is nobody of ours.
+const PASSWORD: &[u8] = b"x";
+const HOME: &[u8] = b"/";
+const SHELL: &[u8] = b"/usr/sbin/nologin";
+
+/// What is asked for.
+enum Key<'a> {
+    Id(u32),
+    Name(&'a Text<32>),
 }
 
-/// Finds no user of this id, and writes nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_mymachines_getpwuid_r(
-    _: uid_t,
-    _: *mut passwd,
-    _: *mut c_char,
-    _: size_t,
-    _: *mut c_int,
-) -> NssStatus {
-    NOTFOUND
+/// The text at a C string, no more of it than shows that it is too long for a user name.
+///
+/// # Safety
+/// The string ends in a zero byte.
+unsafe fn user_name(name: *const c_char) -> Text<32> {
+    let mut text = Text::EMPTY;
+    for position in 0..32 {
+        // SAFETY: no byte before this one was zero, so this one belongs to the string.
+        let byte = unsafe { name.cast::<u8>().wrapping_add(position).read() };
+        if byte == 0 {
+            break;
+        }
+        text.push(byte);
+    }
+    text
 }
 
-/// Finds no group of this name, and writes nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_mymachines_getgrnam_r(
-    _: *const c_char,
-    _: *mut group,
-    _: *mut c_char,
-    _: size_t,
-    _: *mut c_int,
-) -> NssStatus {
-    NOTFOUND
+fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
+    let found = match key {
+        Key::Id(id) => mapped_id_by_id(&KernelFiles, &KernelProcesses, kind, *id),
+        Key::Name(name) => {
+            mapped_id_by_name(&KernelFiles, &KernelProcesses, kind, name.get().unwrap_or_default())
+        }
+    };
+    match found {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Failure::NotFound),
+        Err(LookupError::Damaged) => Err(Failure::Unavailable(libc::EBADMSG)),
+        Err(LookupError::Unreadable(errno)) => Err(Failure::of_errno(errno)),
+    }
 }
 
-/// Finds no group of this id, and writes nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn _nss_mymachines_getgrgid_r(
-    _: gid_t,
-    _: *mut group,
-    _: *mut c_char,
-    _: size_t,
-    _: *mut c_int,
+/// # Safety
+/// `user` is valid, `buffer` has `buflen` bytes, `errnop` is valid.
+unsafe fn fill_user(
+    key: &Key<'_>,
+    user: *mut passwd,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
 ) -> NssStatus {
-    NOTFOUND
+    // SAFETY: as demanded; there is no h_errno for users.
+    let errors = unsafe { Errors::new(errnop, ptr::null_mut()) };
+    let outcome = find(IdKind::User, key).and_then(|found| {
+        let mut real_name = Text::<96>::EMPTY;
+        real_name.push_all(b"UID ");
+        real_name.push_all(Decimal::new(found.inside).as_bytes());
+        real_name.push_all(b" of Container ");
+        real_name.push_all(found.machine.as_bytes());
+        // SAFETY: as demanded.
+        unsafe {
+            let mut arena = Arena::new(buffer, buflen);
+            let answer = passwd {
+                pw_name: arena.text(found.name.as_bytes()),
+                pw_passwd: arena.text(PASSWORD),
+                pw_uid: found.outside,
+                pw_gid: NOBODY,
+                pw_gecos: arena.text(real_name.get().unwrap_or_default()),
+                pw_dir: arena.text(HOME),
+                pw_shell: arena.text(SHELL),
+            };
+            if arena.is_too_small() {
+                return Err(Failure::BufferTooSmall);
+            }
+            *user = answer;
+        }
+        Ok(())
+    });
+    errors.tell(outcome)
+}
+
+/// # Safety
+/// `group` is valid, `buffer` has `buflen` bytes, `errnop` is valid.
+unsafe fn fill_group(
+    key: &Key<'_>,
+    group: *mut group,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: as demanded; there is no h_errno for groups.
+    let errors = unsafe { Errors::new(errnop, ptr::null_mut()) };
+    let outcome = find(IdKind::Group, key).and_then(|found| {
+        // SAFETY: as demanded.
+        unsafe {
+            let mut arena = Arena::new(buffer, buflen);
+            let answer = libc::group {
+                gr_name: arena.text(found.name.as_bytes()),
+                gr_passwd: arena.text(PASSWORD),
+                gr_gid: found.outside,
+                gr_mem: arena.place(ptr::null_mut()),
+            };
+            if arena.is_too_small() {
+                return Err(Failure::BufferTooSmall);
+            }
+            *group = answer;
+        }
+        Ok(())
+    });
+    errors.tell(outcome)
+}
+
+/// The user of this name.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_getpwnam_r(
+    name: *const c_char,
+    user: *mut passwd,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: glibc's promises, see the module.
+    unsafe { fill_user(&Key::Name(&user_name(name)), user, buffer, buflen, errnop) }
+}
+
+/// The user with this id.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_getpwuid_r(
+    uid: uid_t,
+    user: *mut passwd,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: glibc's promises, see the module.
+    unsafe { fill_user(&Key::Id(uid), user, buffer, buflen, errnop) }
+}
+
+/// The group of this name.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_getgrnam_r(
+    name: *const c_char,
+    group: *mut group,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: glibc's promises, see the module.
+    unsafe { fill_group(&Key::Name(&user_name(name)), group, buffer, buflen, errnop) }
+}
+
+/// The group with this id.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_getgrgid_r(
+    gid: gid_t,
+    group: *mut group,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+) -> NssStatus {
+    // SAFETY: glibc's promises, see the module.
+    unsafe { fill_group(&Key::Id(gid), group, buffer, buflen, errnop) }
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::decimal::parse_decimal;
+
 /// An address that the name of a machine resolves to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct Address {
@@ -36,17 +38,6 @@ impl Address {
     }
 }
 
-/// Reads an unsigned decimal number without sign, blanks or overflow.
-pub(crate) fn parse_decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0_u64, |number, &byte| {
-        let digit = byte.checked_sub(b'0').filter(|&digit| digit <= 9)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
-}
-
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0_u8; 4];
     let mut groups = text.split(|&byte| byte == b'.');
@@ -71,7 +62,8 @@ fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
         (gap, rest) = (true, after);
     }
     while !rest.is_empty() {
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let digits = digits.fold(0_usize, |count, _| count.wrapping_add(1));
         if digits == 0 || digits > 4 {
             return None;
         }

@@ -14,18 +14,10 @@ pub fn address_link(ip: IpAddr) -> Path {
     path.push(ADDRESS_DIRECTORY.as_bytes());
     path.push(b"/");
     match ip {
-        IpAddr::V4(ip) => push_hex(&mut path, &ip.octets()),
-        IpAddr::V6(ip) => push_hex(&mut path, &ip.octets()),
+        IpAddr::V4(ip) => path.push_hex(&ip.octets()),
+        IpAddr::V6(ip) => path.push_hex(&ip.octets()),
     }
     path
-}
-
-fn push_hex(path: &mut Path, bytes: &[u8]) {
-    let digit =
-        |nibble: u8| if nibble < 10 { b'0' | nibble } else { b'a'.wrapping_add(nibble.wrapping_sub(10)) };
-    for &byte in bytes {
-        path.push(&[digit(byte >> 4), digit(byte & 15)]);
-    }
 }
 
 #[cfg(test)]

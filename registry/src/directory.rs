@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::{Error, MachineName, RECORD_MAX, Record};
+use crate::{Error, LIST_LINK_MAX, MachineName, RECORD_MAX, Record};
 
 /// An open directory of records.
 #[derive(Debug)]
@@ -222,6 +222,41 @@ impl Directory {
         self.remove_entry(&temporary).map_err(io)?;
         symlinkat(target, &self.fd, temporary.as_str()).map_err(io)?;
         renameat(&self.fd, temporary.as_str(), &self.fd, entry).map_err(io)
+    }
+
+    /// Makes text the target of a symlink, or where it is too long for that the content of a file, in the place of what
+    /// may be there, at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what was there before is then unchanged.
+    pub fn put(&self, entry: &str, text: &str) -> Result<(), Error> {
+        if text.len() <= LIST_LINK_MAX {
+            return self.link(entry, text);
+        }
+        let temporary = format!("{TEMPORARY_PREFIX}{entry}");
+        let written = self
+            .write_temporary(&temporary, text.as_bytes())
+            .and_then(|()| renameat(&self.fd, temporary.as_str(), &self.fd, entry).map_err(IoError::from));
+        written.map_err(|source| {
+            let _ = self.remove_entry(&temporary);
+            Error::Io { action: "write", path: self.path.join(entry).display().to_string(), source }
+        })
+    }
+
+    /// The names of all entries of the directory that are text.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn entries(&self) -> Result<Vec<String>, Error> {
+        let io = |errno| failed("list", &self.path, errno);
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.fd).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            entries.extend(
+                entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")).map(String::from),
+            );
+        }
+        Ok(entries)
     }
 
     /// The symlinks of the directory, entry and target, but for those that end in nothing readable.

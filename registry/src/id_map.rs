@@ -2,7 +2,24 @@
 
 use core::fmt;
 
-use crate::address::parse_decimal;
+use crate::decimal::parse_decimal;
+
+/// Users or groups: each has a map of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum IdKind {
+    /// uids, `uid_map`.
+    User,
+    /// gids, `gid_map`.
+    Group,
+}
+
+/// The lowest id on the host that a machine's user or group can have; those below are the host's own.
+pub const FIRST_MACHINE_ID: u32 = 0x1_0000;
+
+/// Whether an id can be a user's or group's at all: the two that mean "none", of 16 and of 32 bits, cannot.
+pub const fn is_valid_id(id: u32) -> bool {
+    id != 0xffff && id != 0xffff_ffff
+}
 
 /// One line of a uid or gid map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +39,28 @@ impl IdRange {
         inside.checked_add(last)?;
         outside.checked_add(last)?;
         Some(Self { inside, outside, count })
+    }
+
+    /// The host's id of an id inside; `None` if the range does not have it.
+    pub fn to_host(&self, inside: u32) -> Option<u32> {
+        let offset = inside.checked_sub(self.inside).filter(|&offset| offset < self.count)?;
+        self.outside.checked_add(offset)
+    }
+
+    /// The id inside of a host's id; `None` if the range does not have it.
+    pub fn to_machine(&self, outside: u32) -> Option<u32> {
+        let offset = outside.checked_sub(self.outside).filter(|&offset| offset < self.count)?;
+        self.inside.checked_add(offset)
+    }
+
+    /// The last id on the host.
+    pub const fn last_outside(&self) -> u32 {
+        self.outside.saturating_add(self.count.saturating_sub(1))
+    }
+
+    /// The last id inside the machine.
+    pub const fn last_inside(&self) -> u32 {
+        self.inside.saturating_add(self.count.saturating_sub(1))
     }
 
     /// Reads `inside:outside:count`, as it stands in a record.
@@ -48,18 +87,12 @@ pub fn parse_kernel_map(text: &[u8]) -> impl Iterator<Item = Option<IdRange>> {
 
 /// The host's id of an id inside; `None` if no range has it.
 pub fn map_to_host(map: &[IdRange], inside: u32) -> Option<u32> {
-    map.iter().find_map(|range| {
-        let offset = inside.checked_sub(range.inside).filter(|&offset| offset < range.count)?;
-        range.outside.checked_add(offset)
-    })
+    map.iter().find_map(|range| range.to_host(inside))
 }
 
 /// The id inside of a host's id; `None` if no range has it.
 pub fn map_to_machine(map: &[IdRange], outside: u32) -> Option<u32> {
-    map.iter().find_map(|range| {
-        let offset = outside.checked_sub(range.outside).filter(|&offset| offset < range.count)?;
-        range.inside.checked_add(offset)
-    })
+    map.iter().find_map(|range| range.to_machine(outside))
 }
 
 impl fmt::Display for IdRange {

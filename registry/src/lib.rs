@@ -16,18 +16,27 @@ extern crate std;
 mod address;
 mod address_index;
 mod class;
+mod decimal;
 mod env_file;
-mod host_entry;
+mod files;
+mod id_index;
+mod id_lookup;
 mod id_map;
+mod id_name;
 mod liveness;
 mod machine_id;
 mod name;
 mod path;
+mod record_scan;
+mod sha256;
+mod text;
 
 #[cfg(feature = "std")]
 mod directory;
 #[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
+mod kernel_files;
 #[cfg(feature = "std")]
 mod processes;
 #[cfg(feature = "std")]
@@ -36,12 +45,23 @@ mod record;
 pub use address::Address;
 pub use address_index::address_link;
 pub use class::Class;
-pub use host_entry::{AddressSink, AddressState, ClassState, HostEntry, HostScan};
-pub use id_map::{IdRange, map_to_host, map_to_machine, parse_kernel_map};
+pub use decimal::Decimal;
+pub use files::{FileError, Files, RecordError, read_record};
+pub use id_index::{IdList, LIST_LINK_MAX, LIST_MAX, WIDE};
+pub use id_lookup::{LookupError, MappedId, mapped_id_by_id, mapped_id_by_name};
+pub use id_map::{
+    FIRST_MACHINE_ID, IdKind, IdRange, is_valid_id, map_to_host, map_to_machine, parse_kernel_map,
+};
+pub use id_name::{Alias, IdName};
 pub use liveness::{LeaderIdentity, OpenError, Processes, is_alive, start_time_of_stat};
 pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};
-pub use path::{ADDRESS_DIRECTORY, DERIVED_DIRECTORY, MACHINE_DIRECTORY, Path, record_path};
+pub use path::{
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, MACHINE_DIRECTORY, Path,
+    UID_DIRECTORY, record_path,
+};
+pub use record_scan::{AddressState, ClassState, Item, RecordHead, RecordScan, RecordSink};
+pub use text::Text;
 
 #[cfg(feature = "std")]
 pub use directory::{Directory, Names};
@@ -49,6 +69,10 @@ pub use directory::{Directory, Names};
 pub use env_file::pairs as parse_env_file;
 #[cfg(feature = "std")]
 pub use error::Error;
+#[cfg(feature = "std")]
+pub use id_index::list_text;
+#[cfg(feature = "std")]
+pub use kernel_files::KernelFiles;
 #[cfg(feature = "std")]
 pub use processes::KernelProcesses;
 #[cfg(feature = "std")]

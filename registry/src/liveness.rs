@@ -5,7 +5,7 @@
 //! its pidfd), or has exited; and the reader sees the same processes as the writer did. Everything else (no descriptor free, a system call filter, another PID namespace,
 //! no /proc) means "cannot tell", and a reader that cannot tell believes the record.
 
-use crate::address::parse_decimal;
+use crate::decimal::parse_decimal;
 
 /// What identifies a leader for good; zero stands for "not known" in every field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -10,6 +10,12 @@ pub const MACHINE_DIRECTORY: &str = "/run/systemd/machines";
 pub const DERIVED_DIRECTORY: &str = "/run/machined";
 /// The address index: one symlink per address, whose target is the name of the machine that has it.
 pub const ADDRESS_DIRECTORY: &str = "/run/machined/addresses";
+/// The uid index: lists of which machine has which uids.
+pub const UID_DIRECTORY: &str = "/run/machined/uids";
+/// The gid index: lists of which machine has which gids.
+pub const GID_DIRECTORY: &str = "/run/machined/gids";
+/// The aliases: one symlink per machine whose own name makes no user name, to the name of the machine.
+pub const ALIAS_DIRECTORY: &str = "/run/machined/aliases";
 
 /// A path of at most 127 bytes that ends in a zero byte, as system calls want it.
 pub struct Path {
@@ -38,10 +44,22 @@ impl Path {
         }
     }
 
+    /// Appends bytes as lower-case hexadecimal digits.
+    pub fn push_hex(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.push(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        }
+    }
+
     /// The path.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
+}
+
+/// The lower-case hexadecimal digit of a number below 16.
+pub(crate) const fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' | nibble } else { b'a'.wrapping_add(nibble.wrapping_sub(10)) }
 }
 
 impl Default for Path {

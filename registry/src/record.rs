@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::address::parse_decimal;
+use crate::decimal::parse_decimal;
 use crate::env_file::{pairs, push_line};
 use crate::{Address, Class, Error, IdRange, LeaderIdentity, MachineId, MachineName, RECORD_MAX};
 

@@ -2,11 +2,13 @@
 
 import collections
 import contextlib
+import errno
 import ipaddress
 import os
 
 RECORDS = "/run/systemd/machines"
 INDEX = "/run/machined/addresses"
+DERIVED = "/run/machined"
 
 
 def parse(path):
@@ -54,3 +56,39 @@ def expected_index():
             if address != "host":
                 holders[address.split("%")[0]].add(name)
     return {address: min(names) for address, names in holders.items() if len(names) == 1}
+
+
+def id_lists(kind):
+    """The lists of the uid or gid index by their names; each is a symlink, or a file where it is too long for one."""
+    found = {}
+    for entry in os.listdir(f"{DERIVED}/{kind}"):
+        path = f"{DERIVED}/{kind}/{entry}"
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                found[entry] = os.readlink(path)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                with open(path) as file:
+                    found[entry] = file.read()
+    # What is about to be renamed.
+    return {entry: text for entry, text in found.items() if not entry.startswith(".#")}
+
+
+def aliases():
+    """The aliases of machines whose names make no user names."""
+    return {entry: os.readlink(f"{DERIVED}/aliases/{entry}") for entry in os.listdir(f"{DERIVED}/aliases")}
+
+
+def expected_id_lists(kind):
+    """What the pages should be, from the records, as sets of entries. For machines of few ids, no two with the same."""
+    key = {"uids": "UIDMAP", "gids": "GIDMAP"}[kind]
+    pages = collections.defaultdict(set)
+    for name in names():
+        machine = record(name)
+        for line in machine.get(key, "").split() if machine["CLASS"] == "container" else ():
+            inside, outside, count = map(int, line.split(":"))
+            if outside:
+                for page in range(max(1, outside >> 16), ((outside + count - 1) >> 16) + 1):
+                    pages[f"{page:04x}"].add(f"{outside}:{count}:{inside}:{name}")
+    return dict(pages)

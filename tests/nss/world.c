@@ -181,6 +181,29 @@ void link_address(const char *address, const char *name) {
         die(path);
 }
 
+void write_mapped(const char *name, pid_t leader, const char *uids, const char *gids) {
+    write_record(name, "NAME=%s\nCLASS=container\n%sUIDMAP=\"%s\"\nGIDMAP=\"%s\"\nADDRESSES=\n", name, lines_of_leader(leader),
+                 uids, gids);
+}
+
+void link_entry(const char *directory, const char *entry, const char *target) {
+    char path[128], temporary[128];
+    snprintf(path, sizeof path, "%s/%s", directory, entry);
+    snprintf(temporary, sizeof temporary, "%s/.#%s", directory, entry);
+    unlink(temporary);
+    if (symlink(target, temporary) < 0 || rename(temporary, path) < 0)
+        die(path);
+}
+
+void write_list(const char *directory, const char *entry, const char *text) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", directory, entry);
+    unlink(path);
+    FILE *file = fopen(path, "we");
+    if (!file || fputs(text, file) < 0 || fclose(file) != 0)
+        die(path);
+}
+
 static void make_container(const char *name, const char *addresses) {
     add_machine(name, WITH_ADDRESSES, addresses);
     write_container(name, getpid(), addresses);
@@ -217,6 +240,9 @@ static char *three_hundred(const char *format) {
 void make_world(void) {
     make_directories(RECORDS);
     make_directories(ADDRESSES);
+    make_directories(UIDS);
+    make_directories(GIDS);
+    make_directories(ALIASES);
     make_container("none", "");
     make_container("one", "10.0.0.2");
     make_container("three", "10.0.1.2 fd00::2 fe80::1%5");

@@ -8,6 +8,9 @@
 
 #define RECORDS "/run/systemd/machines"
 #define ADDRESSES "/run/machined/addresses"
+#define UIDS "/run/machined/uids"
+#define GIDS "/run/machined/gids"
+#define ALIASES "/run/machined/aliases"
 
 struct address {
     int family;
@@ -55,10 +58,19 @@ void write_record_bytes(const char *name, const void *bytes, size_t length);
 // A record of a container with this leader and these addresses.
 void write_container(const char *name, pid_t leader, const char *addresses);
 
+// A record of a container with this leader and these maps, `INSIDE:OUTSIDE:COUNT ...`, which may be empty.
+void write_mapped(const char *name, pid_t leader, const char *uids, const char *gids);
+
 void path_of_record(char path[128], const char *name);
 
 // Points the index link of an address at a name.
 void link_address(const char *address, const char *name);
+
+// Replaces a symlink of the registry, at once.
+void link_entry(const char *directory, const char *entry, const char *target);
+
+// Replaces a list of the uid or gid index by this text, in a file.
+void write_list(const char *directory, const char *entry, const char *text);
 
 // The lines that identify a leader. The text is overwritten by the next call.
 const char *lines_of_leader(pid_t leader);

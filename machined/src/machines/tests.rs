@@ -1,5 +1,5 @@
 use super::*;
-use registry::{Address, Class, Process};
+use registry::{Address, Class, IdRange, Process};
 
 fn machine(name: &str, pid: i32) -> Record {
     let mut record = Record::new(MachineName::new(name.as_bytes()).unwrap(), Class::Container);
@@ -106,6 +106,161 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
         machines.remove(b).unwrap().1,
         [Effect::Withdraw(b_name), Effect::UnindexAddress(ip("10.0.0.1"))]
     );
+}
+
+fn map(text: &str) -> Vec<IdRange> {
+    text.split_whitespace().map(|range| IdRange::parse(range.as_bytes()).unwrap()).collect()
+}
+
+fn mapped(name: &str, pid: i32, uids: &str, gids: &str) -> Record {
+    let mut record = machine(name, pid);
+    (record.uid_map, record.gid_map) = (map(uids), map(gids));
+    record
+}
+
+fn users(page: u16) -> Effect {
+    Effect::IndexIds(IdKind::User, IdList::Page(page))
+}
+
+fn groups(page: u16) -> Effect {
+    Effect::IndexIds(IdKind::Group, IdList::Page(page))
+}
+
+fn list(machines: &Machines, page: u16) -> Option<String> {
+    machines.id_list(IdKind::User, IdList::Page(page))
+}
+
+#[test]
+fn the_pages_of_a_map_list_its_ranges() {
+    let mut machines = Machines::default();
+    let (a, effects) = machines.insert(mapped("a", 1, "0:100000:65536 70000:300000:1", "0:200000:10"));
+    assert_eq!(effects, [Effect::Publish(a), users(1), users(2), users(4), groups(3)]);
+    assert_eq!(list(&machines, 1).as_deref(), Some("100000:65536:0:a;"));
+    assert_eq!(list(&machines, 4).as_deref(), Some("300000:1:70000:a;"));
+    assert_eq!(machines.id_list(IdKind::Group, IdList::Page(3)).as_deref(), Some("200000:10:0:a;"));
+    assert_eq!(list(&machines, 3), None);
+    let (b, effects) = machines.insert(mapped("b", 2, "0:165536:65536", ""));
+    assert_eq!(effects, [Effect::Publish(b), users(2), users(3)]);
+    assert_eq!(list(&machines, 2).as_deref(), Some("100000:65536:0:a;165536:65536:0:b;"));
+    assert_eq!(machines.id_lists(IdKind::User).count(), 4);
+    let effects = machines.remove(a).unwrap().1;
+    assert_eq!(effects[1..], [users(1), users(2), users(4), groups(3)]);
+    assert_eq!((list(&machines, 1), list(&machines, 4)), (None, None));
+    assert_eq!(list(&machines, 2).as_deref(), Some("165536:65536:0:b;"));
+    machines.remove(b);
+    assert_eq!(machines.id_lists(IdKind::User).count() + machines.id_lists(IdKind::Group).count(), 0);
+}
+
+#[test]
+fn ids_of_the_host_and_maps_of_virtual_machines_are_not_indexed() {
+    let mut machines = Machines::default();
+    let (a, effects) = machines.insert(mapped("a", 1, "0:0:4294967295", "0:1000:1 1:65000:1000"));
+    assert_eq!(effects, [Effect::Publish(a), groups(1)]);
+    let mut vm = mapped("vm", 2, "0:100000:65536", "0:100000:65536");
+    vm.class = Class::Vm;
+    let (vm, effects) = machines.insert(vm);
+    assert_eq!(effects, [Effect::Publish(vm)]);
+    assert_eq!(machines.set_maps(vm, map("0:200000:65536"), Vec::new()), [Effect::Publish(vm)]);
+}
+
+#[test]
+fn a_machine_of_millions_of_ids_is_in_the_wide_list_and_in_the_pages_of_others() {
+    let wide = || Effect::IndexIds(IdKind::User, IdList::Wide);
+    let mut machines = Machines::default();
+    let (web, _) = machines.insert(mapped("web", 1, "0:2000000:10", ""));
+    let (far, _) = machines.insert(mapped("far", 2, "0:4000000000:10", ""));
+    let (big, effects) = machines.insert(mapped("big", 3, "0:1000000:3000000000", ""));
+    assert_eq!(effects, [Effect::Publish(big), users(30), wide()]);
+    assert_eq!(list(&machines, 30).as_deref(), Some("2000000:10:0:web;1000000:3000000000:0:big;"));
+    assert_eq!(machines.id_list(IdKind::User, IdList::Wide).as_deref(), Some("1000000:3000000000:0:big;"));
+    machines.remove(web);
+    assert_eq!(list(&machines, 30), None, "nobody else is there, so that the wide list is read");
+    let (web, _) = machines.insert(mapped("web", 1, "0:2000000:10", ""));
+    assert_eq!(machines.remove(big).unwrap().1[1..], [users(30), wide()]);
+    assert_eq!(list(&machines, 30).as_deref(), Some("2000000:10:0:web;"));
+    assert_eq!(machines.id_list(IdKind::User, IdList::Wide), None);
+    machines.remove(web);
+    machines.remove(far);
+    let (_, effects) = machines.insert(mapped("edge", 4, "0:65536:16777216", ""));
+    assert_eq!(effects.len(), 1 + 256, "256 pages are not too many");
+    let (many, effects) =
+        machines.insert(mapped("many", 5, "0:4000000000:8388608 8388608:3000000000:8388609", ""));
+    assert_eq!(effects, [Effect::Publish(many), wide()], "together they are");
+}
+
+#[test]
+fn of_many_machines_with_the_same_range_two_are_named() {
+    let mut machines = Machines::default();
+    let keys: Vec<_> = (1..=10_000)
+        .map(|pid| {
+            let (key, effects) = machines.insert(mapped(&format!("m{pid}"), pid, "0:100000:10", ""));
+            assert_eq!(effects.len(), if pid <= 2 { 2 } else { 1 }, "{pid}");
+            key
+        })
+        .collect();
+    assert_eq!(list(&machines, 1).as_deref(), Some("100000:10:0:m1;100000:10:0:m2;"));
+    assert_eq!(machines.remove(keys[7]).unwrap().1.len(), 1);
+    assert_eq!(machines.remove(keys[0]).unwrap().1[1..], [users(1)]);
+    assert_eq!(list(&machines, 1).as_deref(), Some("100000:10:0:m2;100000:10:0:m3;"));
+}
+
+#[test]
+fn maps_that_are_written_later_are_taken_in() {
+    let mut machines = Machines::default();
+    let (key, effects) = machines.insert(mapped("a.b", 1, "", ""));
+    assert_eq!(effects, [Effect::Publish(key)]);
+    let alias = Alias::of(&machines.get(key).unwrap().name);
+    let effects = machines.set_maps(key, map("0:100000:10"), Vec::new());
+    assert_eq!(effects, [Effect::Publish(key), Effect::IndexAlias(alias), users(1)]);
+    let effects = machines.set_maps(key, map("0:100000:10"), map("0:100000:10"));
+    assert_eq!(effects, [Effect::Publish(key), Effect::IndexAlias(alias), users(1), groups(1)]);
+    assert!(machines.set_maps(key, map("0:100000:10"), map("0:100000:10")).is_empty(), "nothing new");
+    assert_eq!(machines.get(key).unwrap().gid_map, map("0:100000:10"));
+    assert!(machines.set_maps(Key::of_number(77), Vec::new(), Vec::new()).is_empty());
+}
+
+#[test]
+fn an_alias_stands_for_the_only_machine_that_needs_it() {
+    let mut machines = Machines::default();
+    let (short, _) = machines.insert(mapped("short", 1, "0:100000:65536", ""));
+    assert_eq!(machines.aliases().count(), 0);
+    let (dotted, effects) = machines.insert(mapped("a.b", 2, "0:200000:65536", ""));
+    let name = machines.get(dotted).unwrap().name;
+    let alias = Alias::of(&name);
+    assert_eq!(effects, [Effect::Publish(dotted), Effect::IndexAlias(alias), users(3), users(4)]);
+    assert_eq!(machines.alias(&alias), Some(&name));
+    let (namesake, effects) = machines.insert(machine(alias.as_str(), 3));
+    assert_eq!(effects, [Effect::Publish(namesake), Effect::IndexAlias(alias)]);
+    assert_eq!(machines.alias(&alias), None, "it is a machine's own name");
+    assert_eq!(machines.remove(namesake).unwrap().1[1..], [Effect::IndexAlias(alias)]);
+    assert_eq!(machines.alias(&alias), Some(&name));
+    assert_eq!(machines.remove(dotted).unwrap().1[1..], [Effect::IndexAlias(alias), users(3), users(4)]);
+    assert_eq!((machines.alias(&alias), machines.aliases().count()), (None, 0));
+    machines.remove(short);
+    // Twenty-two bytes and five digits make a user name, six do not; without ids of its own nothing needs one.
+    for (name, uids, needs) in [
+        ("name-of-twenty-two-byt", "0:100000:65536", false),
+        ("name-of-twenty-two-byt", "0:100000:100001", true),
+        ("a.b", "0:0:4294967295", false),
+    ] {
+        let (key, _) = machines.insert(mapped(name, 4, uids, ""));
+        assert_eq!(machines.aliases().count() == 1, needs, "{name} {uids}");
+        machines.remove(key);
+    }
+}
+
+#[test]
+fn two_machines_with_one_alias_have_none() {
+    // Found by search: both hashes begin with 585c0a4a.
+    let mut machines = Machines::default();
+    let (first, _) = machines.insert(mapped("m42124.example.com", 1, "0:100000:10", ""));
+    let alias = Alias::of(&machines.get(first).unwrap().name);
+    assert!(machines.alias(&alias).is_some());
+    let (second, effects) = machines.insert(mapped("m109059.example.com", 2, "0:200000:10", ""));
+    assert_eq!(effects[1], Effect::IndexAlias(alias));
+    assert_eq!(machines.alias(&alias), None);
+    machines.remove(second);
+    assert_eq!(machines.alias(&alias).map(MachineName::as_str), Some("m42124.example.com"));
 }
 
 #[test]

@@ -108,3 +108,22 @@ fn a_directory_is_locked_by_one_at_a_time() {
     drop(directory);
     other.lock().unwrap();
 }
+
+#[test]
+fn text_is_put_into_a_link_or_where_that_is_too_short_into_a_file() {
+    let scratch = Scratch::new();
+    let directory = Directory::create(&scratch.0).unwrap();
+    let path = scratch.0.join("0001");
+    let long = "x".repeat(LIST_LINK_MAX + 1);
+    for text in ["short", &long, &long, "short again", &long[1..], &long, "short"] {
+        directory.put("0001", text).unwrap();
+        let link = std::fs::read_link(&path).map(|target| target.into_os_string().into_string().unwrap());
+        assert_eq!(link.or_else(|_| std::fs::read_to_string(&path)).unwrap(), text);
+        assert_eq!(directory.entries().unwrap(), ["0001"], "nothing is left over");
+    }
+    std::fs::write(scratch.0.join(".#0001"), "cut").unwrap();
+    directory.put("0001", &long).unwrap();
+    assert_eq!(directory.entries().unwrap(), ["0001"]);
+    directory.unlink("0001").unwrap();
+    assert!(directory.entries().unwrap().is_empty());
+}

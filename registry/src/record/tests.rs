@@ -1,4 +1,5 @@
 use super::*;
+use crate::{IdKind, Item, RecordScan, RecordSink};
 
 fn name() -> MachineName {
     MachineName::new(b"web").unwrap()
@@ -85,26 +86,31 @@ fn a_damaged_record_says_what_is_wrong() {
     assert!(Record::parse(&name(), b"CLASS=vm\nROOT=\xff\n").is_err());
 }
 
-/// What the NSS module would take from a record that is not damaged.
-fn resolver_addresses(text: &[u8]) -> Vec<Address> {
-    struct List(Vec<Address>);
-    impl crate::AddressSink for List {
-        fn restart(&mut self) {
-            self.0.clear();
-        }
-        fn push(&mut self, address: Address) {
-            self.0.push(address);
+/// What the NSS module would take from a record that is not damaged: its addresses, uid map and gid map.
+fn scanned(text: &[u8]) -> (Vec<Address>, Vec<IdRange>, Vec<IdRange>) {
+    #[derive(Default)]
+    struct Lists(Vec<Address>, Vec<IdRange>, Vec<IdRange>);
+    impl RecordSink for Lists {
+        fn take(&mut self, item: Item) {
+            match item {
+                Item::Addresses => self.0.clear(),
+                Item::Address(address) => self.0.push(address),
+                Item::Map(IdKind::User) => self.1.clear(),
+                Item::Map(IdKind::Group) => self.2.clear(),
+                Item::Range(IdKind::User, range) => self.1.push(range),
+                Item::Range(IdKind::Group, range) => self.2.push(range),
+            }
         }
     }
-    let mut scan = crate::HostScan::new(name(), List(Vec::new()));
+    let mut lists = Lists::default();
+    let mut scan = RecordScan::new(name(), &mut lists);
     scan.feed(text);
-    let (list, entry) = scan.finish();
-    assert!(entry.is_some(), "{}", String::from_utf8_lossy(text));
-    list.0
+    assert!(scan.finish().is_some(), "{}", String::from_utf8_lossy(text));
+    (lists.0, lists.1, lists.2)
 }
 
 #[test]
-fn random_damage_never_crashes_and_agrees_with_the_resolver_about_addresses() {
+fn random_damage_never_crashes_and_agrees_with_the_lookups_about_lists() {
     let mut seed = 7_u64;
     let mut next = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -123,10 +129,12 @@ fn random_damage_never_crashes_and_agrees_with_the_resolver_about_addresses() {
         if let Ok(record) = Record::parse(&name(), &text) {
             let again = Record::parse(&name(), record.emit().as_bytes()).unwrap();
             assert_eq!(again, record, "{}", String::from_utf8_lossy(&text));
-            let listed = resolver_addresses(&text);
-            if let Addresses::Listed(addresses) = record.addresses {
-                assert_eq!(listed, addresses, "{}", String::from_utf8_lossy(&text));
+            let (addresses, uid_map, gid_map) = scanned(&text);
+            if let Addresses::Listed(listed) = record.addresses {
+                assert_eq!(addresses, listed, "{}", String::from_utf8_lossy(&text));
             }
+            let maps = (record.uid_map, record.gid_map);
+            assert_eq!((uid_map, gid_map), maps, "{}", String::from_utf8_lossy(&text));
         }
     }
 }

@@ -1,15 +1,27 @@
-//! A record as the resolver of host names reads it: in one pass, without a copy of it.
+//! A record as lookups read it: in one pass, without a copy of it.
 
-use crate::address::{Address, parse_decimal};
+use crate::decimal::parse_decimal;
 use crate::env_file::{Lexer, Sink};
-use crate::{LeaderIdentity, MachineName, RECORD_MAX};
+use crate::text::Text;
+use crate::{Address, IdKind, IdRange, LeaderIdentity, MachineName, RECORD_MAX};
 
-/// Where the addresses of a record go, in its order.
-pub trait AddressSink {
-    /// Another `ADDRESSES=` line begins: what came before does not count.
-    fn restart(&mut self);
+/// What a record lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// A line of addresses begins: those of an earlier line do not count.
+    Addresses,
     /// The next address.
-    fn push(&mut self, address: Address);
+    Address(Address),
+    /// A line with a map begins: an earlier one of its kind does not count.
+    Map(IdKind),
+    /// The next range of the map.
+    Range(IdKind, IdRange),
+}
+
+/// Where what a record lists goes, in its order.
+pub trait RecordSink {
+    /// Takes the next item.
+    fn take(&mut self, item: Item);
 }
 
 /// What a record says of its machine's class.
@@ -32,9 +44,9 @@ pub enum AddressState {
     Listed,
 }
 
-/// What a record says to the resolver.
+/// What a record says besides its lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HostEntry {
+pub struct RecordHead {
     /// The class.
     pub class: ClassState,
     /// The leader, for [`is_alive`](crate::is_alive).
@@ -54,6 +66,8 @@ enum Field {
     PidNamespace,
     Interfaces,
     Addresses,
+    UidMap,
+    GidMap,
 }
 
 impl Field {
@@ -67,34 +81,15 @@ impl Field {
             b"PIDNS" => Self::PidNamespace,
             b"NETIF" => Self::Interfaces,
             b"ADDRESSES" => Self::Addresses,
+            b"UIDMAP" => Self::UidMap,
+            b"GIDMAP" => Self::GidMap,
             _ => Self::Other,
         }
     }
 }
 
-/// Text of at most N bytes; longer text is none, never its first part.
-struct Text<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
-}
-
-impl<const N: usize> Text<N> {
-    const EMPTY: Self = Self { bytes: [0; N], length: 0 };
-
-    fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(self.length) {
-            *slot = byte;
-        }
-        self.length = self.length.saturating_add(1);
-    }
-
-    fn get(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
-    }
-}
-
-struct Collector<S> {
-    sink: S,
+struct Collector<'a> {
+    sink: &'a mut dyn RecordSink,
     name: MachineName,
     key: Text<24>,
     field: Field,
@@ -107,16 +102,16 @@ struct Collector<S> {
 }
 
 /// Reads a record in pieces.
-pub struct HostScan<S> {
+pub struct RecordScan<'a> {
     lexer: Lexer,
-    collector: Collector<S>,
+    collector: Collector<'a>,
     length: usize,
     last: u8,
 }
 
-impl<S: AddressSink> HostScan<S> {
+impl<'a> RecordScan<'a> {
     /// Starts to read the record of this machine.
-    pub const fn new(name: MachineName, sink: S) -> Self {
+    pub const fn new(name: MachineName, sink: &'a mut dyn RecordSink) -> Self {
         Self {
             lexer: Lexer::new(),
             collector: Collector {
@@ -146,21 +141,21 @@ impl<S: AddressSink> HostScan<S> {
         }
     }
 
-    /// The file ends here. Returns the sink, and what the record says; `None` if the record is damaged: longer
-    /// than [`RECORD_MAX`], cut off within a line, of another name, without a class, or with a field that is not
-    /// what it must be.
-    pub fn finish(mut self) -> (S, Option<HostEntry>) {
+    /// The file ends here. Returns what the record says; `None` if it is damaged: longer than [`RECORD_MAX`], cut
+    /// off within a line, of another name, without a class, or with a field that is not what it must be. What went
+    /// to the sink counts for nothing then.
+    pub fn finish(mut self) -> Option<RecordHead> {
         self.lexer.finish(&mut self.collector);
-        let Collector { sink, class, leader, addresses, damaged, .. } = self.collector;
+        let Collector { class, leader, addresses, damaged, .. } = self.collector;
         let whole = !damaged && self.last == b'\n' && self.length <= RECORD_MAX;
-        (sink, class.filter(|_| whole).map(|class| HostEntry { class, leader, addresses }))
+        class.filter(|_| whole).map(|class| RecordHead { class, leader, addresses })
     }
 }
 
-impl<S: AddressSink> Collector<S> {
+impl Collector<'_> {
     /// A word of the current value is complete.
     fn word(&mut self) {
-        if self.word.length == 0 {
+        if self.word.is_empty() {
             return;
         }
         let word = self.word.get();
@@ -184,11 +179,15 @@ impl<S: AddressSink> Collector<S> {
             Field::PidNamespace => number.map(|inode| self.leader.pid_namespace = inode).is_some(),
             Field::Interfaces => number.is_some_and(|index| (1..=0x7fff_ffff).contains(&index)),
             Field::Addresses => self.address(),
+            Field::UidMap => self.range(IdKind::User),
+            Field::GidMap => self.range(IdKind::Group),
         };
-        let single =
-            !matches!(self.field, Field::Other | Field::Class | Field::Interfaces | Field::Addresses);
+        let single = matches!(
+            self.field,
+            Field::Name | Field::Leader | Field::PidfdId | Field::StartTime | Field::PidNamespace
+        );
         self.damaged |= !good || (single && self.words > 1);
-        self.word.length = 0;
+        self.word.clear();
     }
 
     fn address(&mut self) -> bool {
@@ -198,16 +197,21 @@ impl<S: AddressSink> Collector<S> {
                 true
             }
             Some(word) if self.addresses == AddressState::Listed => {
-                Address::parse(word).map(|address| self.sink.push(address)).is_some()
+                Address::parse(word).map(|address| self.sink.take(Item::Address(address))).is_some()
             }
             _ => false,
         }
     }
+
+    fn range(&mut self, kind: IdKind) -> bool {
+        let range = self.word.get().and_then(IdRange::parse);
+        range.map(|range| self.sink.take(Item::Range(kind, range))).is_some()
+    }
 }
 
-impl<S: AddressSink> Sink for Collector<S> {
+impl Sink for Collector<'_> {
     fn key(&mut self) {
-        self.key.length = 0;
+        self.key.clear();
     }
 
     fn key_byte(&mut self, byte: u8) {
@@ -216,11 +220,16 @@ impl<S: AddressSink> Sink for Collector<S> {
 
     fn value(&mut self) {
         self.field = self.key.get().map_or(Field::Other, |key| Field::of_key(key.trim_ascii_end()));
-        self.word.length = 0;
+        self.word.clear();
         self.words = 0;
-        if self.field == Field::Addresses {
-            self.addresses = AddressState::Listed;
-            self.sink.restart();
+        match self.field {
+            Field::Addresses => {
+                self.addresses = AddressState::Listed;
+                self.sink.take(Item::Addresses);
+            }
+            Field::UidMap => self.sink.take(Item::Map(IdKind::User)),
+            Field::GidMap => self.sink.take(Item::Map(IdKind::Group)),
+            _ => {}
         }
     }
 
@@ -246,26 +255,29 @@ mod tests {
     #[derive(Default)]
     struct List(Vec<String>);
 
-    impl AddressSink for List {
-        fn restart(&mut self) {
-            self.0.clear();
-        }
-        fn push(&mut self, address: Address) {
-            self.0.push(address.to_string());
+    impl RecordSink for List {
+        fn take(&mut self, item: Item) {
+            match item {
+                Item::Addresses => self.0.clear(),
+                Item::Address(address) => self.0.push(address.to_string()),
+                Item::Map(kind) => self.0.retain(|item| !item.starts_with(&std::format!("{kind:?}"))),
+                Item::Range(kind, range) => self.0.push(std::format!("{kind:?} {range}")),
+            }
         }
     }
 
-    fn scan(text: &[u8]) -> (Vec<String>, Option<HostEntry>) {
+    fn scan(text: &[u8]) -> (Vec<String>, Option<RecordHead>) {
         let whole = scan_in_pieces(text, text.len().max(1));
         assert_eq!(whole, scan_in_pieces(text, 1), "the size of the pieces makes no difference");
         whole
     }
 
-    fn scan_in_pieces(text: &[u8], size: usize) -> (Vec<String>, Option<HostEntry>) {
-        let mut scan = HostScan::new(MachineName::new(b"web").unwrap(), List::default());
+    fn scan_in_pieces(text: &[u8], size: usize) -> (Vec<String>, Option<RecordHead>) {
+        let mut list = List::default();
+        let mut scan = RecordScan::new(MachineName::new(b"web").unwrap(), &mut list);
         text.chunks(size).for_each(|piece| scan.feed(piece));
-        let (list, entry) = scan.finish();
-        (list.0, entry)
+        let head = scan.finish();
+        (list.0, head)
     }
 
     #[test]
@@ -278,7 +290,7 @@ mod tests {
         let leader = LeaderIdentity { pid: 42, pidfd_id: 77, start_time: 9, pid_namespace: 5 };
         assert_eq!(
             entry,
-            Some(HostEntry { class: ClassState::Container, leader, addresses: AddressState::Listed })
+            Some(RecordHead { class: ClassState::Container, leader, addresses: AddressState::Listed })
         );
     }
 
@@ -302,6 +314,16 @@ mod tests {
     }
 
     #[test]
+    fn maps_are_listed_range_by_range() {
+        let (items, head) = scan(
+            b"CLASS=container\nLEADER=1\nUIDMAP=\"0:100000:1000 1000:1000:1\"\nGIDMAP=5:6:7\nGIDMAP=0:200000:65536\n",
+        );
+        assert!(head.is_some());
+        assert_eq!(items, ["User 0:100000:1000", "User 1000:1000:1", "Group 0:200000:65536"]);
+        assert_eq!(scan(b"CLASS=container\nUIDMAP=\n").0, [""; 0]);
+    }
+
+    #[test]
     fn damaged_records_are_told_from_empty_answers() {
         for text in [
             "",
@@ -315,6 +337,8 @@ mod tests {
             "CLASS=container\nLEADER=1\nADDRESSES=\"host 10.0.0.1\"\n",
             "CLASS=container\nLEADER=1\nNETIF=0\n",
             "CLASS=container\nLEADER=1\nNETIF=eth0\n",
+            "CLASS=container\nLEADER=1\nUIDMAP=0:0:0\n",
+            "CLASS=container\nLEADER=1\nGIDMAP=\"0:100000:65536 x\"\n",
             "NAME=other\nCLASS=container\nLEADER=1\n",
             "CLASS=container\nLEADER=1\nX=\0\n",
         ] {
