@@ -15,7 +15,9 @@ U
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 module=libnss_mymachines.so.2
 passed=0 failed=0
-said=$(mktemp)
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+said=$work/said
 # check SENTENCE COMMAND...: a command that fails, and what it said, is told.
 check() {
   local sentence=$1
@@ -56,7 +58,8 @@ finish() {
 }
 
 into_destdir() {
-  scratch=$(mktemp -d)
+  scratch=$work/destdir
+  mkdir "$scratch"
   local destdir=$scratch/dest
   listing() { find "$scratch/dest" -printf '%p %m %s %T@\n' 2>/dev/null | sort; }
   mkdir "$destdir"
@@ -98,7 +101,7 @@ in_root() {
   local install=/src/scripts/install.sh before verified multiarch
   multiarch=$(basename "$(dirname "$(find /usr/lib -name $module)")")
   check "the original's package is installed" dpkg -s libnss-mymachines
-  before=$(mktemp) verified=$(mktemp)
+  before=$work/before verified=$work/verified
   ldconfig
   dpkg -V >"$verified" || true
   listing >"$before"
@@ -190,16 +193,16 @@ killed_and_back() {
 
 # A copy of the lab's Debian in a mount namespace of its own. Runs in it: unshare --mount.
 in_overlay() {
-  local lower=$1 work=/run
-  mount -t tmpfs tmpfs $work
-  mkdir $work/upper $work/work $work/root
-  mount -t overlay overlay -o "lowerdir=$lower,upperdir=$work/upper,workdir=$work/work" $work/root
-  mount -t proc proc $work/root/proc
-  mount --bind /dev $work/root/dev
-  mkdir $work/root/src
-  mount --bind "$root" $work/root/src
-  mount -o remount,bind,ro $work/root/src
-  chroot $work/root /src/scripts/install-test.sh --in-root
+  local lower=$1 over=/run
+  mount -t tmpfs tmpfs $over
+  mkdir $over/upper $over/work $over/root
+  mount -t overlay overlay -o "lowerdir=$lower,upperdir=$over/upper,workdir=$over/work" $over/root
+  mount -t proc proc $over/root/proc
+  mount --bind /dev $over/root/dev
+  mkdir $over/root/src
+  mount --bind "$root" $over/root/src
+  mount -o remount,bind,ro $over/root/src
+  chroot $over/root /src/scripts/install-test.sh --in-root
 }
 
 part() { # NAME COMMAND...: a part that runs elsewhere; its lines are ours, its last one is added up.
@@ -228,11 +231,11 @@ esac
 into_destdir
 lab=$("$root/tests/lab/root.sh" trixie)
 part root unshare --mount --propagation private "$0" --in-overlay "$lab"
-scratch=$(mktemp -d)
+scratch=$work/boot
+mkdir "$scratch"
 cat >"$scratch/script" <<'S'
 #!/bin/sh
 exec /src/scripts/install-test.sh --in-boot
 S
 part boot "$root/tests/lab/boot.sh" --in "$root:/src" trixie "$scratch" "$scratch/script" 120
-rm -rf "$scratch" "$said"
 finish
