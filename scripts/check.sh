@@ -107,6 +107,7 @@ else
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
+  step nss-unit 600 env -C nss-mymachines cargo test --locked
   step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
   step daemon 900 tests/daemon/run.sh --machined target/release/machined
   step demo 300 demo/test.sh
