@@ -64,7 +64,7 @@ pub enum Conflict {
 #[derive(Debug, Default)]
 pub struct Machines {
     /// In the order of registration.
-    machines: BTreeMap<Key, Record>,
+    machines: BTreeMap<Key, Box<Record>>,
     by_name: HashMap<MachineName, Key>,
     by_leader: HashMap<i32, Key>,
     by_unit: HashMap<String, Key>,
@@ -90,18 +90,18 @@ impl Machines {
 
     /// All machines in the order of their registration.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Record)> {
-        self.machines.iter().map(|(&key, record)| (key, record))
+        self.machines.iter().map(|(&key, record)| (key, &**record))
     }
 
     /// The first machine registered after this one: a way to go through all of them while they change.
     pub fn after(&self, key: Option<Key>) -> Option<(Key, &Record)> {
         let first = key.map_or(0, |key| key.0.saturating_add(1));
-        self.machines.range(Key(first)..).next().map(|(&key, record)| (key, record))
+        self.machines.range(Key(first)..).next().map(|(&key, record)| (key, &**record))
     }
 
     /// A machine's record.
     pub fn get(&self, key: Key) -> Option<&Record> {
-        self.machines.get(&key)
+        self.machines.get(&key).map(|record| &**record)
     }
 
     /// The machine of this name.
@@ -156,7 +156,8 @@ impl Machines {
         }
         let addresses = ips(&record.addresses);
         let name = record.name;
-        self.machines.insert(key, record);
+        // Of its own: the nodes of the tree are half empty.
+        self.machines.insert(key, Box::new(record));
         for ip in addresses {
             effects.extend(self.gain(ip, key));
         }
@@ -168,7 +169,7 @@ impl Machines {
     /// Takes out a machine, whatever became of it.
     pub fn remove(&mut self, key: Key) -> Option<(Record, Vec<Effect>)> {
         let lost = self.lose_ids(key);
-        let record = self.machines.remove(&key)?;
+        let record = *self.machines.remove(&key)?;
         let mut effects = vec![Effect::Withdraw(record.name)];
         self.by_name.remove(&record.name);
         if let Some(leader) = record.leader {
@@ -211,7 +212,7 @@ impl Machines {
     /// what was known.
     pub fn set_maps(&mut self, key: Key, uid_map: Vec<IdRange>, gid_map: Vec<IdRange>) -> Vec<Effect> {
         let is_known = |record: &Record| record.uid_map == uid_map && record.gid_map == gid_map;
-        if self.machines.get(&key).is_none_or(is_known) {
+        if self.get(key).is_none_or(is_known) {
             return Vec::new();
         }
         let mut index = self.lose_ids(key);
