@@ -69,11 +69,6 @@ impl ProcessHandle {
         self.pidfd.as_fd()
     }
 
-    /// Gives up the handle for its pidfd.
-    pub fn into_pidfd(self) -> OwnedFd {
-        self.pidfd
-    }
-
     /// The process as a record names it.
     pub fn identity(&self) -> Process {
         Process { pid: self.pid(), pidfd_id: self.pidfd_id }

@@ -1,7 +1,7 @@
 //! The directory of the records: reading, listing, and writing so that a reader sees all of a record or nothing.
 
 use std::format;
-use std::io::{Error as IoError, ErrorKind, Read, Write};
+use std::io::{Error as IoError, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
@@ -190,12 +190,6 @@ impl Directory {
         self.link(&format!("{UNIT_PREFIX}{unit}"), name.as_str())
     }
 
-    /// The machine that the link of a unit points at.
-    pub fn machine_of_unit(&self, unit: &str) -> Option<MachineName> {
-        let target = readlinkat(&self.fd, format!("{UNIT_PREFIX}{unit}"), Vec::new()).ok()?;
-        MachineName::new(target.as_bytes()).ok()
-    }
-
     /// Removes the link of a unit. That there is none is not an error.
     ///
     /// # Errors
@@ -289,21 +283,6 @@ impl Directory {
 
 fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
     Error::Io { action, path: path.display().to_string(), source: errno.into() }
-}
-
-impl Error {
-    /// Whether it is a lack of space, memory or descriptors, which may pass.
-    pub fn is_shortage(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => {
-                matches!(
-                    source.kind(),
-                    ErrorKind::StorageFull | ErrorKind::OutOfMemory | ErrorKind::QuotaExceeded
-                )
-            }
-            _ => false,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Class;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory of its own for each test, removed with it.
