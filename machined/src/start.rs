@@ -8,11 +8,10 @@ use std::rc::Rc;
 use clap::Parser;
 use libmachine::ProcessHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing::{debug, error, info, warn};
-use varlink_server::{Server, Settings, service};
+use varlink_server::{Listener, Server, Settings, service};
 
 use crate::activation;
 use crate::addresses::{Keeper, Notifications, Watch as Source};
@@ -176,7 +175,7 @@ fn raise_descriptor_limit() {
 }
 
 /// The sockets that systemd made, if it did; otherwise one made here.
-fn listeners() -> Result<Vec<UnixListener>, Failure> {
+fn listeners() -> Result<Vec<Listener>, Failure> {
     let passed = activation::sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
     if passed.is_empty() {
         let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);

@@ -9,13 +9,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zlink::connection::ReadConnection;
 use zlink::connection::socket::WriteHalf;
 
 use super::error_reply::ErrorReply;
-use super::inbox::Inbox;
 use super::message::{RawCall, write_error};
 use super::peer::Peer;
 use super::reply::{BATCH, Done, Outbox, Replier};
@@ -64,14 +62,7 @@ pub(super) struct Connection<C: 'static> {
 }
 
 impl<C: 'static> Connection<C> {
-    pub fn new(
-        context: Rc<C>,
-        peer: Peer,
-        stream: UnixStream,
-        inbox: Inbox,
-        write_deadline: Duration,
-    ) -> Self {
-        let stream = Stream::new(stream, inbox);
+    pub fn new(context: Rc<C>, peer: Peer, stream: Stream, write_deadline: Duration) -> Self {
         Self { context, peer: Rc::new(peer), stream, outbox: Outbox::default(), write_deadline }
     }
 

@@ -6,9 +6,41 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
-use tokio::net::UnixListener;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::socket::watch;
+
+/// A socket to accept connections on.
+#[derive(Debug)]
+pub struct Listener(AsyncFd<OwnedFd>);
+
+impl Listener {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        watch(socket, Interest::READABLE).map(Self)
+    }
+
+    /// Waits for the next connection, accept4(2). It does not block, and nobody watches it yet.
+    ///
+    /// # Errors
+    /// What the kernel says, but that there is no connection.
+    pub async fn accept(&self) -> Result<OwnedFd, Errno> {
+        loop {
+            let ready = self.0.readable().await;
+            let mut ready = ready.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            match accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                accepted => return accepted,
+            }
+        }
+    }
+}
 
 /// Listens on a socket of mode 0666 at `path`; its directory is created with mode 0755.
 ///
@@ -16,7 +48,7 @@ use tokio::net::UnixListener;
 ///
 /// # Errors
 /// `AddrInUse` when somebody listens there; `AlreadyExists` when there is something at `path` that is no socket; else what the kernel says.
-pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
+pub fn listen_at(path: &Path) -> io::Result<Listener> {
     if let Some(directory) = path.parent()
         && !directory.exists()
     {
@@ -44,7 +76,7 @@ pub fn listen_at(path: &Path) -> io::Result<UnixListener> {
     // Before `listen`, so that nobody can meet the socket with another mode.
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     listen(&socket, BACKLOG)?;
-    UnixListener::from_std(socket.into())
+    Listener::new(socket)
 }
 
 /// Makes `alias` a second path of the socket at `path`, in the same directory.
@@ -70,13 +102,12 @@ pub fn alias(alias: &Path, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// `InvalidInput` when `socket` is anything else.
-pub fn listen_on(socket: OwnedFd) -> io::Result<UnixListener> {
+pub fn listen_on(socket: OwnedFd) -> io::Result<Listener> {
     if socket_domain(&socket)? != AddressFamily::UNIX || !socket_acceptconn(&socket)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening unix socket"));
     }
-    let listener = std::os::unix::net::UnixListener::from(socket);
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Listener::new(socket)
 }
 
 /// As for sd-varlink; the kernel lowers it to its own limit.

@@ -2,20 +2,21 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::admission::{Admission, Limits};
 use super::connection::Connection;
 use super::inbox::{Budget, Inbox};
+use super::listen::Listener;
 use super::peer::Peer;
 use super::router::{About, Interface, Router, TableError};
+use super::socket::Stream;
 
 /// What a server allows its peers.
 #[derive(Debug, Clone, Copy)]
@@ -76,21 +77,23 @@ impl<C: 'static> Server<C> {
     /// Accepts connections until it is dropped; whatever `accept(2)` fails with, it goes on.
     ///
     /// To be run inside a `LocalSet`, once per listener.
-    pub async fn serve(self: Rc<Self>, listener: UnixListener) -> Infallible {
+    pub async fn serve(self: Rc<Self>, listener: Listener) -> Infallible {
         let mut reserve = Reserve::new();
         let mut failing = false;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let scarce = reserve.is_used();
                     self.serve_stream(stream, scarce);
                     reserve.refill();
                     failing = false;
+                    // A crowd that connects must not keep those waiting that are connected.
+                    tokio::task::consume_budget().await;
                 }
-                Err(error) if is_out_of_fds(&error) && reserve.release() => {}
-                Err(error) => {
+                Err(errno) if is_out_of_fds(errno) && reserve.release() => {}
+                Err(errno) => {
                     if !failing {
-                        tracing::warn!("cannot accept connections, will keep trying: {error}");
+                        tracing::warn!("cannot accept connections, will keep trying: {errno}");
                     }
                     failing = true;
                     sleep(BACKOFF).await;
@@ -99,13 +102,14 @@ impl<C: 'static> Server<C> {
         }
     }
 
-    /// Serves one connected stream in a task of its own, or closes it when there are too many connections.
-    pub fn adopt(self: &Rc<Self>, stream: UnixStream) {
+    /// Serves one connected stream, which does not block, in a task of its own; or closes it when there are too many
+    /// connections.
+    pub fn adopt(self: &Rc<Self>, stream: OwnedFd) {
         self.serve_stream(stream, false);
     }
 
     /// While file descriptors are `scarce`, only privileged peers are served.
-    fn serve_stream(self: &Rc<Self>, stream: UnixStream, scarce: bool) {
+    fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) {
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
             Err(error) => return tracing::debug!("connection without credentials: {error}"),
@@ -115,12 +119,16 @@ impl<C: 'static> Server<C> {
         let Some(permit) = permit else {
             return tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
         };
+        let inbox = Inbox::new((!privileged).then(|| self.budget.clone()));
+        let stream = match Stream::new(stream, inbox) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
+        };
         let server = self.clone();
         spawn_local(async move {
             let _permit = permit;
-            let inbox = Inbox::new((!privileged).then(|| server.budget.clone()));
             let deadline = server.settings.write_deadline;
-            let connection = Connection::new(server.context.clone(), peer, stream, inbox, deadline);
+            let connection = Connection::new(server.context.clone(), peer, stream, deadline);
             let closed = connection.run(&server.router).await;
             tracing::debug!("connection closed: {closed}");
         });
@@ -130,8 +138,8 @@ impl<C: 'static> Server<C> {
 /// How long to leave a failing `accept` alone.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-fn is_out_of_fds(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+fn is_out_of_fds(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE)
 }
 
 /// A file descriptor to give up when there is no other left: with it one connection can be accepted, to

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::net::{SendFlags, send};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
 use zlink::connection::PassedCredentials;
 use zlink::connection::socket::{ReadHalf, ReadResult, Socket, WriteHalf};
 
@@ -19,13 +21,20 @@ pub(super) struct Stream(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    stream: UnixStream,
+    /// Registered for reading alone: a peer that takes a reply makes the socket writable, and would wake the daemon up
+    /// for nothing with every call.
+    socket: AsyncFd<OwnedFd>,
     inbox: RefCell<Inbox>,
 }
 
 impl Stream {
-    pub fn new(stream: UnixStream, inbox: Inbox) -> Self {
-        Self(Rc::new(Inner { stream, inbox: RefCell::new(inbox) }))
+    /// A stream of a connected socket that does not block.
+    ///
+    /// # Errors
+    /// Where the event loop cannot watch it.
+    pub fn new(socket: OwnedFd, inbox: Inbox) -> io::Result<Self> {
+        let socket = watch(socket, Interest::READABLE)?;
+        Ok(Self(Rc::new(Inner { socket, inbox: RefCell::new(inbox) })))
     }
 
     /// Marks the message that was received last as dealt with; returns its length.
@@ -36,15 +45,28 @@ impl Stream {
     /// Waits until the peer has closed its end for good. One that only shut down its sending side still
     /// waits for replies.
     pub async fn hung_up(&self) {
-        while let Ok(ready) = self.0.stream.ready(Interest::WRITABLE).await
-            && !ready.is_write_closed()
+        // A socket that is not watched for being writable is ready to write to only when it is closed; and it is told
+        // of that whatever it is watched for.
+        while let Ok(mut guard) = self.0.socket.ready(Interest::WRITABLE).await
+            && !guard.ready().is_write_closed()
         {
-            // Only forgets that the stream is writable, which `write` does not rely on, so as to hear of
-            // the next change instead of this one again. That it is closed is never forgotten.
-            let forget = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            self.0.stream.try_io(Interest::WRITABLE, forget).unwrap_or_default();
+            guard.clear_ready();
         }
     }
+
+    /// Waits until the socket takes more.
+    async fn writable(&self) -> io::Result<()> {
+        // The event loop watches a descriptor once: this is another one for the same socket.
+        let writer = watch(self.0.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        writer.writable().await?.retain_ready();
+        Ok(())
+    }
+}
+
+/// Has the event loop watch a socket that does not block.
+pub(super) fn watch(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    #[allow(deprecated, reason = "sound for an OwnedFd; its successor is unsafe")]
+    AsyncFd::with_interest(socket, interest)
 }
 
 impl Socket for Stream {
@@ -58,7 +80,7 @@ impl Socket for Stream {
 
 impl ReadHalf for Stream {
     async fn read(&mut self, out: &mut [u8]) -> zlink::Result<ReadResult> {
-        let Inner { stream, inbox } = &*self.0;
+        let Inner { socket, inbox } = &*self.0;
         loop {
             match inbox.borrow_mut().take(out) {
                 Ok(0) => {}
@@ -66,13 +88,18 @@ impl ReadHalf for Stream {
                 Err(TooLarge) => return Err(zlink::Error::BufferOverflow),
             }
             inbox.borrow_mut().shrink();
-            stream.readable().await?;
+            let mut guard = socket.readable().await?;
+            let mut inbox = inbox.borrow_mut();
+            let room = inbox.room();
+            let asked = room.capacity();
             // A plain read: descriptors that a peer attaches are dropped by the kernel, unseen.
-            match stream.try_read_buf(inbox.borrow_mut().room()) {
+            match recv(socket, spare_capacity(room), RecvFlags::empty()).map(|received| received.1) {
                 Ok(0) => return Ok(ReadResult::new(0)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
+                // All that was there: of what comes from now on, the event loop is told anew.
+                Ok(received) if received < asked && !guard.ready().is_read_closed() => guard.clear_ready(),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
     }
@@ -88,24 +115,13 @@ impl WriteHalf for Stream {
         if !fds.is_empty() {
             return Err(io::Error::from(io::ErrorKind::Unsupported).into());
         }
-        let stream = &self.0.stream;
         let mut rest = bytes;
         while !rest.is_empty() {
-            // First the kernel, then tokio, whose knowledge may be behind: see `hung_up`.
-            let sent = match send(stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Err(rustix::io::Errno::AGAIN) => {
-                    stream.writable().await?;
-                    stream.try_io(Interest::WRITABLE, || {
-                        Ok(send(stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
-                    })
-                }
-                result => result.map_err(io::Error::from),
-            };
-            match sent {
+            match send(&self.0.socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error.into()),
+                Err(Errno::AGAIN) => self.writable().await?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
         Ok(())

@@ -122,7 +122,7 @@ impl Bench {
     /// A client of this very process, privileged therefore.
     fn client(&self) -> Client {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        self.server.adopt(theirs);
+        self.server.adopt(theirs.into_std().unwrap().into());
         Client(ours)
     }
 

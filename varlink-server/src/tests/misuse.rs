@@ -119,7 +119,8 @@ fn a_stream_nobody_reads_is_dropped_at_the_deadline() {
         let mut client = bench.client();
         let call = r#"{"method":"test.Probe.Count","parameters":{"to":1000000,"size":1000},"more":true}"#;
         client.send(call).await;
-        Stream::new(client.0, Inbox::new(None)).hung_up().await;
+        let client = client.0.into_std().unwrap();
+        Stream::new(client.into(), Inbox::new(None)).unwrap().hung_up().await;
         bench.quiet().await;
     });
 }
