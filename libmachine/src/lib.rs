@@ -5,10 +5,12 @@
 
 mod cgroup;
 mod error;
+mod namespace;
 mod process;
 mod signal;
 
 pub use cgroup::{ControlGroup, UnitPlace};
 pub use error::Error;
+pub use namespace::Namespace;
 pub use process::{ProcessHandle, boot_id};
 pub use signal::{signal_of_name, signal_of_number};

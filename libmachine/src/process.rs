@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use registry::{Process, parse_kernel_map, start_time_of_stat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::ControlGroup;
 use crate::error::Error;
+use crate::namespace::Namespace;
 
 /// `PID_FS_MAGIC`, linux/magic.h: the file system whose pidfds have an inode number for each process.
 const PID_FS_MAGIC: u64 = 0x5049_4446;
@@ -129,10 +131,10 @@ impl ProcessHandle {
         ControlGroup::parse(&self.read("cgroup")?).ok_or_else(|| Error::NoControlGroup(self.pid()))
     }
 
-    /// The inode number of its user namespace; `None` where /proc does not tell, or the process has ended.
+    /// The inode number of its user namespace; `None` where that cannot be had, or the process has exited.
     pub fn user_namespace(&self) -> Option<u64> {
-        let stat = rustix::fs::stat(format!("/proc/{}/ns/user", self.pid())).ok()?;
-        (!self.has_exited()).then_some(stat.st_ino)
+        let namespace = self.namespace(Namespace::User).ok()?;
+        rustix::fs::fstat(namespace).ok().map(|stat| stat.st_ino)
     }
 
     /// Its `uid_map` or `gid_map`, as this process sees it; empty where it is not written yet.
@@ -171,10 +173,23 @@ impl AsFd for ProcessHandle {
 }
 
 fn pidfd_id(pidfd: BorrowedFd<'_>) -> Option<u64> {
-    let magic = rustix::fs::fstatfs(pidfd).ok()?.f_type;
     // Before pidfs all pidfds shared one anonymous inode, whose number says nothing.
-    (u64::try_from(magic).ok()? == PID_FS_MAGIC)
-        .then(|| rustix::fs::fstat(pidfd).ok().map(|stat| stat.st_ino))?
+    has_pidfs(pidfd).then(|| rustix::fs::fstat(pidfd).ok().map(|stat| stat.st_ino))?
+}
+
+/// Whether the kernel's pidfds are in a file system of their own: asked once, since it stays the same.
+fn has_pidfs(pidfd: BorrowedFd<'_>) -> bool {
+    const UNKNOWN: u8 = 2;
+    static HAS_PIDFS: AtomicU8 = AtomicU8::new(UNKNOWN);
+    match HAS_PIDFS.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            let Ok(stat) = rustix::fs::fstatfs(pidfd) else { return false };
+            let has = u64::try_from(stat.f_type) == Ok(PID_FS_MAGIC);
+            HAS_PIDFS.store(has.into(), Ordering::Relaxed);
+            has
+        }
+        has => has == 1,
+    }
 }
 
 /// The id of this boot, random(4): 32 hexadecimal digits.

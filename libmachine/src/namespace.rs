@@ -1,0 +1,99 @@
+//! The namespaces of a process: asked of its pidfd where the kernel can be (Linux 6.11, ioctl_pidfs in linux/pidfd.h), and
+//! of /proc elsewhere. The pidfd is certainly the process's, and no entries of /proc come into being for one question.
+//!
+//! # Safety
+//! One block, an ioctl(2) without an argument on a borrowed descriptor. What it returns is a descriptor that the kernel
+//! has just made for this process, and nobody else knows of.
+#![allow(unsafe_code, reason = "see Safety")]
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::process::ProcessHandle;
+
+/// A kind of namespace, namespaces(7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Namespace {
+    /// Its network.
+    Network,
+    /// Its users and groups.
+    User,
+}
+
+impl Namespace {
+    /// `PIDFD_GET_NET_NAMESPACE` and its like.
+    const fn request(self) -> libc::Ioctl {
+        match self {
+            Self::Network => 0xff04,
+            Self::User => 0xff09,
+        }
+    }
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Network => "net",
+            Self::User => "user",
+        }
+    }
+}
+
+impl ProcessHandle {
+    /// Opens the file of a namespace that the process is in.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProcess`]: it has exited. [`Error::Process`]: no descriptor is free, or the caller may not look into
+    /// the process.
+    pub fn namespace(&self, kind: Namespace) -> Result<OwnedFd, Error> {
+        // SAFETY: the descriptor is borrowed for the length of the call, and the request takes no argument.
+        let opened = unsafe { libc::ioctl(self.pidfd().as_raw_fd(), kind.request(), 0) };
+        if opened >= 0 {
+            // SAFETY: the kernel has just installed this descriptor for us.
+            return Ok(unsafe { OwnedFd::from_raw_fd(opened) });
+        }
+        // ESRCH is a process that has exited; anything else, a kernel that is too old or was built without this kind.
+        let opened = open(
+            format!("/proc/{}/ns/{}", self.pid(), kind.file()),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        // What was opened may have been another process's if this one is gone.
+        if self.has_exited() {
+            return Err(Error::NoSuchProcess(self.pid()));
+        }
+        opened.map_err(|errno| match errno {
+            Errno::SRCH => Error::NoSuchProcess(self.pid()),
+            errno => Error::Process { pid: self.pid(), action: "open a namespace", source: errno.into() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{fstat, stat};
+
+    #[test]
+    fn a_namespace_is_the_one_that_proc_shows() {
+        let own = ProcessHandle::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        for kind in [Namespace::Network, Namespace::User] {
+            let opened = fstat(own.namespace(kind).unwrap()).unwrap();
+            let shown = stat(format!("/proc/self/ns/{}", kind.file())).unwrap();
+            assert_eq!((opened.st_dev, opened.st_ino), (shown.st_dev, shown.st_ino), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_namespaces_of_a_dead_process_are_gone() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = ProcessHandle::open(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(process.namespace(Namespace::User).is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for kind in [Namespace::Network, Namespace::User] {
+            assert!(matches!(process.namespace(kind), Err(Error::NoSuchProcess(_))), "{kind:?}");
+        }
+    }
+}
