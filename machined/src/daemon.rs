@@ -312,8 +312,9 @@ impl Daemon {
     /// Writes to the journal that a machine is there.
     pub fn tell_started(&self, record: &Record) {
         let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
-        // After the reply, which waits for nothing that it does not have to.
         tokio::task::spawn_local(async move {
+            // After the reply, which waits for nothing that it does not have to.
+            tokio::task::yield_now().await;
             info!(message_id = MACHINE_START, name = %name, leader, "New machine {name}.");
         });
     }

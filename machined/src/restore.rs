@@ -60,7 +60,7 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
     }
     let found = match record.class {
         // The only error there is: the leader has ended.
-        Class::Container => match daemon.keeper.look_at(&leader, &record.interfaces) {
+        Class::Container => match daemon.keeper.look_at(&leader, &record.interfaces, true) {
             Ok(found) => Some(found),
             Err(_) => return ended(daemon, &record),
         },

@@ -26,13 +26,19 @@ pub(super) enum Progress {
 pub(super) struct Conversation {
     what: &'static str,
     sequence: u32,
+    condition: Option<u32>,
     interrupted: bool,
 }
 
 impl Conversation {
     /// The answer to request `sequence`, which errors call `what`.
     pub(super) fn new(what: &'static str, sequence: u32) -> Self {
-        Self { what, sequence, interrupted: false }
+        Self { what, sequence, condition: None, interrupted: false }
+    }
+
+    /// The answer is worth nothing if the request numbered `condition`, which was sent before it, is refused.
+    pub(super) fn provided(self, condition: u32) -> Self {
+        Self { condition: Some(condition), ..self }
     }
 
     /// Reads one datagram, and hands each message of the answer to `each`, which may end the reading.
@@ -45,7 +51,8 @@ impl Conversation {
     ) -> Result<Progress, Error> {
         for message in Messages::new(datagram) {
             let message = message?;
-            if message.sequence != self.sequence {
+            let is_condition = Some(message.sequence) == self.condition && message.kind == NLMSG_ERROR;
+            if message.sequence != self.sequence && !is_condition {
                 continue;
             }
             self.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
@@ -111,6 +118,18 @@ mod tests {
         assert_eq!(feed(std::slice::from_ref(&first)), (vec![20, 20], Ok(Progress::More)));
         let done = message(NLMSG_DONE, 2, 5, &[0; 4]);
         assert_eq!(feed(&[first, done]), (vec![20, 20], Ok(Progress::Done { interrupted: false })));
+    }
+
+    #[test]
+    fn what_the_answer_depends_on_may_be_refused() {
+        let dump = [message(20, 2, 5, &[0; 8]), message(NLMSG_DONE, 2, 5, &[0; 4])].concat();
+        let refused = message(NLMSG_ERROR, 0, 4, &(-17i32).to_ne_bytes());
+        let mut read = 0;
+        let progress = Conversation::new("dump", 5).provided(4).feed(&[refused, dump].concat(), |_| {
+            read += 1;
+            Ok(ControlFlow::Continue(()))
+        });
+        assert_eq!((progress, read), (Err(Error::System { what: "dump", errno: Errno::EXIST }), 0));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The two calls that rustix does not have: the option to hear every namespace, and receiving with the id of the
-//! namespace that a message is from, which comes in a control message.
+//! The calls that rustix does not have: the option to hear every namespace, a filter of what is not to be heard, and
+//! receiving with the id of the namespace that a message is from, which comes in a control message.
 //!
 //! # Safety
 //!
-//! Two blocks, each a system call on a borrowed descriptor with pointers to locals that outlive it, and lengths taken
+//! Three blocks, each a system call on a borrowed descriptor with pointers to locals that outlive it, and lengths taken
 //! from those locals. `msghdr` is plain data for which zeroes are valid. What the kernel wrote is then read as bytes,
 //! within the lengths that it returned.
 #![allow(unsafe_code, reason = "see Safety")]
@@ -57,6 +57,33 @@ fn switch_on(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<(), Errno> {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, value, length)
     };
     if status == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// Spares `socket` the datagrams that begin with a message of this kind, socket(7), `SO_ATTACH_FILTER`.
+pub(super) fn leave_out(socket: BorrowedFd<'_>, kind: u16) -> Result<(), Errno> {
+    // Behind the length; filters read numbers in the order of the network.
+    let kind = u16::from_be_bytes(kind.to_ne_bytes());
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 4),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, kind.into()),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    let length = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the option is a sock_fprog, whose program the kernel copies.
+    let status = unsafe {
+        let value = (&raw const filter).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length)
+    };
+    if status == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// One instruction: where it jumps, it passes over `jump` instructions if what it asks is so, and goes on if not.
+fn instruction(code: u32, jump: u8, k: u32) -> libc::sock_filter {
+    // The codes are all below 256.
+    libc::sock_filter { code: u16::try_from(code).unwrap_or(u16::MAX), jt: jump, jf: 0, k }
 }
 
 /// Receives one datagram without waiting. `EAGAIN` if there is none, `ENOBUFS` if some were lost before it.

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
 use std::rc::Rc;
 use std::time::Instant;
 
-use libmachine::ProcessHandle;
+use libmachine::{Namespace, ProcessHandle};
 use registry::{Address, Addresses};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -66,32 +65,37 @@ impl Keeper {
         })
     }
 
-    /// Looks at the network of a machine, about to be registered. `interfaces` are the host's that lead to it.
+    /// Looks at the network of a machine, about to be registered. `interfaces` are the host's that lead to it. `has_id`
+    /// says whether its network namespace is expected to have an id already; that only decides what is tried first.
     ///
     /// # Errors
     /// `ESRCH`: the leader has ended. That its network cannot be looked into is no error: then it is not known what
     /// the name resolves to.
-    pub fn look_at(&self, leader: &ProcessHandle, interfaces: &[u32]) -> Result<Found, crate::error::Error> {
-        // The other end of a pair of interfaces has an id from the start.
-        let found = self.look(leader, interfaces, !interfaces.is_empty());
-        if leader.has_exited() {
-            return Err(crate::error::Error::System {
+    pub fn look_at(
+        &self,
+        leader: &ProcessHandle,
+        interfaces: &[u32],
+        has_id: bool,
+    ) -> Result<Found, crate::error::Error> {
+        match self.look(leader, interfaces, has_id) {
+            Err(Error::NamespaceGone) => Err(crate::error::Error::System {
                 action: "look at the leader's network",
                 errno: Errno::SRCH,
-            });
+            }),
+            Err(error) => {
+                warn!("Addresses of process {} are not known: {}", leader.pid(), with_causes(&error));
+                Ok(Found { resolved: Addresses::Unknown, place: None, list: Rc::default() })
+            }
+            Ok(found) => Ok(found),
         }
-        Ok(found.unwrap_or_else(|error| {
-            warn!("Addresses of process {} are not known: {}", leader.pid(), with_causes(&error));
-            Found { resolved: Addresses::Unknown, place: None, list: Rc::default() }
-        }))
     }
 
     fn look(&self, leader: &ProcessHandle, interfaces: &[u32], has_id: bool) -> Result<Found, Error> {
-        let netns = File::open(format!("/proc/{}/ns/net", leader.pid())).map_err(|error| {
-            Error::system("/proc/PID/ns/net", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        let netns = leader.namespace(Namespace::Network).map_err(|error| match error {
+            libmachine::Error::NoSuchProcess(_) => Error::NamespaceGone,
+            error => Error::system("network namespace", Errno::from_raw_os_error(error.errno())),
         })?;
-        // The id comes first, so that what changes while the addresses are read is heard of.
-        let place = self.namespaces.place_of(netns.as_fd(), has_id)?;
+        let (place, list) = self.namespaces.look_into(netns.as_fd(), has_id)?;
         let Place::Private { nsid, .. } = place else {
             return Ok(Found {
                 resolved: Addresses::SharedWithHost,
@@ -99,11 +103,7 @@ impl Keeper {
                 list: Rc::default(),
             });
         };
-        let list: Rc<[_]> = match nsid {
-            Some(nsid) => self.namespaces.dump_by_id(netns.as_fd(), nsid),
-            None => self.namespaces.dump(netns.as_fd()),
-        }?
-        .into();
+        let list: Rc<[_]> = list.into();
         let peers: Vec<_> = interfaces
             .iter()
             .filter_map(|&host_ifindex| {

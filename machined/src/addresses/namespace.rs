@@ -10,7 +10,6 @@ use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
-use super::message::Message;
 use super::request::RequestSocket;
 use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_nsid, new_nsid, nsid, peer};
 use super::{Error, InterfaceAddress};
@@ -124,8 +123,7 @@ impl Namespaces {
         if let Ok(Some(addresses)) = answer {
             return Ok(addresses);
         }
-        // Whatever is left on the socket is not to be met again.
-        *self.requests.borrow_mut() = RequestSocket::open()?.checked()?;
+        self.renew()?;
         self.dump(netns)
     }
 
@@ -147,25 +145,48 @@ impl Namespaces {
         socket
     }
 
-    /// Where the addresses of a machine in `netns` are, an open /proc/PID/ns/net. A namespace that cannot be given
-    /// an id has none, for whatever reason: it is to be polled.
+    /// Where the addresses of a machine in `netns` are, an open /proc/PID/ns/net, and which these are, as
+    /// [`Self::dump`] has them. A namespace that cannot be given an id has none, for whatever reason: it is to be
+    /// polled. What changes from now on in one that has an id is heard of.
     ///
     /// `has_id` says whether it is expected to have an id already; that only decides what is tried first.
-    pub fn place_of(&self, netns: BorrowedFd<'_>, has_id: bool) -> Result<Place, Error> {
-        let id = identity(netns)?;
-        if id == self.own_id {
-            return Ok(Place::Host);
+    pub fn look_into(
+        &self,
+        netns: BorrowedFd<'_>,
+        has_id: bool,
+    ) -> Result<(Place, Vec<InterfaceAddress>), Error> {
+        let stat = fstat(netns).map_err(|errno| Error::system("network namespace", errno))?;
+        let netns_id = NetnsId { dev: stat.st_dev, ino: stat.st_ino };
+        if netns_id == self.own_id {
+            return Ok((Place::Host, Vec::new()));
         }
-        let new = if has_id { None } else { self.try_new_nsid(netns) };
-        Ok(Place::Private { netns: id, nsid: new.or_else(|| self.nsid_of(netns).ok()) })
+        let place = |nsid| Place::Private { netns: netns_id, nsid };
+        if !has_id && let Some((nsid, addresses)) = self.name_and_dump(netns)? {
+            return Ok((place(Some(nsid)), addresses));
+        }
+        // The id comes first, so that what changes while the addresses are read is heard of.
+        match self.nsid_of(netns).ok() {
+            Some(nsid) => Ok((place(Some(nsid)), self.dump_by_id(netns, nsid)?)),
+            None => Ok((place(None), self.dump(netns)?)),
+        }
     }
 
-    /// Gives `netns` an id, if it has none and the next one is free.
-    fn try_new_nsid(&self, netns: BorrowedFd<'_>) -> Option<Nsid> {
-        let (wanted, sequence) = (self.next(1), self.next_sequence());
-        let request = new_nsid(netns.as_raw_fd(), wanted, sequence);
-        let nothing = |_: &Message<'_>| Ok(ControlFlow::Continue(()));
-        self.requests.borrow().ask("network namespace id", sequence, &request, nothing).ok().map(|_| wanted)
+    /// Gives `netns` an id and dumps it, in one request, if it has no id and the next one is free.
+    fn name_and_dump(&self, netns: BorrowedFd<'_>) -> Result<Option<(Nsid, Vec<InterfaceAddress>)>, Error> {
+        let wanted = self.next(1);
+        let fd = netns.as_raw_fd();
+        let answer = self.requests.borrow().name_and_addresses_in(fd, wanted, || self.next_sequence());
+        if let Ok(Some(addresses)) = answer {
+            return Ok(Some((wanted, addresses)));
+        }
+        self.renew()?;
+        Ok(None)
+    }
+
+    /// Whatever is left on the socket is not to be met again.
+    fn renew(&self) -> Result<(), Error> {
+        *self.requests.borrow_mut() = RequestSocket::open()?.checked()?;
+        Ok(())
     }
 
     /// What the daemon's namespace calls `netns`, an open /proc/PID/ns/net. Gives it an id if it has none, which

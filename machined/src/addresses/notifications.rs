@@ -12,10 +12,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Error;
-use super::datagram::{Datagram, listen_to_all_namespaces, receive};
+use super::datagram::{Datagram, leave_out, listen_to_all_namespaces, receive};
 use super::message::Messages;
 use super::rtnetlink::{
-    GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR, GROUP_NSID, Nsid, RTM_DELADDR, RTM_DELNSID, RTM_NEWADDR, nsid,
+    GROUP_IPV4_IFADDR, GROUP_IPV6_IFADDR, GROUP_NSID, Nsid, RTM_DELADDR, RTM_DELNSID, RTM_NEWADDR,
+    RTM_NEWNSID, nsid,
 };
 
 /// Room for some 20,000 notifications. It is a limit, not a reservation.
@@ -73,6 +74,8 @@ impl Notifications {
         set_socket_recv_buffer_size_force(&socket, bytes)
             .or_else(|_| set_socket_recv_buffer_size(&socket, bytes))
             .map_err(failed)?;
+        // The daemon is who gives ids, and need not be woken up to hear of it. That it is, does no harm.
+        let _ = leave_out(socket.as_fd(), RTM_NEWNSID);
         let groups = GROUP_IPV4_IFADDR | GROUP_IPV6_IFADDR | GROUP_NSID;
         bind(&socket, &SocketAddrNetlink::new(0, groups)).map_err(failed)?;
         #[allow(deprecated, reason = "sound for an OwnedFd; its successor is unsafe")]

@@ -14,7 +14,9 @@ use super::conversation::{Conversation, Progress};
 use super::datagram::check_requests;
 use super::list::{MAX_ADDRESSES, sort};
 use super::message::Message;
-use super::rtnetlink::{GET_ADDRESSES, Nsid, RTM_NEWADDR, address, get_addresses_in};
+use super::rtnetlink::{
+    GET_ADDRESSES, Nsid, RTM_NEWADDR, address, get_addresses_in, new_nsid_and_get_addresses,
+};
 use super::{Error, InterfaceAddress};
 
 /// The largest datagram of a dump: the kernel makes none bigger for a receiver with this much room.
@@ -22,6 +24,9 @@ const RECEIVE_BUFFER: usize = 32 * 1024;
 
 /// At most so many datagrams are read for one answer. A process in the namespace that is dumped may send us its own.
 const MAX_DATAGRAMS: usize = 1024;
+
+/// What errors of a dump are called.
+const DUMP: &str = "address dump";
 
 /// How often a dump is made anew because the table changed meanwhile.
 const DUMP_ATTEMPTS: u32 = 4;
@@ -48,11 +53,20 @@ impl RequestSocket {
         what: &'static str,
         sequence: u32,
         request: &[u8],
+        each: impl FnMut(&Message<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<Progress, Error> {
+        self.converse(what, Conversation::new(what, sequence), request, each)
+    }
+
+    fn converse(
+        &self,
+        what: &'static str,
+        mut conversation: Conversation,
+        request: &[u8],
         mut each: impl FnMut(&Message<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<Progress, Error> {
         let failed = |errno| Error::system(what, errno);
         send(&self.0, request, SendFlags::empty()).map_err(failed)?;
-        let mut conversation = Conversation::new(what, sequence);
         let mut buffer = [MaybeUninit::uninit(); RECEIVE_BUFFER];
         for _ in 0..MAX_DATAGRAMS {
             let ((datagram, _), length, sender) = match recvfrom(&self.0, &mut buffer, RecvFlags::TRUNC) {
@@ -87,9 +101,9 @@ impl RequestSocket {
     /// attempts are interrupted, the last one counts: the change that interrupted it is notified, and dumped for.
     pub(super) fn addresses(&self) -> Result<Vec<InterfaceAddress>, Error> {
         let mut sequence = 0;
-        let (addresses, _) = self.dump(|| {
+        let (addresses, _) = self.dump(|_| {
             sequence = u32::wrapping_add(sequence, 1);
-            (sequence, GET_ADDRESSES.encode(sequence))
+            (Conversation::new(DUMP, sequence), GET_ADDRESSES.encode(sequence))
         })?;
         Ok(addresses)
     }
@@ -101,9 +115,32 @@ impl RequestSocket {
         nsid: Nsid,
         mut next_sequence: impl FnMut() -> u32,
     ) -> Result<Option<Vec<InterfaceAddress>>, Error> {
-        let (addresses, whole) = self.dump(|| {
+        let (addresses, whole) = self.dump(|_| {
             let sequence = next_sequence();
-            (sequence, get_addresses_in(nsid, sequence))
+            (Conversation::new(DUMP, sequence), get_addresses_in(nsid, sequence))
+        })?;
+        Ok(whole.then_some(addresses))
+    }
+
+    /// Has the socket's namespace call the one behind descriptor `fd` by `nsid` from now on, and returns its addresses
+    /// as [`Self::addresses_in`] does.
+    ///
+    /// `EEXIST` if it calls it otherwise, or another one so. After an error the socket is of no more use.
+    pub(super) fn name_and_addresses_in(
+        &self,
+        fd: i32,
+        nsid: Nsid,
+        mut next_sequence: impl FnMut() -> u32,
+    ) -> Result<Option<Vec<InterfaceAddress>>, Error> {
+        let (addresses, whole) = self.dump(|attempt| {
+            let (naming, sequence) = (next_sequence(), next_sequence());
+            let conversation = Conversation::new(DUMP, sequence);
+            if attempt == 0 {
+                let requests = new_nsid_and_get_addresses(fd, nsid, naming, sequence);
+                (conversation.provided(naming), requests)
+            } else {
+                (conversation, get_addresses_in(nsid, sequence))
+            }
         })?;
         Ok(whole.then_some(addresses))
     }
@@ -111,15 +148,15 @@ impl RequestSocket {
     /// Makes dumps until one is not interrupted. Also returns whether it was read to its end.
     fn dump(
         &self,
-        mut request: impl FnMut() -> (u32, Vec<u8>),
+        mut request: impl FnMut(u32) -> (Conversation, Vec<u8>),
     ) -> Result<(Vec<InterfaceAddress>, bool), Error> {
         let mut addresses = Vec::new();
         let mut whole = true;
-        for _ in 0..DUMP_ATTEMPTS {
+        for attempt in 0..DUMP_ATTEMPTS {
             addresses.clear();
             let mut read = 0usize;
-            let (sequence, request) = request();
-            let progress = self.ask("address dump", sequence, &request, |message| {
+            let (conversation, request) = request(attempt);
+            let progress = self.converse(DUMP, conversation, &request, |message| {
                 read = read.saturating_add(1);
                 if message.kind == RTM_NEWADDR {
                     addresses.extend(address(message)?.filter(InterfaceAddress::counts));

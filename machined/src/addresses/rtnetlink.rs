@@ -88,10 +88,22 @@ pub(super) fn get_nsid(fd: i32, sequence: u32) -> Vec<u8> {
     Request { kind: RTM_GETNSID, flags: 0, header: &[0; RTGENMSG], attributes }.encode(sequence)
 }
 
-/// The request to call the namespace behind descriptor `fd` by `nsid`, encoded.
+/// The request to call the namespace behind descriptor `fd` by `nsid`, encoded. The answer is an acknowledgement.
 pub(super) fn new_nsid(fd: i32, nsid: Nsid, sequence: u32) -> Vec<u8> {
+    name_namespace(fd, nsid, NLM_F_ACK, sequence)
+}
+
+/// The same, and the request for all addresses there, numbered `sequence`, in one. Answered with the addresses alone;
+/// before them comes an error of the number `naming`, if the namespace could not be called so.
+pub(super) fn new_nsid_and_get_addresses(fd: i32, nsid: Nsid, naming: u32, sequence: u32) -> Vec<u8> {
+    let mut requests = name_namespace(fd, nsid, 0, naming);
+    requests.append(&mut get_addresses_in(nsid, sequence));
+    requests
+}
+
+fn name_namespace(fd: i32, nsid: Nsid, flags: u16, sequence: u32) -> Vec<u8> {
     let attributes = &[(NETNSA_FD, fd.to_ne_bytes()), (NETNSA_NSID, nsid.0.to_ne_bytes())];
-    Request { kind: RTM_NEWNSID, flags: NLM_F_ACK, header: &[0; RTGENMSG], attributes }.encode(sequence)
+    Request { kind: RTM_NEWNSID, flags, header: &[0; RTGENMSG], attributes }.encode(sequence)
 }
 
 /// Reads an `RTM_NEWADDR`. `None` for a family that is neither IPv4 nor IPv6, or without an address.

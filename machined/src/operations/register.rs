@@ -111,7 +111,11 @@ impl Daemon {
         let leader = registration.leader;
         (record.uid_map, record.gid_map) = self.id_maps(&leader)?;
         let surroundings = match record.class {
-            Class::Container => Some(self.keeper.look_at(&leader, &record.interfaces)?),
+            // The other end of a pair of interfaces has an id from the start.
+            Class::Container => {
+                let has_id = !record.interfaces.is_empty();
+                Some(self.keeper.look_at(&leader, &record.interfaces, has_id)?)
+            }
             Class::Vm => None,
         };
         record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());

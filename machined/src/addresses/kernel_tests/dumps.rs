@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::sandbox::{Container, on_a_host};
-use crate::addresses::{Error, InterfaceAddress, MAX_ADDRESSES};
+use crate::addresses::{Error, InterfaceAddress, MAX_ADDRESSES, Nsid, Place};
 
 fn texts(addresses: &[InterfaceAddress]) -> Vec<String> {
     addresses.iter().map(|address| address.address.to_string()).collect()
@@ -89,6 +89,40 @@ fn a_dump_by_id_is_the_same_as_one_from_inside() {
             if !std::ptr::eq(container, &raw const full) {
                 assert_eq!(by_id, namespaces.dump(netns.as_fd()).unwrap());
             }
+        }
+    });
+}
+
+#[test]
+fn the_first_look_names_and_dumps_whatever_the_namespace_is_called() {
+    on_a_host(|namespaces| {
+        super::sandbox::host_ip("addr add 10.9.9.9/24 dev lo\n");
+        let (new, named, crowded, taken) =
+            (Container::new(), Container::new(), Container::new(), Container::new());
+        let many: String = (0..MAX_ADDRESSES + 500)
+            .map(|i| format!("addr add 10.{}.{}.1/32 dev lo\n", i / 256, i % 256))
+            .collect();
+        crowded.ip(&many);
+        for (container, byte) in [(&new, 1), (&named, 2), (&taken, 3)] {
+            container.ip(&format!("addr add 10.0.0.{byte}/24 dev lo\n"));
+        }
+        let id_of_named = named.nsid(namespaces);
+        // Another daemon has given away the id that is next.
+        let other = Container::new();
+        let next = Nsid::new(id_of_named.as_raw() + 2).unwrap();
+        other.ip("addr add 10.0.0.4/24 dev lo\n");
+        let status = std::process::Command::new("ip")
+            .args(["netns", "set", &format!("/proc/{}/ns/net", other.pid()), &next.as_raw().to_string()])
+            .status();
+        let is_taken = status.is_ok_and(|status| status.success());
+        for container in [&new, &taken, &named, &crowded] {
+            let (place, list) = namespaces.look_into(container.netns().as_fd(), false).unwrap();
+            let Place::Private { nsid: Some(nsid), .. } = place else { panic!("{place:?}") };
+            assert_eq!(nsid, container.nsid(namespaces));
+            assert!(!is_taken || nsid != next);
+            let inside = namespaces.dump(container.netns().as_fd()).unwrap();
+            assert_eq!(list.len(), inside.len());
+            assert!(list == inside || list.len() == MAX_ADDRESSES);
         }
     });
 }

@@ -68,10 +68,10 @@ fn ids_are_not_used_again() {
 fn the_daemons_own_namespace_is_the_host() {
     on_a_host(|namespaces| {
         let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
-        assert_eq!(namespaces.place_of(own.as_fd(), false), Ok(Place::Host));
+        assert_eq!(namespaces.look_into(own.as_fd(), false), Ok((Place::Host, Vec::new())));
         let container = Container::new();
         let netns = identity(container.netns().as_fd()).unwrap();
-        let place = namespaces.place_of(container.netns().as_fd(), false).unwrap();
+        let place = namespaces.look_into(container.netns().as_fd(), false).unwrap().0;
         assert_eq!(place, Place::Private { netns, nsid: Some(container.nsid(namespaces)) });
     });
 }

@@ -171,7 +171,7 @@ fn two_hundred_namespaces_are_all_followed() {
         let containers: Vec<_> = (0..200).map(|_| Container::new()).collect();
         let mut tracker = Tracker::new(Watch::Notifications);
         for (machine, container) in containers.iter().enumerate() {
-            let place = namespaces.place_of(container.netns().as_fd(), false).unwrap();
+            let place = namespaces.look_into(container.netns().as_fd(), false).unwrap().0;
             tracker.joined(machine, place, Instant::now());
         }
         while !tracker.due(Instant::now()).is_empty() {}
@@ -206,7 +206,7 @@ fn a_flood_is_heard_but_seldom_due() {
     on_host_with(None, async |namespaces, mut notifications| {
         let container = Container::with_user_namespace();
         let mut tracker = Tracker::new(Watch::Notifications);
-        let place = namespaces.place_of(container.netns().as_fd(), false).unwrap();
+        let place = namespaces.look_into(container.netns().as_fd(), false).unwrap().0;
         tracker.joined(0, place, Instant::now());
         let _ = tracker.due(Instant::now());
         let start = Instant::now();
