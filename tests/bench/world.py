@@ -20,7 +20,8 @@ BUILD = pathlib.Path("/build")
 WORK = pathlib.Path("/run/bench")
 SOCKET = "io.systemd.Machine"
 OUR_MODULE = BUILD / "libnss_mymachines.so.2"
-STOCK_MODULE = next(pathlib.Path("/usr/lib").glob("*/libnss_mymachines.so.2"))
+# Not on the host, which only looks at the options.
+STOCK_MODULE = next(pathlib.Path("/usr/lib").glob("*/libnss_mymachines.so.2"), None)
 # What ours keeps where, and what it sees there.
 PLACES = {"machine": "/run/systemd/machine", "machines": "/run/systemd/machines", "machined": "/run/machined"}
 
