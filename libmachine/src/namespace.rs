@@ -47,18 +47,20 @@ impl ProcessHandle {
     /// [`Error::NoSuchProcess`]: it has exited. [`Error::Process`]: no descriptor is free, or the caller may not look into
     /// the process.
     pub fn namespace(&self, kind: Namespace) -> Result<OwnedFd, Error> {
+        // That it cannot be had by the pidfd has many reasons; /proc tells which, or has it.
+        self.namespace_by_pidfd(kind).map_or_else(|| self.namespace_by_proc(kind), Ok)
+    }
+
+    fn namespace_by_pidfd(&self, kind: Namespace) -> Option<OwnedFd> {
         // SAFETY: the descriptor is borrowed for the length of the call, and the request takes no argument.
         let opened = unsafe { libc::ioctl(self.pidfd().as_raw_fd(), kind.request(), 0) };
-        if opened >= 0 {
-            // SAFETY: the kernel has just installed this descriptor for us.
-            return Ok(unsafe { OwnedFd::from_raw_fd(opened) });
-        }
-        // ESRCH is a process that has exited; anything else, a kernel that is too old or was built without this kind.
-        let opened = open(
-            format!("/proc/{}/ns/{}", self.pid(), kind.file()),
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
+        // SAFETY: the kernel has just installed this descriptor for us.
+        (opened >= 0).then(|| unsafe { OwnedFd::from_raw_fd(opened) })
+    }
+
+    fn namespace_by_proc(&self, kind: Namespace) -> Result<OwnedFd, Error> {
+        let file = format!("/proc/{}/ns/{}", self.pid(), kind.file());
+        let opened = open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         // What was opened may have been another process's if this one is gone.
         if self.has_exited() {
             return Err(Error::NoSuchProcess(self.pid()));
@@ -78,10 +80,14 @@ mod tests {
     #[test]
     fn a_namespace_is_the_one_that_proc_shows() {
         let own = ProcessHandle::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let identity = |opened| fstat(opened).map(|stat| (stat.st_dev, stat.st_ino)).unwrap();
         for kind in [Namespace::Network, Namespace::User] {
-            let opened = fstat(own.namespace(kind).unwrap()).unwrap();
             let shown = stat(format!("/proc/self/ns/{}", kind.file())).unwrap();
-            assert_eq!((opened.st_dev, opened.st_ino), (shown.st_dev, shown.st_ino), "{kind:?}");
+            let shown = (shown.st_dev, shown.st_ino);
+            assert_eq!(identity(own.namespace(kind).unwrap()), shown, "{kind:?}");
+            assert_eq!(identity(own.namespace_by_proc(kind).unwrap()), shown, "{kind:?}");
+            // Before Linux 6.11 there is nothing to compare.
+            assert!(own.namespace_by_pidfd(kind).is_none_or(|opened| identity(opened) == shown), "{kind:?}");
         }
     }
 
@@ -94,6 +100,7 @@ mod tests {
         child.wait().unwrap();
         for kind in [Namespace::Network, Namespace::User] {
             assert!(matches!(process.namespace(kind), Err(Error::NoSuchProcess(_))), "{kind:?}");
+            assert!(process.namespace_by_pidfd(kind).is_none(), "{kind:?}");
         }
     }
 }
