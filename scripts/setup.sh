@@ -39,6 +39,8 @@ check iproute2          ip                                    gives the containe
 check socat             socat                                 speaks to the socket of machined
 check procps            ps                                    looks for processes that stayed behind
 check python3           python3                               sends what no client would send
+check dbus-daemon       dbus-daemon                           is the bus that the daemon joins
+check dbus-bin          dbus-send                             asks the bus who is on it
 check valgrind          valgrind                              looks for faults of memory in the NSS module
 check debootstrap       debootstrap                           makes the Debian that the system tests boot
 check systemd-container systemd-nspawn                        boots it

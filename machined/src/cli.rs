@@ -22,6 +22,9 @@ pub struct Options {
     /// How long a machine that is told to terminate has before it is killed
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub grace: Duration,
+    /// The bus to join: the system bus when it is there, or none
+    #[arg(long, value_name = "BUS", default_value = "system")]
+    pub bus: BusChoice,
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 when stopped by SIGTERM or SIGINT; 1 when it cannot start or go on, \
@@ -66,6 +69,15 @@ pub enum LogTarget {
     Journal,
     /// Standard error.
     Stderr,
+}
+
+/// What `--bus` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BusChoice {
+    /// The system bus, where org.freedesktop.machine1 is served and systemd is spoken to.
+    System,
+    /// None: no D-Bus clients, no scopes of systemd's, root and owners only.
+    No,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::addresses::Keeper;
+use crate::bus::Bus;
 use crate::error::Error;
 use crate::group::Group;
 use crate::late_maps::LateMaps;
@@ -67,6 +68,8 @@ pub struct Daemon {
     pub os_releases: OsReleases,
     /// Who has which addresses.
     pub keeper: Keeper,
+    /// The system bus.
+    pub bus: Bus,
     /// Whose id maps are not written yet.
     pub late_maps: LateMaps,
     machines: RefCell<Machines>,
@@ -84,6 +87,7 @@ impl Daemon {
             surroundings,
             os_releases: OsReleases::default(),
             keeper,
+            bus: Bus::default(),
             late_maps: LateMaps::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),

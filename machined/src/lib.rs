@@ -3,6 +3,7 @@
 mod activation;
 pub mod addresses;
 pub mod authorization;
+pub mod bus;
 pub mod cli;
 pub mod daemon;
 pub mod error;

@@ -15,7 +15,7 @@ use varlink_server::{Listener, Server, Settings, service};
 
 use crate::activation;
 use crate::addresses::{Keeper, Notifications, Watch as Source};
-use crate::cli::Options;
+use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::log::{self, with_causes};
 use crate::publisher::Publisher;
@@ -106,6 +106,10 @@ async fn run(options: Options) -> Result<(), Failure> {
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners()? {
         tokio::task::spawn_local(server.clone().serve(listener));
+    }
+    if options.bus == BusChoice::System {
+        let daemon = daemon.clone();
+        tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
     }
     info!("Serving {} machines.", daemon.count());
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -1,8 +1,8 @@
 """The two daemons of the measurement and the machines they know, inside a boot that is thrown away.
 
-The stock daemon is where it always is. Ours runs at the same time as a service that sees directories of its own in the
-place of /run/systemd/machine, /run/systemd/machines and /run/machined, so that every measurement can go from one to the
-other and back. A process that is to see ours gets the same directories, our module and its own nsswitch.conf, in a
+The stock daemon is where it always is, and alone on the bus. Ours runs at the same time as a service that sees
+directories of its own in the place of /run/systemd/machine, /run/systemd/machines and /run/machined, so that every
+measurement can go from one to the other and back. A process that is to see ours gets the same directories, our module and its own nsswitch.conf, in a
 mount namespace of its own.
 """
 
@@ -103,7 +103,7 @@ def start():
     units = pathlib.Path("/run/systemd/system")
     binds = "".join(f"BindPaths={WORK / place}:{at}\n" for place, at in PLACES.items())
     (units / "bench-machined.service").write_text(
-        f"[Service]\nType=notify\nExecStart={BUILD}/machined\nLimitNOFILE=524288\n{binds}")
+        f"[Service]\nType=notify\nExecStart={BUILD}/machined --bus=no\nLimitNOFILE=524288\n{binds}")
     # One machine each: an address, and nothing but a process that waits.
     (units / "bench-leader@.service").write_text(
         "[Service]\nType=exec\nSlice=bench.slice\n"

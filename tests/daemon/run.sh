@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(restart misuse operations life full users addresses hostile service)
+[ ${#programs[@]} -gt 0 ] || programs=(bus restart misuse operations life full users addresses hostile service)
 
 here=$(dirname "$(readlink -f "$0")")
 if [ -z "$machined" ]; then

@@ -1,0 +1,217 @@
+//! The system bus: one connection for the whole daemon, which is joined when there is a bus, and joined again when it
+//! comes back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+use zbus::message::Type;
+use zbus::zvariant::DynamicType;
+use zbus::{Connection, DBusError, Message, MessageStream, connection};
+
+use crate::daemon::Daemon;
+
+/// The daemon's name on the bus.
+pub const NAME: &str = "org.freedesktop.machine1";
+
+/// The bus itself, as a peer.
+pub const BUS: Peer = Peer {
+    service: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+};
+
+/// How long the bus has to let us in, and to answer for itself.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long to wait before the bus is tried again, at first and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What RequestName says when the name is ours, D-Bus Specification, "org.freedesktop.DBus.RequestName".
+const PRIMARY_OWNER: u32 = 1;
+
+/// An object of somebody on the bus, by one of its interfaces.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The well-known name.
+    pub service: &'static str,
+    /// The path of the object.
+    pub path: &'static str,
+    /// The interface.
+    pub interface: &'static str,
+}
+
+/// Why a call over the bus brought no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// There is no bus now.
+    NoBus,
+    /// No answer in time.
+    Timeout,
+    /// The answer is an error.
+    Refused {
+        /// Its D-Bus name.
+        name: String,
+        /// What it says.
+        message: String,
+    },
+    /// The connection broke, or the answer makes no sense.
+    Broken(zbus::Error),
+}
+
+impl From<zbus::Error> for CallError {
+    fn from(error: zbus::Error) -> Self {
+        match &error {
+            zbus::Error::MethodError(name, message, _) => {
+                Self::Refused { name: name.to_string(), message: message.clone().unwrap_or_default() }
+            }
+            zbus::Error::FDO(known) if !matches!(**known, zbus::fdo::Error::ZBus(_)) => Self::Refused {
+                name: known.name().to_string(),
+                message: known.description().unwrap_or_default().to_owned(),
+            },
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBus => f.write_str("there is no system bus"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Refused { name, message } => write!(f, "{name}: {message}"),
+            Self::Broken(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// The daemon's place on the bus.
+#[derive(Debug)]
+pub struct Bus {
+    connection: watch::Sender<Option<Connection>>,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { connection: watch::Sender::new(None) }
+    }
+}
+
+impl Bus {
+    /// The connection, while there is one.
+    pub fn connection(&self) -> Option<Connection> {
+        self.connection.borrow().clone()
+    }
+
+    /// The connection, for which a moment is waited if it is about to be made.
+    async fn soon(&self, patience: Duration) -> Option<Connection> {
+        let mut changes = self.connection.subscribe();
+        let joined = timeout(patience, changes.wait_for(Option::is_some)).await;
+        joined.ok()?.ok()?.clone()
+    }
+
+    /// Calls a method, and waits for the answer no longer than the deadline.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<B>(
+        &self,
+        peer: Peer,
+        method: &'static str,
+        arguments: B,
+        deadline: Duration,
+    ) -> Result<Message, CallError>
+    where
+        B: serde::Serialize + DynamicType + 'static,
+    {
+        // Right after the start, or after the bus was restarted, it is there in an instant.
+        let connection = self.soon(deadline.min(LONGEST_PAUSE * 2)).await.ok_or(CallError::NoBus)?;
+        call(connection, peer, method, arguments, deadline).await
+    }
+
+    /// Joins the bus, for ever: when it is there, and whenever it comes back.
+    pub async fn run(&self, daemon: &Rc<Daemon>) {
+        let mut pause = PAUSE;
+        loop {
+            match join(daemon).await {
+                Ok(connection) => {
+                    info!("Joined the system bus.");
+                    pause = PAUSE;
+                    self.connection.send_replace(Some(connection.clone()));
+                    connection.closed().await;
+                    self.connection.send_replace(None);
+                    warn!("Lost the system bus; joining it again when it is back.");
+                }
+                Err(error) => debug!("Cannot join the system bus: {error}"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
+    let connecting = timeout(DEADLINE, connection::Builder::system().build()).await;
+    let connection = connecting.map_err(|_| CallError::Timeout)??;
+    match introduce(daemon, &connection).await {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            // What listens to it holds on to it.
+            tokio::task::spawn_local(connection.close());
+            Err(error)
+        }
+    }
+}
+
+/// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it.
+async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
+    let signals = MessageStream::from(connection);
+    tokio::task::spawn_local(hear(daemon.clone(), signals));
+    // The D-Bus front end's place: crate::dbus::serve(daemon.clone(), connection.clone()).
+    let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE).await?;
+    if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
+        warn!("Another daemon is {NAME} on the bus; the name is ours when it leaves.");
+    }
+    Ok(())
+}
+
+/// Takes in the signals that concern the daemon. What waits for anything must be a task of its own: the queue of a
+/// connection has 64 places, and an answer that nobody can take out of it is waited for in vain.
+async fn hear(_daemon: Rc<Daemon>, mut signals: MessageStream) {
+    while let Some(message) = poll_fn(|context| Pin::new(&mut signals).poll_next(context)).await {
+        let Ok(message) = message else { continue };
+        if message.message_type() == Type::Signal {
+            tracing::trace!("{message}");
+        }
+    }
+}
+
+/// A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
+/// the call is a task of its own, which goes on when nobody waits for the answer any more.
+async fn call<B>(
+    connection: Connection,
+    peer: Peer,
+    method: &'static str,
+    arguments: B,
+    deadline: Duration,
+) -> Result<Message, CallError>
+where
+    B: serde::Serialize + DynamicType + 'static,
+{
+    let Peer { service, path, interface } = peer;
+    let answer = tokio::task::spawn_local(async move {
+        connection.call_method(Some(service), path, Some(interface), method, &arguments).await
+    });
+    match timeout(deadline, answer).await {
+        Ok(Ok(answer)) => answer.map_err(CallError::from),
+        // The task was dropped with the event loop.
+        Ok(Err(_)) => Err(CallError::NoBus),
+        Err(_) => Err(CallError::Timeout),
+    }
+}
