@@ -1,6 +1,7 @@
 //! The system bus: one connection for the whole daemon, which is joined when there is a bus, and joined again when it
 //! comes back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -95,11 +96,13 @@ impl std::error::Error for CallError {}
 #[derive(Debug)]
 pub struct Bus {
     connection: watch::Sender<Option<Connection>>,
+    /// Whether it is joined at all.
+    is_wanted: Cell<bool>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { connection: watch::Sender::new(None) }
+        Self { connection: watch::Sender::new(None), is_wanted: Cell::new(false) }
     }
 }
 
@@ -111,6 +114,9 @@ impl Bus {
 
     /// The connection, for which a moment is waited if it is about to be made.
     async fn soon(&self, patience: Duration) -> Option<Connection> {
+        if !self.is_wanted.get() {
+            return None;
+        }
         let mut changes = self.connection.subscribe();
         let joined = timeout(patience, changes.wait_for(Option::is_some)).await;
         joined.ok()?.ok()?.clone()
@@ -130,13 +136,32 @@ impl Bus {
     where
         B: serde::Serialize + DynamicType + 'static,
     {
+        self.call_at(peer, peer.path.to_owned(), method, arguments, deadline).await
+    }
+
+    /// Calls a method of another object of a peer.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call_at<B>(
+        &self,
+        peer: Peer,
+        path: String,
+        method: &'static str,
+        arguments: B,
+        deadline: Duration,
+    ) -> Result<Message, CallError>
+    where
+        B: serde::Serialize + DynamicType + 'static,
+    {
         // Right after the start, or after the bus was restarted, it is there in an instant.
         let connection = self.soon(deadline.min(LONGEST_PAUSE * 2)).await.ok_or(CallError::NoBus)?;
-        call(connection, peer, method, arguments, deadline).await
+        call_at(connection, peer, path, method, arguments, deadline).await
     }
 
     /// Joins the bus, for ever: when it is there, and whenever it comes back.
     pub async fn run(&self, daemon: &Rc<Daemon>) {
+        self.is_wanted.set(true);
         let mut pause = PAUSE;
         loop {
             match join(daemon).await {
@@ -172,7 +197,10 @@ async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
 /// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it.
 async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
     let signals = MessageStream::from(connection);
-    tokio::task::spawn_local(hear(daemon.clone(), signals));
+    tokio::task::spawn_local(hear(daemon.clone(), connection.clone(), signals));
+    if daemon.surroundings.systemd.is_some() {
+        daemon.systemd.listen(connection).await?;
+    }
     // The D-Bus front end's place: crate::dbus::serve(daemon.clone(), connection.clone()).
     let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE).await?;
     if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
@@ -183,18 +211,20 @@ async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), C
 
 /// Takes in the signals that concern the daemon. What waits for anything must be a task of its own: the queue of a
 /// connection has 64 places, and an answer that nobody can take out of it is waited for in vain.
-async fn hear(_daemon: Rc<Daemon>, mut signals: MessageStream) {
+async fn hear(daemon: Rc<Daemon>, connection: Connection, mut signals: MessageStream) {
     while let Some(message) = poll_fn(|context| Pin::new(&mut signals).poll_next(context)).await {
         let Ok(message) = message else { continue };
-        if message.message_type() == Type::Signal {
-            tracing::trace!("{message}");
+        if message.message_type() == Type::Signal && daemon.systemd.hear(&message) {
+            daemon.systemd.subscribe(&connection);
         }
     }
 }
 
-/// A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
-/// the call is a task of its own, which goes on when nobody waits for the answer any more.
-async fn call<B>(
+/// Calls a method over this very connection, which need not be the daemon's yet.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call<B>(
     connection: Connection,
     peer: Peer,
     method: &'static str,
@@ -204,9 +234,24 @@ async fn call<B>(
 where
     B: serde::Serialize + DynamicType + 'static,
 {
-    let Peer { service, path, interface } = peer;
+    call_at(connection, peer, peer.path.to_owned(), method, arguments, deadline).await
+}
+
+/// A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
+/// the call is a task of its own, which goes on when nobody waits for the answer any more.
+async fn call_at<B>(
+    connection: Connection,
+    peer: Peer,
+    path: String,
+    method: &'static str,
+    arguments: B,
+    deadline: Duration,
+) -> Result<Message, CallError>
+where
+    B: serde::Serialize + DynamicType + 'static,
+{
     let answer = tokio::task::spawn_local(async move {
-        connection.call_method(Some(service), path, Some(interface), method, &arguments).await
+        connection.call_method(Some(peer.service), path, Some(peer.interface), method, &arguments).await
     });
     match timeout(deadline, answer).await {
         Ok(Ok(answer)) => answer.map_err(CallError::from),

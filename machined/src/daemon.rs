@@ -3,7 +3,7 @@
 //! All of it lives on one thread. Nothing here waits: what may take time is a task of its own.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::os_release::OsReleases;
 use crate::publisher::Publisher;
+use crate::systemd::Systemd;
 use crate::watch::Watch;
 
 /// The journal's id of "a machine started", systemd's catalogue.
@@ -70,10 +71,14 @@ pub struct Daemon {
     pub keeper: Keeper,
     /// The system bus.
     pub bus: Bus,
+    /// The service manager, as it is heard of.
+    pub systemd: Systemd,
     /// Whose id maps are not written yet.
     pub late_maps: LateMaps,
     machines: RefCell<Machines>,
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
+    /// Who was told to end.
+    closing: RefCell<HashSet<Key>>,
     /// Whose record on disk is behind.
     unpublished: RefCell<BTreeSet<Key>>,
     publisher: Publisher,
@@ -88,9 +93,11 @@ impl Daemon {
             os_releases: OsReleases::default(),
             keeper,
             bus: Bus::default(),
+            systemd: Systemd::default(),
             late_maps: LateMaps::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),
+            closing: RefCell::default(),
             unpublished: RefCell::default(),
             publisher,
             watch,
@@ -225,6 +232,7 @@ impl Daemon {
         let (record, effects) = self.machines.borrow_mut().remove(key)?;
         self.keeper.left(key);
         self.os_releases.left(key);
+        self.closing.borrow_mut().remove(&key);
         if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
             self.watch.remove(leader.as_fd());
         }
@@ -252,6 +260,24 @@ impl Daemon {
         let effects = self.machines.borrow_mut().set_maps(key, uid_map, gid_map);
         self.publish(key, &effects);
         is_missing
+    }
+
+    /// Takes in that the service manager has a job for a machine's unit, or none any more.
+    pub fn set_scope_job(&self, key: Key, job: Option<String>) {
+        let effects = self.machines.borrow_mut().set_scope_job(key, job);
+        self.publish(key, &effects);
+    }
+
+    /// Notes that a machine was told to end.
+    pub fn is_told_to_end(&self, key: Key) {
+        if self.machines.borrow().get(key).is_some() {
+            self.closing.borrow_mut().insert(key);
+        }
+    }
+
+    /// Whether a machine was told to end, in this run of the daemon.
+    pub fn is_closing(&self, key: Key) -> bool {
+        self.closing.borrow().contains(&key)
     }
 
     /// Carries out what a machine demands that is there in any case, now or later.

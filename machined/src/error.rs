@@ -5,6 +5,8 @@ use std::fmt;
 use registry::MachineName;
 use rustix::io::Errno;
 
+use crate::bus::CallError;
+
 /// Why an operation failed.
 #[non_exhaustive]
 #[derive(Debug)]
@@ -23,15 +25,40 @@ pub enum Error {
     NotSupported,
     /// The caller may not.
     PermissionDenied,
-    /// The kernel, or the service manager, refused.
+    /// The kernel refused.
     System {
         /// What was tried.
         action: &'static str,
         /// Why it was refused.
         errno: Errno,
     },
+    /// The service manager refused, or could not be asked.
+    ServiceManager {
+        /// What was tried.
+        action: &'static str,
+        /// What came of the call.
+        cause: CallError,
+    },
+    /// The job that starts the machine's unit came to another end than it should.
+    JobFailed {
+        /// The unit.
+        unit: String,
+        /// How the job ended, in the service manager's word: `failed`, `timeout`, `canceled`, ...
+        result: String,
+    },
     /// The registry could not be written.
     Registry(registry::Error),
+}
+
+/// What each front end calls an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Names<'a> {
+    /// The errno that comes nearest.
+    pub errno: Errno,
+    /// The D-Bus name; where there is none, the errno's.
+    pub bus: Option<&'a str>,
+    /// The Varlink id; where there is none, io.systemd.System with the errno.
+    pub varlink: Option<&'static str>,
 }
 
 impl Error {
@@ -40,21 +67,54 @@ impl Error {
         Self::System { action, errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
     }
 
+    /// Its row in the table of errors.
+    pub fn names(&self) -> Names<'_> {
+        let (errno, bus, varlink) = match self {
+            Self::NoSuchMachine => (
+                Errno::NXIO,
+                Some("org.freedesktop.machine1.NoSuchMachine"),
+                Some("io.systemd.Machine.NoSuchMachine"),
+            ),
+            Self::MachineExists(_) => (
+                Errno::EXIST,
+                Some("org.freedesktop.machine1.MachineExists"),
+                Some("io.systemd.Machine.MachineExists"),
+            ),
+            Self::NoPrivateNetworking => (
+                Errno::NOSYS,
+                Some("org.freedesktop.machine1.NoPrivateNetworking"),
+                Some("io.systemd.Machine.NoPrivateNetworking"),
+            ),
+            Self::NoUidShift => (Errno::NXIO, None, Some("io.systemd.Machine.NoUIDShift")),
+            Self::NotAvailable => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotAvailable")),
+            Self::NotSupported => (Errno::OPNOTSUPP, None, None),
+            Self::PermissionDenied => (
+                Errno::ACCESS,
+                Some("org.freedesktop.DBus.Error.AccessDenied"),
+                Some("org.varlink.service.PermissionDenied"),
+            ),
+            Self::System { errno, .. } => (*errno, None, None),
+            Self::ServiceManager { cause, .. } => {
+                let name = match cause {
+                    CallError::Refused { name, .. } => Some(name.as_str()),
+                    _ => None,
+                };
+                (crate::systemd::errno(cause), name, None)
+            }
+            Self::JobFailed { .. } => (Errno::REMOTEIO, Some("org.freedesktop.systemd1.JobFailed"), None),
+            Self::Registry(error) => {
+                let errno = std::error::Error::source(error)
+                    .and_then(|source| source.downcast_ref::<std::io::Error>())
+                    .and_then(Errno::from_io_error);
+                (errno.unwrap_or(Errno::IO), None, None)
+            }
+        };
+        Names { errno, bus, varlink }
+    }
+
     /// The errno that comes nearest.
     pub fn errno(&self) -> Errno {
-        match self {
-            Self::NoSuchMachine => Errno::NXIO,
-            Self::MachineExists(_) => Errno::EXIST,
-            Self::NoPrivateNetworking => Errno::NOSYS,
-            Self::NoUidShift => Errno::NXIO,
-            Self::NotAvailable | Self::NotSupported => Errno::OPNOTSUPP,
-            Self::PermissionDenied => Errno::ACCESS,
-            Self::System { errno, .. } => *errno,
-            Self::Registry(error) => std::error::Error::source(error)
-                .and_then(|source| source.downcast_ref::<std::io::Error>())
-                .and_then(Errno::from_io_error)
-                .unwrap_or(Errno::IO),
-        }
+        self.names().errno
     }
 }
 
@@ -69,6 +129,9 @@ impl fmt::Display for Error {
             Self::NotSupported => f.write_str("not supported for a machine of this class"),
             Self::PermissionDenied => f.write_str("permission denied"),
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
+            Self::ServiceManager { cause: CallError::Refused { message, .. }, .. } => f.write_str(message),
+            Self::ServiceManager { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::JobFailed { unit, result } => write!(f, "Start job for unit {unit} failed with '{result}'"),
             Self::Registry(error) => error.fmt(f),
         }
     }

@@ -229,6 +229,15 @@ impl Machines {
         effects
     }
 
+    /// Takes in the job that the service manager has for a machine's unit, or that there is none.
+    pub fn set_scope_job(&mut self, key: Key, job: Option<String>) -> Vec<Effect> {
+        let Some(record) = self.machines.get_mut(&key).filter(|record| record.scope_job != job) else {
+            return Vec::new();
+        };
+        record.scope_job = job;
+        vec![Effect::Publish(key)]
+    }
+
     fn gain_ids(&mut self, key: Key) -> Vec<Effect> {
         let Some(record) = self.machines.get(&key) else { return Vec::new() };
         let users = self.uids.gain(ids::map(record, IdKind::User), key);

@@ -3,7 +3,9 @@
 mod end;
 mod metadata;
 mod register;
+mod state;
 
 pub use end::{KillWhom, Target};
 pub use metadata::uid_shift;
-pub use register::Registration;
+pub use register::{Registered, Registration};
+pub use state::State;

@@ -107,6 +107,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     for listener in listeners()? {
         tokio::task::spawn_local(server.clone().serve(listener));
     }
+    daemon.follow_restored();
     if options.bus == BusChoice::System {
         let daemon = daemon.clone();
         tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });

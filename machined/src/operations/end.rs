@@ -2,18 +2,24 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use libmachine::ProcessHandle;
 use registry::{Process, Record};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
 
+use super::state::{Job, State};
 use crate::authorization::{Authorized, Manage};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Key, own_unit};
 use crate::systemd;
+
+/// How often to look whether a unit that is about to be stopped has been started.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What an operation is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,20 +57,40 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Error::NotSupported`]: it is the host. What the service manager says.
-    pub async fn terminate(&self, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
-        let (record, leader) = self.running(target)?;
+    pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
+        let (key, record, leader) = self.running(target)?;
         let grace = self.surroundings.grace;
         match Processes::of(&record) {
-            Processes::Unit(unit) => systemd::stop_unit(unit).await?,
+            Processes::Unit(unit) => self.stop(key, unit).await?,
             Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
-            Processes::Leader => {
+            Processes::Subgroup(..) | Processes::Leader => {
                 leader.signal(Signal::TERM).map_err(|error| system("terminate the leader", &error))?;
                 tokio::task::spawn_local(async move {
-                    tokio::time::sleep(grace).await;
+                    sleep(grace).await;
                     // Gone by now, as it should be: the pidfd knows no other process.
                     let _ = leader.signal(Signal::KILL);
                 });
             }
+        }
+        self.is_told_to_end(key);
+        Ok(())
+    }
+
+    /// Stops the unit of a machine. Returns when the job is queued.
+    async fn stop(self: &Rc<Self>, key: Key, unit: &str) -> Result<(), Error> {
+        // A job to stop it would be refused while there is one to start it.
+        let deadline = Instant::now() + systemd::DEADLINE;
+        while self.state(Target::Machine(key)) == State::Opening && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        if self.record(key).is_none() {
+            return Ok(());
+        }
+        let expected = self.systemd.jobs.expect(unit);
+        if let Some(path) = systemd::stop_unit(&self.bus, unit).await?
+            && self.record(key).is_some()
+        {
+            drop(self.follow(key, Job { path, unit: unit.to_owned(), is_start: false }, expected));
         }
         Ok(())
     }
@@ -81,7 +107,7 @@ impl Daemon {
         whom: KillWhom,
         signal: Signal,
     ) -> Result<(), Error> {
-        let (record, leader) = self.running(target)?;
+        let (_, record, leader) = self.running(target)?;
         let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
         match (whom, Processes::of(&record)) {
             (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
@@ -90,7 +116,13 @@ impl Daemon {
                 let supervisor = open(record.supervisor.ok_or(nobody)?)?;
                 supervisor.signal(signal).map_err(|error| system("signal the supervisor", &error))
             }
-            (KillWhom::All, Processes::Unit(unit)) => systemd::kill_unit(unit, signal).await,
+            (KillWhom::All, Processes::Unit(unit)) => systemd::kill_unit(&self.bus, unit, signal).await,
+            (KillWhom::All, Processes::Subgroup(unit, subgroup)) => {
+                match systemd::kill_subgroup(&self.bus, unit, subgroup, signal).await? {
+                    true => Ok(()),
+                    false => to_leader(),
+                }
+            }
             (KillWhom::All, Processes::Group(group)) => {
                 group.signal(signal).map_err(|error| match error.kind() {
                     ErrorKind::NotFound => Error::System { action: "signal the group", errno: Errno::SRCH },
@@ -100,9 +132,10 @@ impl Daemon {
         }
     }
 
-    fn running(&self, target: Target) -> Result<(Record, Rc<ProcessHandle>), Error> {
+    fn running(&self, target: Target) -> Result<(Key, Record, Rc<ProcessHandle>), Error> {
         let Target::Machine(key) = target else { return Err(Error::NotSupported) };
-        self.record(key).zip(self.leader(key)).ok_or(Error::NoSuchMachine)
+        let (record, leader) = self.record(key).zip(self.leader(key)).ok_or(Error::NoSuchMachine)?;
+        Ok((key, record, leader))
     }
 }
 
@@ -110,6 +143,8 @@ impl Daemon {
 enum Processes<'a> {
     /// Those of its unit.
     Unit(&'a str),
+    /// Those of a group below a unit that it shares.
+    Subgroup(&'a str, &'a str),
     /// Those of the group that was made for it.
     Group(Group),
     /// The leader alone.
@@ -120,6 +155,9 @@ impl<'a> Processes<'a> {
     fn of(record: &'a Record) -> Self {
         if let Some(unit) = own_unit(record) {
             return Self::Unit(unit);
+        }
+        if let (Some(unit), Some(subgroup)) = (&record.unit, &record.subgroup) {
+            return Self::Subgroup(unit, subgroup);
         }
         Group::of_record(record).map_or(Self::Leader, Self::Group)
     }

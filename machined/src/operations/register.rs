@@ -1,16 +1,20 @@
 //! Registering a machine.
 
+use std::rc::Rc;
+
 use libmachine::ProcessHandle;
 use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::oneshot;
 
+use super::state::Job;
 use crate::authorization::{Authorized, Register};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
-use crate::systemd;
+use crate::systemd::{self, Scope, ScopeProperty};
 
 /// What a registrar says of a machine. Everything in it was checked.
 #[derive(Debug)]
@@ -43,23 +47,52 @@ pub struct Registration {
     pub control_address: Option<String>,
     /// Whether it gets a control group of its own.
     pub allocate_unit: bool,
+    /// What properties that unit has beyond ours.
+    pub scope_properties: Vec<ScopeProperty>,
+}
+
+/// A machine whose unit is being started, or was.
+#[derive(Debug)]
+pub struct Registered {
+    /// The machine.
+    pub key: Key,
+    job: Option<oneshot::Receiver<Result<(), Error>>>,
+}
+
+impl Registered {
+    /// Waits until its unit is started.
+    ///
+    /// # Errors
+    /// [`Error::JobFailed`]: it could not be, and the machine is registered no more.
+    pub async fn started(self) -> Result<Key, Error> {
+        if let Some(job) = self.job {
+            job.await.unwrap_or(Err(Error::NoSuchMachine))?;
+        }
+        Ok(self.key)
+    }
 }
 
 impl Daemon {
-    /// Registers a machine. When this returns, its record is on disk. Not to be given up half-way.
+    /// Registers a machine. When this returns, its record is on disk, and the job that starts its unit is queued. Not
+    /// to be given up half-way.
     ///
     /// # Errors
     /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
     /// `ENXIO`: with systemd, the leader is in no unit. Others as the kernel and the service manager have them;
     /// nothing is changed then.
-    pub async fn register(&self, _: &Authorized<Register>, registration: Registration) -> Result<Key, Error> {
+    pub async fn register(
+        self: &Rc<Self>,
+        _: &Authorized<Register>,
+        registration: Registration,
+    ) -> Result<Registered, Error> {
         let mut record = self.describe(&registration);
         self.make_way(&record)?;
-        let key = match &self.surroundings.systemd {
+        let (key, job) = match &self.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
                 record.unit = Some(systemd::scope_name(&record.name));
                 self.make_way(&record)?;
-                self.admit_in_scope(record, registration).await?
+                let (key, job) = self.admit_in_scope(record, registration).await?;
+                (key, Some(job))
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
@@ -69,29 +102,43 @@ impl Daemon {
                 record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
                 record.cgroup = Some(group.path().to_owned());
                 self.make_way(&record)?;
-                self.complete_and_admit(record, registration)?
+                (self.complete_and_admit(record, registration)?, None)
             }
-            None if registration.allocate_unit => self.admit_in_group(record, registration)?,
-            None => self.complete_and_admit(record, registration)?,
+            None if registration.allocate_unit => (self.admit_in_group(record, registration)?, None),
+            None => (self.complete_and_admit(record, registration)?, None),
         };
         if let Some(record) = self.record(key) {
             self.tell_started(&record);
         }
-        Ok(key)
+        Ok(Registered { key, job })
     }
 
     /// With a scope of the service manager's. The machine is taken in first, so that nobody else can take its name
     /// while the service manager works.
-    async fn admit_in_scope(&self, record: Record, registration: Registration) -> Result<Key, Error> {
-        let (name, class, uid) = (registration.name, registration.class, registration.uid);
-        let pidfd = registration.leader.pidfd().try_clone_to_owned();
-        let pidfd = pidfd.map_err(|error| Error::system("duplicate the pidfd", &error))?;
+    async fn admit_in_scope(
+        self: &Rc<Self>,
+        record: Record,
+        mut registration: Registration,
+    ) -> Result<(Key, oneshot::Receiver<Result<(), Error>>), Error> {
+        let leader = registration.leader.pidfd().try_clone_to_owned();
+        let scope = Scope {
+            machine: registration.name,
+            class: registration.class,
+            leader: leader.map_err(|error| Error::system("duplicate the pidfd", &error))?,
+            pid: registration.leader.pid(),
+            uid: registration.uid,
+            properties: std::mem::take(&mut registration.scope_properties),
+        };
         let key = self.complete_and_admit(record, registration)?;
-        if let Err(error) = systemd::start_scope(&name, class, pidfd, uid).await {
-            self.forget(key);
-            return Err(error);
+        let unit = systemd::scope_name(&scope.machine);
+        let expected = self.systemd.jobs.expect(&unit);
+        match scope.start(&self.bus).await {
+            Ok(path) => Ok((key, self.follow(key, Job { path, unit, is_start: true }, expected))),
+            Err(error) => {
+                self.forget(key);
+                Err(error)
+            }
         }
-        Ok(key)
     }
 
     /// With a control group of our own.

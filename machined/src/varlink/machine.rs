@@ -78,19 +78,12 @@ fn now(answer: Result<Done, ErrorReply>) -> Answer {
 /// The operations' errors in the interface's words.
 impl From<Error> for ErrorReply {
     fn from(error: Error) -> Self {
-        let id = match &error {
-            Error::NoSuchMachine => "io.systemd.Machine.NoSuchMachine",
-            Error::MachineExists(_) => "io.systemd.Machine.MachineExists",
-            Error::NoPrivateNetworking => "io.systemd.Machine.NoPrivateNetworking",
-            Error::NoUidShift => "io.systemd.Machine.NoUIDShift",
-            Error::NotAvailable => "io.systemd.Machine.NotAvailable",
-            Error::PermissionDenied => return Self::permission_denied(),
-            Error::NotSupported | Error::System { .. } | Error::Registry(_) => {
-                tracing::debug!("{}", crate::log::with_causes(&error));
-                return Self::system(error.errno());
-            }
-        };
-        Self::named(id)
+        let names = error.names();
+        if let Some(id) = names.varlink {
+            return Self::named(id);
+        }
+        tracing::debug!("{}", crate::log::with_causes(&error));
+        Self::system(names.errno)
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
         ssh_private_key_path,
         control_address,
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
+        scope_properties: Vec::new(),
     };
     to_the_end(async move { daemon.register(&authorized, registration).await }).await?;
     replier.reply(&())

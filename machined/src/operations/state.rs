@@ -1,0 +1,129 @@
+//! Whether a machine is about to begin, runs, or is about to end; and the jobs that decide it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Target;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::machines::Key;
+use crate::systemd::{Expected, Fate, fate_of_job};
+
+/// How long to wait for news of a job before it is asked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How a job ends that does what it should.
+const DONE: &str = "done";
+
+/// Where a machine is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The service manager has not started its unit yet.
+    Opening,
+    /// It runs.
+    Running,
+    /// It was told to end.
+    Closing,
+}
+
+impl State {
+    /// Its name, org.freedesktop.machine1(5).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// A job of the service manager's for the unit of a machine.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Its path.
+    pub path: String,
+    /// The unit.
+    pub unit: String,
+    /// Whether the machine is none if it fails.
+    pub is_start: bool,
+}
+
+impl Daemon {
+    /// Where a machine is in its life. The host runs, and so does what nobody knows.
+    pub fn state(&self, target: Target) -> State {
+        match target {
+            Target::Machine(key) if self.is_closing(key) => State::Closing,
+            Target::Machine(key) if self.record(key).is_some_and(|record| record.scope_job.is_some()) => {
+                State::Opening
+            }
+            _ => State::Running,
+        }
+    }
+
+    /// Follows a job to its end, whoever waits for that. A machine whose unit could not be started is dropped from the
+    /// registry; nothing is stopped for it.
+    pub(crate) fn follow(
+        self: &Rc<Self>,
+        key: Key,
+        job: Job,
+        mut expected: Expected,
+    ) -> oneshot::Receiver<Result<(), Error>> {
+        let (sender, receiver) = oneshot::channel();
+        self.set_scope_job(key, Some(job.path.clone()));
+        let daemon = self.clone();
+        tokio::task::spawn_local(async move {
+            let result = daemon.result_of(key, &job, &mut expected).await;
+            // Nobody needs to wait for it.
+            let _ = sender.send(daemon.settle(key, job, result));
+        });
+        receiver
+    }
+
+    /// How a job ended; `None` where nobody can say any more.
+    async fn result_of(&self, key: Key, job: &Job, expected: &mut Expected) -> Option<String> {
+        loop {
+            if let Ok(Some(result)) = timeout(PATIENCE, expected.result(&job.path)).await {
+                return Some(result);
+            }
+            match fate_of_job(&self.bus, &job.unit, &job.path).await {
+                Fate::Active => return Some(DONE.to_owned()),
+                Fate::Inactive if job.is_start => return Some("failed".to_owned()),
+                Fate::Inactive => return Some(DONE.to_owned()),
+                Fate::Pending if self.record(key).is_some() => {}
+                Fate::Pending => return None,
+            }
+        }
+    }
+
+    fn settle(&self, key: Key, job: Job, result: Option<String>) -> Result<(), Error> {
+        let is_current = self.record(key).is_some_and(|record| record.scope_job.as_ref() == Some(&job.path));
+        let Some(result) = result else { return Err(Error::NoSuchMachine) };
+        if job.is_start && result != DONE {
+            if let Some(record) = self.forget(key) {
+                self.tell_stopped(&record);
+            }
+            return Err(Error::JobFailed { unit: job.unit, result });
+        }
+        if is_current {
+            self.set_scope_job(key, None);
+        }
+        Ok(())
+    }
+
+    /// Follows the jobs that an earlier run of the daemon waited for.
+    pub fn follow_restored(self: &Rc<Self>) {
+        let jobs: Vec<_> = self.machines(|machines| {
+            let job = |(key, record): (Key, &registry::Record)| {
+                Some((key, record.scope_job.clone()?, record.unit.clone()?))
+            };
+            machines.iter().filter_map(job).collect()
+        });
+        for (key, path, unit) in jobs {
+            let expected = self.systemd.jobs.expect(&unit);
+            // As soon as the bus is joined there is doubt about all of them.
+            drop(self.follow(key, Job { path, unit, is_start: false }, expected));
+        }
+    }
+}

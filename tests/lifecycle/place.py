@@ -1,0 +1,113 @@
+"""Where the tests stand: a booted Debian, our daemon as a service of it, and units that are there for one test."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+os.environ.setdefault("MACHINED", "/src/target/release/machined")
+os.environ.setdefault("LOGS", "/tmp")
+
+import processes  # noqa: E402
+import records  # noqa: E402
+import world  # noqa: E402
+from varlink import Client, listed, register  # noqa: E402,F401
+from waiting import until  # noqa: E402
+
+MACHINED = os.environ["MACHINED"]
+SERVICE = "machined.service"
+NUMBER = itertools.count()
+
+
+def run(*command, check=True, **options):
+    """What a command prints."""
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command} ended with {done.returncode}: {done.stdout}")
+    return done.stdout.strip()
+
+
+def show(unit, *properties):
+    """The values of a unit's properties."""
+    return [run("systemctl", "show", "--value", f"--property={name}", unit) for name in properties]
+
+
+def is_active(unit):
+    return run("systemctl", "is-active", unit, check=False) == "active"
+
+
+SYSTEMD = int(re.match(r"systemd (\d+)", run("systemctl", "--version"))[1])
+
+
+class Case(unittest.TestCase):
+    """A test with our daemon running, and without machines."""
+
+    def setUp(self):
+        self.machined = None
+        self.start()
+
+    def start(self, *arguments):
+        run("systemctl", "reset-failed", SERVICE, check=False)
+        # As the unit is that is installed, as far as this matters here.
+        run("systemd-run", "--quiet", f"--unit={SERVICE}", "--service-type=notify", MACHINED, "--log-level=debug",
+            *arguments)
+        self.addCleanup(self.stop)
+
+    @staticmethod
+    def stop():
+        run("systemctl", "stop", SERVICE, check=False)
+        for name in records.names():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{records.RECORDS}/{name}")
+
+    @staticmethod
+    def restart():
+        run("systemctl", "kill", "--signal=KILL", SERVICE)
+        until(lambda: not is_active(SERVICE), "the end of the daemon")
+
+    def leader(self):
+        """A process that is no unit of its own, and not in this test's."""
+        process = processes.Process()
+        self.addCleanup(process.kill)
+        return process
+
+    def service(self, script="exec sleep infinity", *options):
+        """Starts a service; returns its unit and its process."""
+        unit = f"test-{next(NUMBER)}.service"
+        run("systemd-run", "--quiet", f"--unit={unit}", *options, "sh", "-c", script)
+        self.addCleanup(run, "systemctl", "stop", unit, check=False)
+        return unit, int(show(unit, "MainPID")[0])
+
+    def nested(self, unit):
+        """A group below a service's, and a process in it; returns that process."""
+        group = pathlib.Path("/sys/fs/cgroup") / show(unit, "ControlGroup")[0].lstrip("/") / "inner"
+        group.mkdir()
+        process = self.leader()
+        (group / "cgroup.procs").write_text(str(process.pid))
+        return process
+
+    def beside(self, process):
+        """A process in the group of another one."""
+        with open(f"/proc/{process.pid}/cgroup") as file:
+            path = next(line.removeprefix("0::/").strip() for line in file if line.startswith("0::"))
+        other = self.leader()
+        (pathlib.Path("/sys/fs/cgroup") / path / "cgroup.procs").write_text(str(other.pid))
+        return other
+
+    @staticmethod
+    def child(pid):
+        """The first child of a process, as soon as it has one."""
+        def first():
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                return file.read().split()
+        return int(until(first, f"a child of process {pid}")[0])
+
+    def assert_ends(self, pid):
+        until(lambda: not processes.is_running(pid), f"the end of process {pid}")
+
+
+main = world.main

@@ -1,0 +1,170 @@
+"""Scopes, jobs and the units that machines run in."""
+
+import os
+import signal
+import time
+
+import place
+import processes
+import records
+import varlink
+from place import is_active, run, show
+from varlink import MACHINE_EXISTS, OK, ask, call, listed, register
+from waiting import until
+
+DBUS = "dbus.service"
+
+
+class Units(place.Case):
+    def create(self, name, leader, **more):
+        return register(name, leader.pid, allocateUnit=True, **more)
+
+    def test_a_scope_has_the_properties_that_the_original_gives_it(self):
+        leader = self.leader()
+        self.assertEqual(self.create("my-vm", leader), OK)
+        scope = "machine-my\\x2dvm.scope"
+        until(lambda: is_active(scope), "the scope")
+        values = show(scope, "Slice", "Description", "Delegate", "CollectMode", "TasksMax", "User", "ControlGroup")
+        self.assertEqual(values, ["machine.slice", "Container my-vm", "yes", "inactive-or-failed", "16384", "",
+                                  f"/machine.slice/{scope}"])
+        with open(f"/proc/{leader.pid}/cgroup") as file:
+            self.assertIn(f"0::/machine.slice/{scope}", file.read().splitlines())
+        other = self.leader()
+        self.assertEqual(self.create("real", other, **{"class": "vm"}), OK)
+        self.assertEqual(show("machine-real.scope", "Description"), ["Virtual Machine real"])
+
+    def test_the_job_of_a_scope_is_in_the_record_until_it_is_done(self):
+        self.assertEqual(self.create("web", self.leader()), OK)
+        record = until(lambda: records.record("web") if "SCOPE_JOB" not in records.record("web") else None,
+                       "the end of the job")
+        self.assertEqual(record["SCOPE"], "machine-web.scope")
+        self.assertEqual(os.readlink("/run/systemd/machines/unit:machine-web.scope"), "web")
+
+    def test_a_machine_is_terminated_with_its_scope(self):
+        leader = self.leader()
+        self.assertEqual(self.create("web", leader), OK)
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        self.assert_ends(leader.pid)
+        until(lambda: not is_active("machine-web.scope"), "the end of the scope")
+        until(lambda: listed() == {}, "the end of the machine")
+        self.assertEqual(records.names(), [])
+
+    def test_a_registration_that_fails_stops_nobodys_unit(self):
+        unit, pid = self.service()
+        self.assertEqual(register("one", pid), OK)
+        self.assertEqual(register("two", pid), "io.systemd.System EEXIST")
+        self.assertEqual(register("one", self.leader().pid), MACHINE_EXISTS)
+        # A scope of that name that is somebody else's.
+        run("systemd-run", "--quiet", "--scope", "--unit=machine-web.scope", "--property=Delegate=yes", "sh", "-c",
+            "sleep infinity >/dev/null 2>&1 & exit 0")
+        self.addCleanup(run, "systemctl", "stop", "machine-web.scope", check=False)
+        leader = self.leader()
+        self.assertEqual(self.create("web", leader), "io.systemd.System EEXIST")
+        self.assertEqual(list(listed()), ["one"])
+        self.assertEqual(records.names(), ["one", f"unit:{unit}"])
+        self.assertTrue(is_active(unit) and is_active("machine-web.scope"))
+        self.assertTrue(processes.is_running(leader.pid))
+
+    def test_a_machine_in_a_group_of_a_service_survives_us_without_owning_the_service(self):
+        unit, pid = self.service("exec sleep infinity", "--property=Delegate=yes")
+        inner = self.nested(unit)
+        self.assertEqual(register("inner", inner.pid), OK)
+        before = records.record("inner")
+        self.assertEqual((before["SCOPE"], before["SUBGROUP"]), (unit, "inner"))
+        run("systemctl", "stop", place.SERVICE)
+        self.start()
+        self.assertEqual(records.record("inner"), before)
+        self.assertEqual(ask("Terminate", {"name": "inner"}), OK)
+        self.assert_ends(inner.pid)
+        until(lambda: listed() == {}, "the end of the machine")
+        self.assertTrue(is_active(unit) and processes.is_running(pid))
+
+    def test_a_dead_leader_found_at_the_start_costs_nobody_his_unit(self):
+        unit, pid = self.service("sleep infinity & exec sleep infinity")
+        self.assertEqual(register("web", pid), OK)
+        child = self.child(pid)
+        inner_unit, other = self.service()
+        self.assertEqual(register("other", child), "io.systemd.System EEXIST")
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        self.assertEqual(register("web", child), OK)
+        run("systemctl", "kill", "--signal=KILL", place.SERVICE)
+        until(lambda: not is_active(place.SERVICE), "the end of the daemon")
+        os.kill(child, signal.SIGKILL)
+        self.start()
+        self.assertEqual(listed(), {})
+        self.assertTrue(is_active(unit) and is_active(inner_unit) and processes.is_running(other))
+
+    def test_all_processes_of_a_unit_get_the_signal(self):
+        unit, pid = self.service("sleep infinity & wait", "--property=KillMode=mixed")
+        self.assertEqual(register("web", pid), OK)
+        child = self.child(pid)
+        self.assertEqual(ask("Kill", {"name": "web", "whom": "leader", "signal": 18}), OK)
+        self.assertEqual(ask("Kill", {"name": "web", "whom": "all", "signal": 9}), OK)
+        self.assert_ends(pid)
+        self.assert_ends(child)
+        until(lambda: listed() == {}, "the end of the machine")
+
+    def test_a_signal_for_a_machine_in_a_group_spares_the_rest_of_the_unit(self):
+        unit, pid = self.service("exec sleep infinity", "--property=Delegate=yes")
+        inner = self.nested(unit)
+        beside = self.beside(inner)
+        self.assertEqual(register("inner", inner.pid), OK)
+        self.assertEqual(ask("Kill", {"name": "inner", "whom": "all", "signal": 9}), OK)
+        self.assert_ends(inner.pid)
+        # Since 258 systemd can tell a group below a unit.
+        if place.SYSTEMD >= 258:
+            self.assert_ends(beside.pid)
+        else:
+            self.assertTrue(processes.is_running(beside.pid))
+        self.assertTrue(processes.is_running(pid) and is_active(unit))
+
+    def test_jobs_are_followed_over_reload_and_re_execution(self):
+        for number, verb in enumerate(("daemon-reload", "daemon-reexec", "daemon-reload")):
+            name = f"m{number}"
+            self.assertEqual(self.create(name, self.leader()), OK)
+            run("systemctl", verb)
+            self.assertEqual(self.create(f"after-{name}", self.leader()), OK)
+            for each in (name, f"after-{name}"):
+                until(lambda each=each: "SCOPE_JOB" not in records.record(each), f"the end of the job of {each}")
+        self.assertEqual(len(listed()), 6)
+
+    def test_a_job_of_an_earlier_run_is_followed_to_its_end(self):
+        leader = self.leader()
+        self.assertEqual(self.create("web", leader), OK)
+        run("systemctl", "stop", place.SERVICE)
+        path = f"{records.RECORDS}/web"
+        with open(path, "a") as file:
+            file.write("SCOPE_JOB=/org/freedesktop/systemd1/job/99999\n")
+        self.start()
+        until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+        self.assertIn("web", listed())
+
+    def test_a_frozen_bus_holds_up_nobody_but_who_wants_a_scope(self):
+        bus = int(show(DBUS, "MainPID")[0])
+        waiting = self.leader()
+        os.kill(bus, signal.SIGSTOP)
+        self.addCleanup(os.kill, bus, signal.SIGCONT)
+        with varlink.Client(deadline=30) as slow:
+            slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": waiting.pid,
+                                                   "allocateUnit": True}))
+            times = []
+            for number in range(50):
+                began = time.monotonic()
+                self.assertEqual(varlink.verdict(call("List", {"name": ".host"})), OK)
+                times.append(time.monotonic() - began)
+            self.assertLess(max(times), 0.25)
+            reply = slow.receive()
+            self.assertEqual(reply["parameters"]["errnoName"], "ETIMEDOUT")
+        self.assertEqual(listed(), {})
+        self.assertEqual([name for name in records.names() if "slow" in name], [])
+        os.kill(bus, signal.SIGCONT)
+        self.assertEqual(self.create("fast", self.leader()), OK)
+
+    def test_scopes_are_made_again_when_the_bus_was_restarted(self):
+        run("systemctl", "restart", DBUS)
+        self.assertEqual(self.create("web", self.leader()), OK)
+        until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+
+
+if __name__ == "__main__":
+    place.main()
