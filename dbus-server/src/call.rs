@@ -1,0 +1,116 @@
+//! A call, and what a handler can do with it.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use serde::Serialize;
+use zbus::message::{Flags, Message};
+use zbus::wire::{DynamicDeserialize, DynamicType};
+
+use crate::credentials::Credentials;
+use crate::error_reply::ErrorReply;
+use crate::server::Bus;
+
+/// A reply that can be sent.
+#[derive(Debug)]
+pub struct Reply(pub(crate) Message);
+
+/// A method call that the tables allow.
+#[derive(Clone)]
+pub struct Call {
+    message: Message,
+    bus: Rc<dyn Bus>,
+    /// Its place among the calls of its sender.
+    pub turn: Turn,
+}
+
+impl Call {
+    pub(crate) fn new(message: Message, bus: Rc<dyn Bus>) -> Self {
+        Self { message, bus, turn: Turn::default() }
+    }
+
+    pub(crate) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The arguments, of the types that the table says.
+    ///
+    /// # Errors
+    /// `InvalidArgs`: they are not well-formed.
+    pub fn arguments<T: for<'body> DynamicDeserialize<'body>>(&self) -> Result<T, ErrorReply> {
+        self.message.body().deserialize().map_err(|error| ErrorReply::invalid_args(error.to_string()))
+    }
+
+    /// The sender's unique name on the bus.
+    pub fn sender(&self) -> String {
+        self.message.header().sender().map(|name| name.as_str().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether the sender allows that its user is asked whether it may.
+    pub fn allows_interaction(&self) -> bool {
+        self.message.primary_header().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH)
+    }
+
+    pub(crate) fn wants_reply(&self) -> bool {
+        !self.message.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
+    }
+
+    /// Who sent the call; asks the bus where it is not known yet.
+    ///
+    /// # Errors
+    /// The bus does not say.
+    pub async fn credentials(&self) -> Result<Rc<Credentials>, ErrorReply> {
+        self.bus.credentials(self.sender()).await
+    }
+
+    /// A reply with these values.
+    ///
+    /// # Errors
+    /// They make no message: they are too large.
+    pub fn reply<B: Serialize + DynamicType>(&self, body: &B) -> Result<Reply, ErrorReply> {
+        let reply = Message::method_return(&self.message.header()).build(body);
+        reply.map(Reply).map_err(|error| ErrorReply::limits_exceeded(error.to_string()))
+    }
+
+    pub(crate) fn error(&self, error: &ErrorReply) -> zbus::Result<Message> {
+        Message::error(&self.message.header(), &*error.name).build(&error.message.as_str())
+    }
+}
+
+/// The place of a call among those of its sender. The calls behind it begin when it is answered, so that what it does
+/// is done before what they do; or when it lets them pass, because it waits for something that is none of theirs.
+#[derive(Clone, Default, Debug)]
+pub struct Turn(Rc<Cell<bool>>);
+
+impl Turn {
+    /// Lets the calls behind this one begin.
+    pub fn pass(&self) {
+        self.0.set(true);
+    }
+
+    /// Lets the calls behind this one begin as soon as `work` has to wait. What it does before that comes first.
+    pub async fn passing<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                self.pass();
+            }
+            done
+        })
+        .await
+    }
+
+    /// Runs `work` until it is done or lets others pass; then it is handed back.
+    pub(crate) async fn hold<F: Future<Output = ()> + Unpin>(&self, mut work: F) -> Option<F> {
+        let passed = poll_fn(|context| match std::pin::Pin::new(&mut work).poll(context) {
+            Poll::Ready(()) => Poll::Ready(false),
+            Poll::Pending if self.0.get() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        });
+        passed.await.then_some(work)
+    }
+}

@@ -1,0 +1,51 @@
+//! A D-Bus server: objects, interfaces and members as tables, dispatched and described as sd-bus(3) does it.
+//!
+//! What is served is data. An [`Object`] is a path, or all paths below one, and the [`Interface`]s that are there; an
+//! interface is rows of methods, properties and signals. Introspection, the standard interfaces, the check of
+//! signatures, and who may call what without being asked for come from the tables; there is no tree of objects, so
+//! that ten thousand of them cost nothing: each is looked up when it is called.
+//!
+//! Messages come in by [`Server::accept`] and go out through a [`Bus`]; only `link` knows about connections. The calls
+//! of one sender begin in the order in which they came, each when the one before it is done or has let it pass
+//! ([`Turn`]); no sender waits for another.
+//!
+//! ```ignore
+//! const MANAGER: Interface<Daemon, Subject> = Interface {
+//!     name: "org.freedesktop.machine1.Manager",
+//!     properties: &[],
+//!     methods: &[Method::new("GetMachine", &[arg("s", "name")], &[arg("o", "machine")], |daemon, _, call| {
+//!         now(get_machine(&daemon, &call))
+//!     })],
+//!     signals: &[Signal { name: "MachineNew", arguments: &[arg("s", "machine"), arg("o", "path")] }],
+//! };
+//! ```
+
+mod call;
+mod credentials;
+mod dispatch;
+mod errno;
+mod error_reply;
+mod introspection;
+mod label;
+mod link;
+mod properties;
+mod queue;
+mod server;
+mod signature;
+mod standard;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use call::{Call, Reply, Turn};
+pub use credentials::Credentials;
+pub use errno::{description, error_name};
+pub use error_reply::ErrorReply;
+pub use label::Label;
+pub use link::{Link, Traffic};
+pub use server::{Bus, Limits, LocalFuture, Server};
+pub use table::{
+    Answer, Argument, Changes, Get, Handler, Interface, Method, Object, Place, Property, Set, Signal, Value,
+    arg, now,
+};

@@ -1,0 +1,171 @@
+//! A connection to a bus, as the server uses it.
+//!
+//! All messages go out through one queue, so that a signal is ahead of the reply that was sent after it, and through
+//! one task, which no caller can give up half-way through a message.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use zbus::{Connection, Message, MessageStream, OwnedVariant};
+
+use crate::credentials::Credentials;
+use crate::error_reply::ErrorReply;
+use crate::server::{Bus, LocalFuture, Server};
+
+/// How long the bus has to say who somebody is.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long the bus may take to take a message. One that does not read is left, and joined anew.
+const WRITE: Duration = Duration::from_secs(30);
+/// With so many bytes on their way out, no more calls are taken in.
+const BACKLOG: usize = 16 << 20;
+/// How many senders are remembered. Unique names are never used twice by one bus.
+const KNOWN: usize = 64;
+
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+
+/// The sending side.
+pub struct Link {
+    connection: Connection,
+    outbox: mpsc::UnboundedSender<Message>,
+    backlog: Rc<Backlog>,
+    known: Rc<Known>,
+}
+
+/// Who is behind unique names, the latest at the end.
+type Known = RefCell<VecDeque<(String, Rc<Credentials>)>>;
+
+#[derive(Default)]
+struct Backlog {
+    bytes: Cell<usize>,
+    is_shorter: Notify,
+}
+
+impl Backlog {
+    fn sent(&self, message: &Message) {
+        self.bytes.set(self.bytes.get().saturating_sub(message.data().len()));
+        self.is_shorter.notify_one();
+    }
+
+    async fn is_short(&self) {
+        while self.bytes.get() > BACKLOG {
+            self.is_shorter.notified().await;
+        }
+    }
+}
+
+impl Bus for Link {
+    fn send(&self, message: Message) {
+        let bytes = self.backlog.bytes.get().saturating_add(message.data().len());
+        self.backlog.bytes.set(bytes);
+        // Nobody takes it when the connection has ended.
+        let _ = self.outbox.send(message);
+    }
+
+    fn credentials(&self, name: String) -> LocalFuture<Result<Rc<Credentials>, ErrorReply>> {
+        let known = self.known.borrow().iter().find(|(known, _)| *known == name).map(|(_, who)| who.clone());
+        if let Some(who) = known {
+            return Box::pin(std::future::ready(Ok(who)));
+        }
+        let (connection, known) = (self.connection.clone(), self.known.clone());
+        Box::pin(async move {
+            let who = Rc::new(ask(connection, name.clone()).await?);
+            let mut known = known.borrow_mut();
+            if known.len() >= KNOWN {
+                known.pop_front();
+            }
+            known.push_back((name, who.clone()));
+            Ok(who)
+        })
+    }
+}
+
+async fn ask(connection: Connection, name: String) -> Result<Credentials, ErrorReply> {
+    // A message is written to its end, whoever waits for the answer.
+    let asked = tokio::task::spawn_local(async move {
+        let method = "GetConnectionCredentials";
+        connection.call_method(Some(BUS), BUS_PATH, Some(BUS), method, &name).await
+    });
+    let unknown = |reason: &str| {
+        ErrorReply::new(
+            "org.freedesktop.DBus.Error.AccessDenied",
+            format!("Who calls is not known: {reason}"),
+        )
+    };
+    let answer = match timeout(ANSWER, asked).await {
+        Ok(Ok(answer)) => answer.map_err(|error| unknown(&error.to_string()))?,
+        Ok(Err(_)) => return Err(unknown("the connection ended")),
+        Err(_) => return Err(unknown("the bus does not answer")),
+    };
+    let entries: HashMap<String, OwnedVariant> =
+        answer.body().deserialize().map_err(|error| unknown(&error.to_string()))?;
+    Credentials::of_dictionary(entries).ok_or_else(|| unknown("the bus does not say"))
+}
+
+/// What goes in and out of a connection, and the place where messages for it are put.
+pub struct Traffic {
+    connection: Connection,
+    messages: MessageStream,
+    out: mpsc::UnboundedReceiver<Message>,
+    backlog: Rc<Backlog>,
+}
+
+impl Link {
+    /// Gets hold of a connection. From this call on no message is missed; they are taken in by [`Traffic::run`].
+    pub fn new(connection: &Connection) -> (Rc<Self>, Traffic) {
+        let (outbox, out) = mpsc::unbounded_channel();
+        let backlog = Rc::new(Backlog::default());
+        let messages = MessageStream::from(connection);
+        let traffic = Traffic { connection: connection.clone(), messages, out, backlog: backlog.clone() };
+        let link = Self { connection: connection.clone(), outbox, backlog, known: Rc::default() };
+        (Rc::new(link), traffic)
+    }
+}
+
+impl Traffic {
+    /// Serves until the connection ends, inside a `LocalSet`. Every message that comes in is shown to `hear` first.
+    pub async fn run<C: 'static, O: Clone + 'static>(
+        mut self,
+        server: Rc<Server<C, O>>,
+        hear: impl Fn(&Message),
+    ) {
+        let read = async {
+            loop {
+                self.backlog.is_short().await;
+                match poll_fn(|context| Pin::new(&mut self.messages).poll_next(context)).await {
+                    Some(Ok(message)) => {
+                        hear(&message);
+                        server.accept(message);
+                    }
+                    Some(Err(error)) => tracing::debug!("the bus: {error}"),
+                    None => return,
+                }
+            }
+        };
+        let write = async {
+            while let Some(message) = self.out.recv().await {
+                match timeout(WRITE, self.connection.send(&message)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return tracing::debug!("cannot write to the bus: {error}"),
+                    Err(_) => return tracing::warn!("The bus does not read; leaving it."),
+                }
+                self.backlog.sent(&message);
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            () = write => {}
+        }
+        // Whoever shares the connection hears of its end.
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!("cannot close the connection to the bus: {error}");
+        }
+    }
+}
