@@ -43,18 +43,97 @@ struct BelowLevel;
 impl<S> Filter<S> for BelowLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // What the libraries say of themselves is for their authors.
-        let ours = ["machined", "varlink_server"].iter().any(|krate| metadata.target().starts_with(krate));
+        let ours = ["machined", "varlink_server", "dbus_server"]
+            .iter()
+            .any(|krate| metadata.target().starts_with(krate));
         priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
     }
 }
 
-/// Writes lines to standard error, with the `<N>` prefix of sd-daemon(3) where no human reads them.
-struct Lines {
+/// Where messages go, in the words of org.freedesktop.LogControl1(5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogDestination {
+    /// Where they went at the start.
+    Auto,
+    /// To the journal.
+    Journal,
+    /// To standard error.
+    Console,
+    /// To standard error, each with the `<N>` prefix of sd-daemon(3).
+    PrefixedConsole,
+    /// Nowhere.
+    Null,
+}
+
+impl LogDestination {
+    const NAMES: [(Self, &'static str); 5] = [
+        (Self::Auto, "auto"),
+        (Self::Journal, "journal"),
+        (Self::Console, "console"),
+        (Self::PrefixedConsole, "console-prefixed"),
+        (Self::Null, "null"),
+    ];
+
+    /// The destination of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(destination, _)| *destination)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| *name)
+    }
+
+    /// Its place in the table of names.
+    fn number(self) -> u8 {
+        let place = Self::NAMES.iter().position(|(known, _)| *known == self);
+        place.and_then(|place| u8::try_from(place).ok()).unwrap_or_default()
+    }
+}
+
+/// Where messages go now, by its place in the table of names.
+static DESTINATION: AtomicU8 = AtomicU8::new(0);
+
+/// Where messages go.
+pub fn destination() -> LogDestination {
+    let number = usize::from(DESTINATION.load(Ordering::Relaxed));
+    LogDestination::NAMES.get(number).map_or(LogDestination::Auto, |(destination, _)| *destination)
+}
+
+/// Has messages go elsewhere.
+pub fn set_destination(destination: LogDestination) {
+    DESTINATION.store(destination.number(), Ordering::Relaxed);
+}
+
+/// Writes messages where they go.
+struct Output {
+    journal: Option<Journal>,
+    /// What `auto` is.
+    auto: LogDestination,
+}
+
+impl<S: Subscriber> Layer<S> for Output {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let destination = match destination() {
+            LogDestination::Auto => self.auto,
+            other => other,
+        };
+        match (destination, &self.journal) {
+            (LogDestination::Null, _) => {}
+            (LogDestination::Journal, Some(journal)) => journal.write(event),
+            (LogDestination::PrefixedConsole, _) => Line { prefix: true }.write(event),
+            _ => Line { prefix: false }.write(event),
+        }
+    }
+}
+
+/// A line on standard error, with the `<N>` prefix of sd-daemon(3) where no human reads it.
+struct Line {
     prefix: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl Line {
+    fn write(&self, event: &Event<'_>) {
         let mut line = String::new();
         if self.prefix {
             let _ = write!(line, "<{}>", priority(*event.metadata().level()));
@@ -105,10 +184,13 @@ impl Journal {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Journal {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+/// What messages are found by in the journal.
+pub const IDENTIFIER: &str = "machined";
+
+impl Journal {
+    fn write(&self, event: &Event<'_>) {
         // The facility is LOG_AUTH, as the original has it.
-        let mut entry = Entry(b"SYSLOG_IDENTIFIER=machined\nSYSLOG_FACILITY=4\n".to_vec());
+        let mut entry = Entry(format!("SYSLOG_IDENTIFIER={IDENTIFIER}\nSYSLOG_FACILITY=4\n").into_bytes());
         entry.field("PRIORITY", &priority(*event.metadata().level()));
         event.record(&mut entry);
         // By path, so that a journal that was restarted is found again.
@@ -146,19 +228,21 @@ impl tracing::field::Visit for Entry {
 
 /// Starts to log.
 pub fn start(target: LogTarget) {
-    let journal = match target {
+    let journal = Path::new(JOURNAL).exists().then(Journal::connect).and_then(Result::ok);
+    let wants_journal = match target {
         LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
         LogTarget::Journal => true,
         LogTarget::Stderr => false,
     };
-    let journal = (journal && Path::new(JOURNAL).exists()).then(Journal::connect).and_then(Result::ok);
-    let registry = tracing_subscriber::registry();
-    match journal {
-        Some(journal) => registry.with(journal.with_filter(BelowLevel)).init(),
-        None => {
-            registry.with(Lines { prefix: !std::io::stderr().is_terminal() }.with_filter(BelowLevel)).init()
-        }
+    let auto = match (wants_journal && journal.is_some(), std::io::stderr().is_terminal()) {
+        (true, _) => LogDestination::Journal,
+        (false, true) => LogDestination::Console,
+        (false, false) => LogDestination::PrefixedConsole,
+    };
+    if target != LogTarget::Auto {
+        set_destination(auto);
     }
+    tracing_subscriber::registry().with(Output { journal, auto }.with_filter(BelowLevel)).init();
 }
 
 /// An error and what caused it, in one line.
@@ -175,6 +259,17 @@ pub fn with_causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_has_one_name() {
+        for (destination, name) in LogDestination::NAMES {
+            assert_eq!(LogDestination::from_name(name), Some(destination));
+            assert_eq!(destination.name(), name);
+        }
+        for unknown in ["", "kmsg", "syslog", "stderr", "Journal"] {
+            assert_eq!(LogDestination::from_name(unknown), None);
+        }
+    }
 
     #[test]
     fn a_value_with_lines_of_its_own_is_told_by_its_length() {
