@@ -8,6 +8,7 @@ pub mod cli;
 pub mod daemon;
 pub mod error;
 pub mod group;
+pub mod host;
 pub mod late_maps;
 pub mod log;
 pub mod machines;

@@ -287,6 +287,11 @@ impl Machines {
         self.ids(kind).text(list, |key| self.machines.get(&key).map(|record| &record.name))
     }
 
+    /// Who has an id of the host, and which id it is inside.
+    pub fn holders(&self, kind: IdKind, id: u32) -> impl Iterator<Item = (Key, u32)> {
+        self.ids(kind).holders(id)
+    }
+
     /// The lists of the id index.
     pub fn id_lists(&self, kind: IdKind) -> impl Iterator<Item = IdList> {
         self.ids(kind).lists()

@@ -77,6 +77,15 @@ impl Ids {
         changed
     }
 
+    /// Who has an id of the host, and which id it is inside.
+    pub(super) fn holders(&self, id: u32) -> impl Iterator<Item = (Key, u32)> {
+        let page = u16::try_from(id >> 16).ok().and_then(|page| self.pages.get(&page));
+        let holders = page.into_iter().chain([&self.wide]).flatten();
+        holders
+            .filter_map(move |(range, keys)| Some((range_of(range)?.to_machine(id)?, keys)))
+            .flat_map(|(inside, keys)| keys.iter().map(move |&key| (key, inside)))
+    }
+
     /// The lists there are.
     pub(super) fn lists(&self) -> impl Iterator<Item = IdList> {
         let wide = (!self.wide.is_empty()).then_some(IdList::Wide);

@@ -1,8 +1,64 @@
 //! What can be told of a machine beyond its registration.
 
-use registry::{Class, IdRange, Record};
+use std::rc::Rc;
 
+use registry::{Class, IdRange, Record};
+use rustix::io::Errno;
+
+use super::Target;
+use crate::addresses::{InterfaceAddress, Listing};
+use crate::authorization::{Authorized, Inspect};
+use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::machines::Key;
+use crate::os_release::{self, Fields};
+
+impl Daemon {
+    /// The addresses of a machine, in the original's order.
+    ///
+    /// # Errors
+    /// [`Error::NotAvailable`]: it is no container. [`Error::NoPrivateNetworking`]: it shares the host's network.
+    /// `EACCES`: its network cannot be looked into.
+    pub fn addresses(&self, target: Target) -> Result<Rc<[InterfaceAddress]>, Error> {
+        const ACTION: &str = "look at the machine's network";
+        let Target::Machine(key) = target else {
+            let list = self.keeper.of_host();
+            return list
+                .map(Rc::from)
+                .map_err(|error| Error::System { action: ACTION, errno: error.errno() });
+        };
+        self.is_container(key)?;
+        match self.keeper.listing(key) {
+            Some(Listing::Private(list)) => Ok(list),
+            Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
+            None => Err(Error::System { action: ACTION, errno: Errno::ACCESS }),
+        }
+    }
+
+    /// What the OS of a machine says of itself.
+    ///
+    /// # Errors
+    /// [`Error::NotAvailable`]: it is no container. `ENOENT`: it says nothing. Others as reading its files has them.
+    pub async fn os_release(&self, _: &Authorized<Inspect>, target: Target) -> Result<Rc<Fields>, Error> {
+        let fields = match target {
+            Target::Host => os_release::of_host().map(Rc::new),
+            Target::Machine(key) => {
+                self.is_container(key)?;
+                let leader = self.leader(key).ok_or(Error::NoSuchMachine)?;
+                self.os_releases.of_machine(key, &leader).await
+            }
+        };
+        fields.map_err(|errno| Error::System { action: "read the OS release", errno })
+    }
+
+    fn is_container(&self, key: Key) -> Result<(), Error> {
+        match self.machines(|machines| machines.get(key).map(|record| record.class)) {
+            Some(Class::Container) => Ok(()),
+            Some(_) => Err(Error::NotAvailable),
+            None => Err(Error::NoSuchMachine),
+        }
+    }
+}
 
 /// How many ids a range must have to hold all of an OS's.
 const ALL_IDS: u32 = 65_534;

@@ -4,16 +4,15 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use registry::{HOST_NAME, Record};
-use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::process_id::ProcessReply;
 use super::{caller, lookup, text};
-use crate::addresses::{InterfaceAddress, Listing};
+use crate::addresses::InterfaceAddress;
 use crate::authorization::{Authorized, Inspect};
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::host::Host;
 use crate::machines::Key;
 use crate::operations::{Target, uid_shift};
 use crate::os_release;
@@ -164,15 +163,15 @@ async fn machine(
     }
     let Some(record) = daemon.record(key) else { return Ok(None) };
     let mut reply = registration(daemon, &record);
-    let Some((_, strict)) = metadata else { return Ok(Some(reply)) };
+    let Some((authorized, strict)) = metadata else { return Ok(Some(reply)) };
     // What fails is missing, or fails the call.
     let graceful = |error: Error| if strict { Err(ErrorReply::from(error)) } else { Ok(()) };
-    match addresses(daemon, key, &record) {
-        Ok(list) => reply.addresses = list,
+    match daemon.addresses(Target::Machine(key)) {
+        Ok(list) => reply.addresses = list.iter().map(address).collect(),
         Err(error) => graceful(error)?,
     }
-    match fields(daemon, key, &record).await {
-        Ok(fields) => reply.os_release = Some(fields),
+    match daemon.os_release(authorized, Target::Machine(key)).await {
+        Ok(fields) => reply.os_release = Some(pairs(&fields)),
         Err(error) => graceful(error)?,
     }
     match uid_shift(&record) {
@@ -205,17 +204,6 @@ fn registration(daemon: &Daemon, record: &Record) -> MachineReply {
     }
 }
 
-fn addresses(daemon: &Daemon, key: Key, record: &Record) -> Result<Vec<AddressReply>, Error> {
-    if record.class != registry::Class::Container {
-        return Err(Error::NotAvailable);
-    }
-    match daemon.keeper.listing(key) {
-        Some(Listing::Private(list)) => Ok(list.iter().map(address).collect()),
-        Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
-        None => Err(Error::System { action: "look at the machine's network", errno: Errno::ACCESS }),
-    }
-}
-
 fn address(address: &InterfaceAddress) -> AddressReply {
     // The numbers of AF_INET and AF_INET6 on Linux.
     let (family, bytes) = match address.address {
@@ -225,42 +213,28 @@ fn address(address: &InterfaceAddress) -> AddressReply {
     AddressReply { ifindex: address.ifindex, family, address: bytes }
 }
 
-async fn fields(daemon: &Daemon, key: Key, record: &Record) -> Result<Vec<String>, Error> {
-    if record.class != registry::Class::Container {
-        return Err(Error::NotAvailable);
-    }
-    let leader = daemon.leader(key).ok_or(Error::NoSuchMachine)?;
-    let fields = daemon.os_releases.of_machine(key, &leader).await;
-    fields
-        .map(|fields| pairs(&fields))
-        .map_err(|errno| Error::System { action: "read the OS release", errno })
-}
-
 fn pairs(fields: &os_release::Fields) -> Vec<String> {
     fields.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// The host as a machine.
 fn host(daemon: &Daemon, metadata: Option<(&Authorized<Inspect>, bool)>) -> Result<MachineReply, ErrorReply> {
-    let init = libmachine::ProcessHandle::open(1).ok();
+    let host = Host::of(daemon);
     let mut reply = MachineReply {
         name: HOST_NAME.to_owned(),
-        id: std::fs::read_to_string("/etc/machine-id")
-            .ok()
-            .map(|id| id.trim().to_owned())
-            .filter(|id| id.len() == 32),
-        class: "host",
-        root_directory: Some("/".to_owned()),
-        unit: daemon.surroundings.systemd.as_ref().map(|_| "-.slice".to_owned()),
-        leader: init.map(|init| ProcessReply::new(init.identity(), daemon)),
-        timestamp: boot_time().map(|realtime| Timestamp { realtime, monotonic: 0 }),
-        v_sock_cid: std::path::Path::new("/dev/vsock").exists().then_some(1),
+        id: host.id.map(|id| id.to_string()),
+        class: Host::CLASS,
+        root_directory: Some(Host::ROOT.to_owned()),
+        unit: host.unit.map(str::to_owned),
+        leader: host.leader.map(|leader| ProcessReply::new(leader, daemon)),
+        timestamp: host.realtime.map(|realtime| Timestamp { realtime, monotonic: 0 }),
+        v_sock_cid: host.vsock_cid,
         ..MachineReply::default()
     };
     let Some((_, strict)) = metadata else { return Ok(reply) };
-    match daemon.keeper.of_host() {
+    match daemon.addresses(Target::Host) {
         Ok(list) => reply.addresses = list.iter().map(address).collect(),
-        Err(error) if strict => return Err(ErrorReply::system(error.errno())),
+        Err(error) if strict => return Err(error.into()),
         Err(_) => {}
     }
     match os_release::of_host() {
@@ -270,16 +244,4 @@ fn host(daemon: &Daemon, metadata: Option<(&Authorized<Inspect>, bool)>) -> Resu
     }
     reply.uid_shift = Some(0);
     Ok(reply)
-}
-
-/// When the host was booted, microseconds of the real-time clock.
-fn boot_time() -> Option<u64> {
-    let microseconds = |clock| {
-        let now = clock_gettime(clock);
-        u64::try_from(now.tv_sec)
-            .ok()?
-            .checked_mul(1_000_000)?
-            .checked_add(u64::try_from(now.tv_nsec).ok()? / 1000)
-    };
-    microseconds(ClockId::Realtime)?.checked_sub(microseconds(ClockId::Boottime)?)
 }
