@@ -201,7 +201,7 @@ async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), C
     if daemon.surroundings.systemd.is_some() {
         daemon.systemd.listen(connection).await?;
     }
-    // The D-Bus front end's place: crate::dbus::serve(daemon.clone(), connection.clone()).
+    tokio::task::spawn_local(crate::dbus::serve(daemon.clone(), connection));
     let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE).await?;
     if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
         warn!("Another daemon is {NAME} on the bus; the name is ours when it leaves.");

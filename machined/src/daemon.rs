@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::addresses::Keeper;
+use crate::announcements::{Announcement, Announcements};
 use crate::bus::Bus;
 use crate::error::Error;
 use crate::group::Group;
@@ -75,6 +76,8 @@ pub struct Daemon {
     pub systemd: Systemd,
     /// Whose id maps are not written yet.
     pub late_maps: LateMaps,
+    /// Who hears of machines that come and go.
+    pub announcements: Announcements,
     machines: RefCell<Machines>,
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
     /// Who was told to end.
@@ -95,6 +98,7 @@ impl Daemon {
             bus: Bus::default(),
             systemd: Systemd::default(),
             late_maps: LateMaps::default(),
+            announcements: Announcements::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),
             closing: RefCell::default(),
@@ -339,8 +343,9 @@ impl Daemon {
         }
     }
 
-    /// Writes to the journal that a machine is there.
+    /// Tells whoever listens, and the journal, that a machine is there.
     pub fn tell_started(&self, record: &Record) {
+        self.announcements.announce(Announcement::New(record.name));
         let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
         tokio::task::spawn_local(async move {
             // After the reply, which waits for nothing that it does not have to.
@@ -349,8 +354,9 @@ impl Daemon {
         });
     }
 
-    /// Writes to the journal that a machine is gone.
+    /// Tells whoever listens, and the journal, that a machine is gone.
     pub fn tell_stopped(&self, record: &Record) {
+        self.announcements.announce(Announcement::Removed(record.name));
         let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
         tokio::task::spawn_local(async move {
             info!(message_id = MACHINE_STOP, name = %name, leader, "Machine {name} terminated.");

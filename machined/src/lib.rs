@@ -2,10 +2,12 @@
 
 mod activation;
 pub mod addresses;
+mod announcements;
 pub mod authorization;
 pub mod bus;
 pub mod cli;
 pub mod daemon;
+pub mod dbus;
 pub mod error;
 pub mod group;
 pub mod host;

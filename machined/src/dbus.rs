@@ -1,0 +1,96 @@
+//! The D-Bus front end, org.freedesktop.machine1(5): tables over the daemon's operations.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use dbus_server::{Limits, Link, Object, Place, Server};
+use zbus::message::{Message, Type};
+use zbus::{Connection, ObjectPath};
+
+use crate::announcements::{Announcement, Listener};
+use crate::bus::NAME;
+use crate::daemon::Daemon;
+
+mod authority;
+mod errors;
+mod kill;
+mod leader;
+mod log_control;
+mod machine;
+mod manager;
+mod mapping;
+mod metadata;
+mod register;
+mod subject;
+
+use subject::Subject;
+
+/// The manager's path.
+const MANAGER_PATH: &str = "/org/freedesktop/machine1";
+/// Below it are the machines.
+const MACHINE_PATH: &str = "/org/freedesktop/machine1/machine";
+
+/// Everything that is served.
+const OBJECTS: &[Object<Daemon, Subject>] = &[
+    Object { path: MANAGER_PATH, place: Place::Here(Subject::Manager), interfaces: &[manager::INTERFACE] },
+    Object {
+        path: MACHINE_PATH,
+        place: Place::Below { find: subject::find, labels: subject::labels },
+        interfaces: &[machine::INTERFACE],
+    },
+    Object {
+        path: "/org/freedesktop/LogControl1",
+        place: Place::Here(Subject::LogControl),
+        interfaces: &[log_control::INTERFACE],
+    },
+];
+
+/// The path of a machine's object.
+fn path_of(name: &str) -> ObjectPath<'static> {
+    let label = dbus_server::Label::of(name);
+    // A label has only characters that a path may have.
+    ObjectPath::from_string_unchecked(format!("{MACHINE_PATH}/{label}"))
+}
+
+/// Serves on a connection until that ends. From this call on no message is missed, so that the name can be asked for.
+pub fn serve(daemon: Rc<Daemon>, connection: &Connection) -> impl Future<Output = ()> + 'static {
+    let (link, traffic) = Link::new(connection);
+    let server = Server::new(daemon.clone(), OBJECTS, link, Limits::default());
+    let has_name = Rc::new(Cell::new(false));
+    let (announcer, is_heard) = (server.clone(), has_name.clone());
+    // Until the name is ours, nobody can tell whose signals they are.
+    let listener: Rc<Listener> = Rc::new(move |announcement| {
+        if is_heard.get() {
+            announce(&announcer, announcement);
+        }
+    });
+    daemon.announcements.subscribe(&listener);
+    async move {
+        let hear = |message: &Message| {
+            if is_acquisition(message) && !has_name.replace(true) {
+                daemon.machines(|machines| {
+                    machines.iter().for_each(|(_, record)| listener(Announcement::New(record.name)));
+                });
+            }
+        };
+        traffic.run(server, hear).await;
+    }
+}
+
+fn announce(server: &Rc<Server<Daemon, Subject>>, announcement: Announcement) {
+    let (signal, name) = match announcement {
+        Announcement::New(name) => ("MachineNew", name),
+        Announcement::Removed(name) => ("MachineRemoved", name),
+    };
+    let name = name.as_str();
+    server.emit(MANAGER_PATH, manager::INTERFACE.name, signal, &(name, path_of(name)));
+}
+
+/// Whether the bus says that the name is ours now, D-Bus Specification, "org.freedesktop.DBus.NameAcquired".
+fn is_acquisition(message: &Message) -> bool {
+    let header = message.header();
+    message.message_type() == Type::Signal
+        && header.sender().is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
+        && header.member().is_some_and(|member| member.as_str() == "NameAcquired")
+        && message.body().deserialize::<&str>().is_ok_and(|name| name == NAME)
+}

@@ -1,0 +1,56 @@
+//! The methods that end machines.
+
+use std::rc::Rc;
+
+use dbus_server::{Call, ErrorReply, Reply};
+use libmachine::signal_of_number;
+
+use super::authority;
+use super::errors;
+use super::subject::{Subject, name_of, target, target_of};
+use crate::daemon::Daemon;
+use crate::operations::KillWhom;
+
+/// `UnregisterMachine`.
+pub(super) async fn unregister(daemon: Rc<Daemon>, call: Call) -> Result<Reply, ErrorReply> {
+    let name: String = call.arguments()?;
+    let target = target(&daemon, &name)?;
+    let authorized = authority::may_manage(&daemon, &call, target).await?;
+    daemon.unregister(&authorized, target);
+    call.reply(&())
+}
+
+/// `TerminateMachine`, `Terminate`.
+pub(super) async fn terminate(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Result<Reply, ErrorReply> {
+    let target = target_of(&daemon, subject, || call.arguments())?;
+    let authorized = authority::may_manage(&daemon, &call, target).await?;
+    daemon
+        .terminate(&authorized, target)
+        .await
+        .map_err(|error| errors::of_operation(error, &name_of(&daemon, target)))?;
+    call.reply(&())
+}
+
+/// `KillMachine`, `Kill`.
+pub(super) async fn kill(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Result<Reply, ErrorReply> {
+    let (name, whom, signal): (String, String, i32) = match subject {
+        Subject::Machine(_) => {
+            let (whom, signal) = call.arguments()?;
+            (String::new(), whom, signal)
+        }
+        _ => call.arguments()?,
+    };
+    let target = target_of(&daemon, subject, || Ok(name))?;
+    let whom = match whom.as_str() {
+        "" | "all" => KillWhom::All,
+        "leader" => KillWhom::Leader,
+        "supervisor" => KillWhom::Supervisor,
+        other => return Err(ErrorReply::invalid_args(format!("Invalid kill parameter '{other}'"))),
+    };
+    let refused = || ErrorReply::invalid_args(format!("Invalid signal {signal}"));
+    let signal = signal_of_number(signal).ok_or_else(refused)?;
+    let authorized = authority::may_manage(&daemon, &call, target).await?;
+    // The service manager's own name for an error is not passed on, as in the original.
+    daemon.kill(&authorized, target, whom, signal).await.map_err(|error| errors::bare(error.errno()))?;
+    call.reply(&())
+}

@@ -1,0 +1,128 @@
+//! The methods that tell what is known of a machine.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use dbus_server::{Call, ErrorReply, Reply, description};
+use rustix::io::Errno;
+use serde::{Serialize, Serializer};
+
+use super::authority;
+use super::errors;
+use super::subject::{Subject, name_of, target_of};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::operations::{Target, uid_shift};
+use crate::os_release::Fields;
+
+fn target(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Target, ErrorReply> {
+    target_of(daemon, subject, || call.arguments())
+}
+
+/// `GetMachineAddresses`, `GetAddresses`.
+pub(super) fn addresses(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let target = target(daemon, subject, call)?;
+    let list = daemon.addresses(target).map_err(|error| match error {
+        Error::NotAvailable => {
+            errors::not_supported("Requesting IP address data is only supported on container machines.")
+        }
+        Error::System { errno, .. } => {
+            errors::with_text(errno, format!("Failed to get addresses: {}", description(errno)))
+        }
+        error => errors::of_operation(error, &name_of(daemon, target)),
+    })?;
+    // The numbers of AF_INET and AF_INET6 on Linux.
+    let pair = |address: IpAddr| match address {
+        IpAddr::V4(ip) => (2_i32, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
+    };
+    let pairs: Vec<_> = list.iter().map(|address| pair(address.address)).collect();
+    call.reply(&(pairs,))
+}
+
+/// `GetMachineSSHInfo`, `GetSSHInfo`.
+pub(super) fn ssh_info(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let record = match target(daemon, subject, call)? {
+        Target::Host => None,
+        Target::Machine(key) => daemon.record(key),
+    };
+    let info = record.and_then(|record| record.ssh_address.zip(record.ssh_private_key_path));
+    call.reply(&info.ok_or_else(|| errors::bare(Errno::NOENT))?)
+}
+
+/// `GetMachineUIDShift`, `GetUIDShift`.
+pub(super) fn shift(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let target = target(daemon, subject, call)?;
+    let Target::Machine(key) = target else { return call.reply(&0_u32) };
+    let record = daemon.record(key).ok_or(Error::NoSuchMachine);
+    let shift = record.and_then(|record| uid_shift(&record)).map_err(|error| match error {
+        Error::NotAvailable => {
+            errors::not_supported("UID/GID shift may only be determined for container machines.")
+        }
+        error => errors::of_operation(error, &name_of(daemon, target)),
+    })?;
+    call.reply(&shift)
+}
+
+/// `GetMachineOSRelease`, `GetOSRelease`.
+pub(super) async fn os_release(
+    daemon: Rc<Daemon>,
+    subject: Subject,
+    call: Call,
+) -> Result<Reply, ErrorReply> {
+    let target = target(&daemon, subject, &call)?;
+    let authorized = authority::may_inspect(&daemon, &call, target).await?;
+    // A container may take its time.
+    let fields = call.turn.passing(daemon.os_release(&authorized, target)).await;
+    let fields = fields.map_err(|error| match error {
+        Error::NotAvailable => {
+            errors::not_supported("Requesting OS release data is only supported on container machines.")
+        }
+        Error::System { errno, .. } => {
+            errors::with_text(errno, format!("Failed to get OS release: {}", description(errno)))
+        }
+        error => errors::of_operation(error, &name_of(&daemon, target)),
+    })?;
+    call.reply(&Dictionary::of(&fields))
+}
+
+/// Fields in the order of their file; of those with the same key the last.
+struct Dictionary<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Dictionary<'a> {
+    fn of(fields: &'a Fields) -> Self {
+        let mut entries: Vec<(&str, &str)> = Vec::with_capacity(fields.len());
+        let mut places = HashMap::new();
+        for (key, value) in fields {
+            let place = *places.entry(key.as_str()).or_insert(entries.len());
+            match entries.get_mut(place) {
+                Some(entry) => entry.1 = value,
+                None => entries.push((key, value)),
+            }
+        }
+        Self(entries)
+    }
+}
+
+impl zbus::Type for Dictionary<'_> {
+    const SIGNATURE: &'static zbus::Signature = <HashMap<&str, &str> as zbus::Type>::SIGNATURE;
+}
+
+impl Serialize for Dictionary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_fields_with_the_same_key_the_last_counts() {
+        let fields: Fields =
+            [("b", "1"), ("a", "2"), ("b", "3")].map(|(key, value)| (key.into(), value.into())).into();
+        assert_eq!(Dictionary::of(&fields).0, [("b", "3"), ("a", "2")]);
+    }
+}

@@ -1,0 +1,211 @@
+//! Registering a machine, in all the forms that there are for it.
+
+use std::rc::Rc;
+
+use dbus_server::{Call, ErrorReply, Reply, description};
+use registry::{Class, MachineId, MachineName};
+use rustix::io::Errno;
+use zbus::OwnedVariant;
+
+use super::leader::{NamedLeader, by_number, identity, sender};
+use super::{authority, errors, path_of};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::operations::Registration;
+
+mod properties;
+
+use properties::Properties;
+
+/// The methods that register a machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    Create,
+    CreateWithNetwork,
+    CreateEx,
+    Register,
+    RegisterWithNetwork,
+    RegisterEx,
+}
+
+impl Form {
+    const fn allocates_unit(self) -> bool {
+        matches!(self, Self::Create | Self::CreateWithNetwork | Self::CreateEx)
+    }
+}
+
+/// Properties of a unit or of a machine, as they come.
+type List = Vec<(String, OwnedVariant)>;
+
+/// What all forms say, checked but for the leader.
+#[derive(Debug, Default)]
+struct Wish {
+    id: Option<MachineId>,
+    service: String,
+    /// `None`: the caller does not say.
+    class: Option<Class>,
+    root: String,
+    interfaces: Vec<u32>,
+    vsock_cid: Option<u32>,
+    ssh_address: String,
+    ssh_private_key_path: String,
+}
+
+/// Who is to lead the machine.
+#[derive(Debug)]
+enum Leader {
+    /// This process; 0 is the caller.
+    Number(u32),
+    /// Whom these properties name; if nobody, the caller.
+    Named(NamedLeader),
+}
+
+/// The arguments of the forms with a fixed list of them.
+type Plain = (String, Vec<u8>, String, String, u32, String, Vec<i32>);
+
+struct Arguments {
+    name: MachineName,
+    wish: Wish,
+    leader: Leader,
+    scope_properties: List,
+}
+
+pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Result<Reply, ErrorReply> {
+    let Arguments { name, wish, leader, scope_properties } = read(&call, form)?;
+    let leader = match leader {
+        Leader::Number(0) => sender(&call).await?,
+        Leader::Number(pid) => by_number(pid)?,
+        Leader::Named(leader) => match leader.open()? {
+            Some(process) => process,
+            None => sender(&call).await?,
+        },
+    };
+    let authorized = authority::may_register(&daemon, &call).await?;
+    let class = match wish.class {
+        Some(class) => class,
+        // Taken, and then nobody can start it.
+        None if daemon.by_name(&name).is_some() => {
+            return Err(errors::of_operation(Error::MachineExists(name), name.as_str()));
+        }
+        None => return Err(errors::bare(Errno::OPNOTSUPP)),
+    };
+    let credentials = call.credentials().await?;
+    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    let pid = leader.pid();
+    let registration = Registration {
+        name,
+        class,
+        id: wish.id,
+        service: filled(wish.service),
+        supervisor: identity(&credentials).filter(|supervisor| supervisor.pid != pid),
+        leader,
+        uid: credentials.uid,
+        root: filled(wish.root),
+        interfaces: wish.interfaces,
+        vsock_cid: wish.vsock_cid,
+        ssh_address: filled(wish.ssh_address),
+        ssh_private_key_path: filled(wish.ssh_private_key_path),
+        control_address: None,
+        allocate_unit: form.allocates_unit(),
+        scope_properties: scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect(),
+    };
+    let failed = |error: Error| match error {
+        Error::System { action: "find a unit" | "find the leader's unit", errno } => {
+            let text = format!("Failed to determine unit of process {pid} : {}", description(errno));
+            errors::with_text(errno, text)
+        }
+        error => errors::of_operation(error, name.as_str()),
+    };
+    let registered = daemon.register(&authorized, registration).await.map_err(failed)?;
+    // The unit may take its time; the machine is there.
+    call.turn.passing(registered.started()).await.map_err(failed)?;
+    call.reply(&path_of(name.as_str()))
+}
+
+/// Reads the arguments and checks them, in the order of the original.
+fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
+    let (plain, scope_properties): (Plain, List) = match form {
+        Form::CreateEx => {
+            let (name, properties, scope_properties): (String, List, List) = call.arguments()?;
+            return read_properties(&name, properties, scope_properties);
+        }
+        Form::RegisterEx => {
+            let (name, properties): (String, List) = call.arguments()?;
+            return read_properties(&name, properties, Vec::new());
+        }
+        Form::Create => {
+            let (name, id, service, class, leader, root, scope) = call.arguments()?;
+            ((name, id, service, class, leader, root, Vec::new()), scope)
+        }
+        Form::CreateWithNetwork => {
+            let (name, id, service, class, leader, root, interfaces, scope) = call.arguments()?;
+            ((name, id, service, class, leader, root, interfaces), scope)
+        }
+        Form::Register => {
+            let (name, id, service, class, leader, root) = call.arguments()?;
+            ((name, id, service, class, leader, root, Vec::new()), Vec::new())
+        }
+        Form::RegisterWithNetwork => (call.arguments()?, Vec::new()),
+    };
+    let (name, id, service, class, leader, root, interfaces) = plain;
+    let name = machine_name(&name)?;
+    let mut wish = Wish { service, ..Wish::default() };
+    wish.id = machine_id(&id)?;
+    wish.interfaces = indices(&interfaces)?;
+    wish.class = class_of(&class)?;
+    if leader == 1 {
+        return Err(ErrorReply::invalid_args("Invalid leader PID"));
+    }
+    wish.root = root_directory(root)?;
+    Ok(Arguments { name, wish, leader: Leader::Number(leader), scope_properties })
+}
+
+fn read_properties(name: &str, properties: List, scope_properties: List) -> Result<Arguments, ErrorReply> {
+    let name = machine_name(name)?;
+    let Properties { wish, leader } = Properties::read(properties)?;
+    Ok(Arguments { name, wish, leader: Leader::Named(leader), scope_properties })
+}
+
+fn machine_name(name: &str) -> Result<MachineName, ErrorReply> {
+    MachineName::new(name.as_bytes()).map_err(|_| ErrorReply::invalid_args("Invalid machine name"))
+}
+
+/// 16 bytes, or none; zeros are none.
+fn machine_id(bytes: &[u8]) -> Result<Option<MachineId>, ErrorReply> {
+    match bytes {
+        [] => Ok(None),
+        bytes => {
+            let bytes: Result<[u8; 16], _> = bytes.try_into();
+            bytes.map(MachineId::new).map_err(|_| ErrorReply::invalid_args("Invalid machine ID parameter"))
+        }
+    }
+}
+
+fn indices(list: &[i32]) -> Result<Vec<u32>, ErrorReply> {
+    // A record has room for a few thousand; a machine has a handful.
+    if list.len() > 1024 {
+        return Err(ErrorReply::invalid_args("Too many network interfaces"));
+    }
+    let index = |&index: &i32| match u32::try_from(index) {
+        Ok(index) if index > 0 => Ok(index),
+        _ => Err(ErrorReply::invalid_args(format!("Invalid network interface index {index}"))),
+    };
+    list.iter().map(index).collect()
+}
+
+/// A class, or none.
+fn class_of(class: &str) -> Result<Option<Class>, ErrorReply> {
+    if class.is_empty() {
+        return Ok(None);
+    }
+    let class = Class::from_name(class.as_bytes());
+    class.map(Some).ok_or_else(|| ErrorReply::invalid_args("Invalid machine class parameter"))
+}
+
+fn root_directory(root: String) -> Result<String, ErrorReply> {
+    let is_path = root.starts_with('/') && root.len() < 4096 && root.split('/').all(|part| part.len() < 256);
+    if root.is_empty() || is_path {
+        return Ok(root);
+    }
+    Err(ErrorReply::invalid_args("Root directory must be empty or an absolute path"))
+}
