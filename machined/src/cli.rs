@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use service_manager::log::{LogLevel, LogTarget};
 
 /// Registry daemon for the containers and virtual machines of this host.
 ///
@@ -29,47 +30,6 @@ pub struct Options {
 
 const EXIT_STATUS: &str = "Exit status: 0 when stopped by SIGTERM or SIGINT; 1 when it cannot start or go on, \
 with the reason on standard error; 2 for a wrong command line.";
-
-/// What `--log-level` takes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[allow(missing_docs, reason = "the names of syslog(3)")]
-pub enum LogLevel {
-    Emerg,
-    Alert,
-    Crit,
-    Err,
-    Warning,
-    Notice,
-    Info,
-    Debug,
-}
-
-impl LogLevel {
-    /// The number of the level, 0 to 7.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Emerg => 0,
-            Self::Alert => 1,
-            Self::Crit => 2,
-            Self::Err => 3,
-            Self::Warning => 4,
-            Self::Notice => 5,
-            Self::Info => 6,
-            Self::Debug => 7,
-        }
-    }
-}
-
-/// What `--log-target` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogTarget {
-    /// The journal if systemd connected standard error to it, standard error otherwise.
-    Auto,
-    /// The journal.
-    Journal,
-    /// Standard error.
-    Stderr,
-}
 
 /// What `--bus` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

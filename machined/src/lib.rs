@@ -1,6 +1,5 @@
 //! The registry daemon.
 
-mod activation;
 pub mod addresses;
 mod announcements;
 pub mod authorization;
@@ -12,7 +11,6 @@ pub mod error;
 pub mod group;
 pub mod host;
 pub mod late_maps;
-pub mod log;
 pub mod machines;
 pub mod operations;
 pub mod os_release;
@@ -23,4 +21,5 @@ pub mod systemd;
 pub mod varlink;
 pub mod watch;
 
+use service_manager::log;
 pub use start::main;

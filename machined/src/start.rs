@@ -1,19 +1,17 @@
 //! From the command line to a running daemon, and to its end.
 
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
 use libmachine::ProcessHandle;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
+use tokio::signal::unix::SignalKind;
 use tokio::task::LocalSet;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 use varlink_server::{Listener, Server, Settings, service};
 
-use crate::activation;
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
@@ -28,36 +26,11 @@ pub const SOCKET: &str = "/run/systemd/machine/io.systemd.Machine";
 /// Its second name, which clients of images use.
 pub const IMAGE_SOCKET: &str = "/run/systemd/machine/io.systemd.MachineImage";
 
-/// Why the daemon could not start, or had to give up.
-#[derive(Debug)]
-struct Failure {
-    what: String,
-    cause: Option<Box<dyn std::error::Error>>,
-}
-
-impl Failure {
-    fn new(what: impl Into<String>, cause: impl std::error::Error + 'static) -> Self {
-        Self { what: what.into(), cause: Some(Box::new(cause)) }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.as_deref()
-    }
-}
-
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     log::set_level(options.log_level.number());
-    log::start(options.log_target);
+    log::start("machined", options.log_target);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
@@ -79,6 +52,7 @@ fn give_up(failure: &Failure) -> ExitCode {
 
 async fn run(options: Options) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // One descriptor per machine and per connection.
     raise_descriptor_limit();
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
@@ -113,9 +87,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
     }
     info!("Serving {} machines.", daemon.count());
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        debug!("Nobody to tell that the daemon is ready: {error}");
-    }
+    ready();
 
     tokio::select! {
         failed = daemon.clone().mind_leaders() => {
@@ -129,22 +101,8 @@ async fn run(options: Options) -> Result<(), Failure> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // Nobody to tell is no problem at the end either.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stopping();
     Ok(())
-}
-
-/// Tells the service manager that the event loop turns, if it wants to know, sd_watchdog_enabled(3).
-async fn watchdog() {
-    let Some(interval) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    loop {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        tokio::time::sleep(interval / 2).await;
-    }
-}
-
-fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new("cannot handle signals", error))
 }
 
 fn surroundings(options: &Options) -> Result<Surroundings, Failure> {
@@ -171,17 +129,9 @@ fn user_namespace() -> Option<UserNamespace> {
     Some(UserNamespace { inode: own.user_namespace()?, uid_map, gid_map })
 }
 
-/// One descriptor per machine and per connection: as many as root allows. Children start with what they had.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        warn!("Cannot raise the limit of open files: {error}");
-    }
-}
-
 /// The sockets that systemd made, if it did; otherwise one made here.
 fn listeners() -> Result<Vec<Listener>, Failure> {
-    let passed = activation::sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
+    let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
     if passed.is_empty() {
         let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);
         let listener = varlink_server::listen_at(Path::new(SOCKET)).map_err(cannot)?;

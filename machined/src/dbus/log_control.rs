@@ -16,7 +16,7 @@ pub(super) const INTERFACE: Interface<Daemon, Subject> = Interface {
         .writable(|_, _, value| set_level(&text(value)?)),
         Property::new("LogTarget", "s", Changes::Untold, |_, _| Ok(Value::from(log::destination().name())))
             .writable(|_, _, value| set_target(&text(value)?)),
-        Property::new("SyslogIdentifier", "s", Changes::Untold, |_, _| Ok(Value::from(log::IDENTIFIER))),
+        Property::new("SyslogIdentifier", "s", Changes::Untold, |_, _| Ok(Value::from(log::identifier()))),
     ],
     methods: &[],
     signals: &[],

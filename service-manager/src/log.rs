@@ -5,15 +5,56 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::LogTarget;
+/// What `--log-level` takes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs, reason = "the names of syslog(3)")]
+pub enum LogLevel {
+    Emerg,
+    Alert,
+    Crit,
+    Err,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    /// The number of the level, 0 to 7.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Emerg => 0,
+            Self::Alert => 1,
+            Self::Crit => 2,
+            Self::Err => 3,
+            Self::Warning => 4,
+            Self::Notice => 5,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
+}
+
+/// What `--log-target` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogTarget {
+    /// The journal if systemd connected standard error to it, standard error otherwise.
+    Auto,
+    /// The journal.
+    Journal,
+    /// Standard error.
+    Stderr,
+}
 
 /// The least important level that is logged, as syslog(3) counts: 3 error, 4 warning, 6 informational, 7 debug.
 static LEVEL: AtomicU8 = AtomicU8::new(6);
@@ -43,7 +84,7 @@ struct BelowLevel;
 impl<S> Filter<S> for BelowLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // What the libraries say of themselves is for their authors.
-        let ours = ["machined", "varlink_server", "dbus_server"]
+        let ours = ["machined", "userdb_machined", "service_manager", "varlink_server", "dbus_server"]
             .iter()
             .any(|krate| metadata.target().starts_with(krate));
         priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
@@ -184,13 +225,18 @@ impl Journal {
     }
 }
 
-/// What messages are found by in the journal.
-pub const IDENTIFIER: &str = "machined";
+static IDENTIFIER: OnceLock<&str> = OnceLock::new();
+
+/// What messages are found by in the journal: the name of the daemon.
+pub fn identifier() -> &'static str {
+    IDENTIFIER.get().copied().unwrap_or_default()
+}
 
 impl Journal {
     fn write(&self, event: &Event<'_>) {
         // The facility is LOG_AUTH, as the original has it.
-        let mut entry = Entry(format!("SYSLOG_IDENTIFIER={IDENTIFIER}\nSYSLOG_FACILITY=4\n").into_bytes());
+        let mut entry = Entry(b"SYSLOG_FACILITY=4\n".to_vec());
+        entry.field("SYSLOG_IDENTIFIER", &identifier());
         entry.field("PRIORITY", &priority(*event.metadata().level()));
         event.record(&mut entry);
         // By path, so that a journal that was restarted is found again.
@@ -226,8 +272,9 @@ impl tracing::field::Visit for Entry {
     }
 }
 
-/// Starts to log.
-pub fn start(target: LogTarget) {
+/// Starts to log, as the daemon of this name.
+pub fn start(daemon: &'static str, target: LogTarget) {
+    IDENTIFIER.get_or_init(|| daemon);
     let journal = Path::new(JOURNAL).exists().then(Journal::connect).and_then(Result::ok);
     let wants_journal = match target {
         LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),

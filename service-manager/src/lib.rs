@@ -1,0 +1,13 @@
+//! What a daemon and whoever started it tell each other: messages for the log, sockets that are open already, that it is
+//! ready and still turns, how many files it may open. Works the same without a service manager.
+
+mod activation;
+mod descriptors;
+mod failure;
+pub mod log;
+mod state;
+
+pub use activation::sockets;
+pub use descriptors::raise_descriptor_limit;
+pub use failure::Failure;
+pub use state::{ready, signals, stopping, watchdog};
