@@ -14,19 +14,17 @@ use core::ffi::{c_char, c_int};
 use core::ptr;
 
 use libc::{gid_t, group, passwd, size_t, uid_t};
-use registry::{Decimal, IdKind, LookupError, MappedId, Text, mapped_id_by_id, mapped_id_by_name};
+use registry::{
+    HOME, IdKind, LookupError, MappedId, NO_LOGIN, NOBODY, Text, mapped_id_by_id, mapped_id_by_name,
+};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
 use crate::files::KernelFiles;
 use crate::processes::KernelProcesses;
 
-/// The group of all users of machines, which is nobody's.
-const NOBODY: gid_t = 65534;
 /// "See the shadow file", in which there is nobody of ours.
 const PASSWORD: &[u8] = b"x";
-const HOME: &[u8] = b"/";
-const SHELL: &[u8] = b"/usr/sbin/nologin";
 
 /// What is asked for.
 enum Key<'a> {
@@ -78,11 +76,7 @@ unsafe fn fill_user(
     // SAFETY: as demanded; there is no h_errno for users.
     let errors = unsafe { Errors::new(errnop, ptr::null_mut()) };
     let outcome = find(IdKind::User, key).and_then(|found| {
-        let mut real_name = Text::<96>::EMPTY;
-        real_name.push_all(b"UID ");
-        real_name.push_all(Decimal::new(found.inside).as_bytes());
-        real_name.push_all(b" of Container ");
-        real_name.push_all(found.machine.as_bytes());
+        let real_name = found.description(IdKind::User);
         // SAFETY: as demanded.
         unsafe {
             let mut arena = Arena::new(buffer, buflen);
@@ -92,8 +86,8 @@ unsafe fn fill_user(
                 pw_uid: found.outside,
                 pw_gid: NOBODY,
                 pw_gecos: arena.text(real_name.get().unwrap_or_default()),
-                pw_dir: arena.text(HOME),
-                pw_shell: arena.text(SHELL),
+                pw_dir: arena.text(HOME.as_bytes()),
+                pw_shell: arena.text(NO_LOGIN.as_bytes()),
             };
             if arena.is_too_small() {
                 return Err(Failure::BufferTooSmall);

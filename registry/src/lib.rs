@@ -19,6 +19,7 @@ mod class;
 mod decimal;
 mod env_file;
 mod files;
+mod id_fields;
 mod id_index;
 mod id_lookup;
 mod id_map;
@@ -47,6 +48,7 @@ pub use address_index::address_link;
 pub use class::Class;
 pub use decimal::Decimal;
 pub use files::{FileError, Files, RecordError, read_record};
+pub use id_fields::{HOME, NO_LOGIN, NOBODY};
 pub use id_index::{IdList, LIST_LINK_MAX, LIST_MAX, WIDE};
 pub use id_lookup::{LookupError, MappedId, mapped_id_by_id, mapped_id_by_name};
 pub use id_map::{
