@@ -12,6 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::process::{Gid, Pid, Uid};
 
+/// The user whom many services share, because they need no user.
+const NOBODY: u32 = 65534;
+
 /// The process that connected, as the kernel recorded it then.
 #[derive(Debug)]
 pub struct Peer {
@@ -46,9 +49,14 @@ impl Peer {
         })
     }
 
-    /// Root, or the daemon's own user: may get in whatever the limits say, and may change its settings.
+    /// Root, or the daemon's own user: may get in whatever the limits say, and may change its settings. Not so where the
+    /// daemon runs as nobody, who is nobody's own user.
     pub fn is_privileged(&self) -> bool {
-        self.uid.is_root() || self.uid == rustix::process::geteuid()
+        self.is_trusted_by(rustix::process::geteuid())
+    }
+
+    fn is_trusted_by(&self, daemon: Uid) -> bool {
+        self.uid.is_root() || (self.uid == daemon && daemon.as_raw() != NOBODY)
     }
 }
 
@@ -84,6 +92,14 @@ mod tests {
         assert_eq!(peer.gid, rustix::process::getegid());
         assert_eq!(peer.pid, Some(rustix::process::getpid()));
         assert!(peer.is_privileged());
+    }
+
+    #[test]
+    fn a_daemon_trusts_root_and_its_own_user_but_not_nobody() {
+        let peer = |uid| Peer { uid: Uid::from_raw(uid), gid: Gid::ROOT, pid: None, pidfd: None };
+        let is_trusted = |uid, daemon| peer(uid).is_trusted_by(Uid::from_raw(daemon));
+        assert!(is_trusted(0, 0) && is_trusted(0, 65534) && is_trusted(0, 70001) && is_trusted(70001, 70001));
+        assert!(!is_trusted(65534, 65534) && !is_trusted(70001, 0) && !is_trusted(70001, 65534));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Rule {
     NullMember(&'static str),
     /// An integer, or a word that the handler knows (`TERM` for 15) and has to check.
     IntOrWord,
+    /// An integer that text does not stand for.
+    Number,
 }
 
 /// Checks `object` against `fields`, and returns it in one canonical form: nulls are gone, and every
@@ -49,6 +51,7 @@ pub fn check(
             Some((_, word @ Value::String(_))) if has(field.name, Rule::IntOrWord) => {
                 checked.insert(field.name.to_owned(), integer(&word).unwrap_or(word));
             }
+            Some((_, Value::String(_))) if has(field.name, Rule::Number) => return bad(),
             Some((_, mut value)) if !value.is_null() => {
                 drop_null_members(field.name, rules, &mut value);
                 match canonical(idl, &field.shape, value) {
@@ -144,6 +147,20 @@ mod tests {
 
     const RULES: &[(&str, Rule)] =
         &[("word", Rule::NotNull), ("on", Rule::NotNull), ("count", Rule::IntOrWord)];
+
+    #[test]
+    fn text_stands_for_an_integer_unless_a_rule_says_otherwise() {
+        let idl = Idl::parse(TEXT).unwrap();
+        let checked = |rules: &[(&str, Rule)], count: &str| {
+            let object = serde_json::from_str(&format!(r#"{{"name":"","count":{count}}}"#)).unwrap();
+            check(&idl, &idl.methods[0].input, rules, object).map(|checked| checked["count"].clone())
+        };
+        let number = [("count", Rule::Number)];
+        assert_eq!(checked(&[], "\"5\""), Ok(json!(5)));
+        assert_eq!(checked(&number, "\"5\""), Err(BadParameter("count".into())));
+        assert_eq!(checked(&number, "5"), Ok(json!(5)));
+        assert_eq!(checked(&number, "5.0"), Ok(json!(5)));
+    }
 
     fn check_text(parameters: &str) -> Result<Value, String> {
         let idl = Idl::parse(TEXT).unwrap();
