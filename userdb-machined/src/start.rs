@@ -1,0 +1,82 @@
+//! From the command line to a running service, and to its end.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::Parser;
+use service_manager::{Failure, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
+
+use tokio::signal::unix::SignalKind;
+use tokio::task::LocalSet;
+use tracing::error;
+use varlink_server::{Listener, Server, Settings, listen_at, listen_on};
+
+use crate::cli::Options;
+use crate::mark::mark;
+use crate::privileges;
+use crate::varlink::{ABOUT, interface};
+
+/// Where userdb looks for the service. The last part is its name.
+pub const SOCKET: &str = "/run/systemd/userdb/io.systemd.Machine";
+
+/// Runs the service until it is told to stop.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    log::set_level(options.log_level.number());
+    log::start("userdb-machined", options.log_target);
+    if options.mark_socket {
+        mark(Path::new(SOCKET));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime
+        .map_err(|error| Failure::new("cannot make an event loop", error))
+        .and_then(|runtime| LocalSet::new().block_on(&runtime, run()));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("userdb-machined: {}", log::with_causes(&failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Failure> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // One descriptor per connection, and one more for who is at its other end.
+    raise_descriptor_limit();
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let listeners = listeners()?;
+    privileges::give_up()?;
+
+    let interfaces = vec![interface()];
+    let server = Server::new(Rc::new(()), ABOUT, interfaces, Settings::of_process())
+        .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
+    for listener in listeners {
+        tokio::task::spawn_local(server.clone().serve(listener));
+    }
+    ready();
+    tokio::select! {
+        () = watchdog() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stopping();
+    Ok(())
+}
+
+/// The sockets that systemd made, if it did; otherwise one made here.
+fn listeners() -> Result<Vec<Listener>, Failure> {
+    let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
+    if passed.is_empty() {
+        let socket = Path::new(SOCKET);
+        let listener =
+            listen_at(socket).map_err(|error| Failure::new(format!("cannot listen at {SOCKET}"), error))?;
+        mark(socket);
+        return Ok(vec![listener]);
+    }
+    let adopt = |fd| listen_on(fd).map_err(|error| Failure::new("cannot take over a socket", error));
+    passed.into_iter().map(adopt).collect()
+}
