@@ -110,6 +110,8 @@ else
   step nss-unit 600 env -C nss-mymachines cargo test --locked
   step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
   step daemon 900 tests/daemon/run.sh --machined target/release/machined
+  step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
+    --module target/nss/libnss_mymachines.so.2
   step demo 300 demo/test.sh
   suite=trixie stock=257
 fi

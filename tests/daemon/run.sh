@@ -4,23 +4,26 @@ set -uo pipefail
 
 usage() {
   cat <<'U'
-usage: run.sh [--machined FILE] [--keep] [--allow-skips] [PROGRAM...]
+usage: run.sh [--machined FILE] [--in DIR] [--keep] [--allow-skips] [PROGRAM...]
 
 Runs PROGRAM (life, restart, misuse, ...; all by default), each in mount, PID, network and control group namespaces of
 its own with a tmpfs on /run: as root by unshare(1), in a user namespace otherwise. The host's /run is not touched.
 Needs python3 and iproute2. One line per test; the last line counts.
 
   --machined FILE  the daemon to test; by default it is built (cargo build --release)
+  --in DIR         where the programs are; by default they are those of this directory
   --keep           keep what the daemons logged, and say where it is
   --allow-skips    what cannot run here does not count as failed
 U
 }
 
-machined='' keep='' allow_skips='' programs=()
+here=$(dirname "$(readlink -f "$0")")
+machined='' keep='' allow_skips='' in=$here programs=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --machined) machined=$(readlink -f "${2:?--machined needs a file}"); shift ;;
+    --in) in=$(readlink -f "${2:?--in needs a directory}"); shift ;;
     --keep) keep=yes ;;
     --allow-skips) allow_skips=yes ;;
     -*) usage >&2; exit 2 ;;
@@ -30,7 +33,6 @@ while [ $# -gt 0 ]; do
 done
 [ ${#programs[@]} -gt 0 ] || programs=(bus restart misuse operations life full users addresses hostile service)
 
-here=$(dirname "$(readlink -f "$0")")
 if [ -z "$machined" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p machined) || exit 1
   machined=$(readlink -f "${CARGO_TARGET_DIR:-$here/../../target}/release/machined")
@@ -68,8 +70,8 @@ run() {
   mkdir "$work/$program"
   (
     { [ -n "$unified" ] && mkdir -p "$group" && echo "$BASHPID" >"$group/cgroup.procs"; } 2>/dev/null || group=''
-    MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 \
-      exec timeout -k 5 200 "${namespace[@]}" sh -c "$inside" sh python3 "$here/$program.py"
+    MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here \
+      exec timeout -k 5 200 "${namespace[@]}" sh -c "$inside" sh python3 "$in/$program.py"
   ) >"$work/$program/out" 2>&1 </dev/null || status=$?
   # A program that ends badly without a word is told.
   if [ "$status" != 0 ] && ! grep -q '^FAILED' "$work/$program/out"; then

@@ -32,15 +32,16 @@ needs_cgroup = unittest.skipUnless(CGROUP and os.access(CGROUP, os.W_OK), "needs
 class Daemon:
     """One run of the daemon."""
 
-    def __init__(self, *arguments, env=None, ready=True, log=None, prefix=(), **more):
+    def __init__(self, *arguments, program=MACHINED, env=None, ready=True, log=None, prefix=(), **more):
         handle, self.log_path = tempfile.mkstemp(suffix=".log", dir=LOGS)
         self.notify_path = f"{self.log_path}.notify"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.settimeout(0.05)
         self.notify.bind(self.notify_path)
+        os.chmod(self.notify_path, 0o666)
         environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": self.notify_path, **(env or {})}
         with os.fdopen(handle, "w") as own:
-            self.process = subprocess.Popen([*prefix, MACHINED, *arguments], env=environment, stderr=log or own,
+            self.process = subprocess.Popen([*prefix, program, *arguments], env=environment, stderr=log or own,
                                             stdin=subprocess.DEVNULL, **more)
         self.pid = self.process.pid
         if ready:
