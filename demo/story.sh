@@ -70,6 +70,8 @@ container() {
   unshare --user --map-root-user --net --pid --uts --fork --kill-child \
     sh -c 'hostname "$1"; exec sleep infinity' sh "$1" 2>>containers.log &
   local starter=$!
+  # Or the shell would tell of its death in the middle of the story.
+  disown "$starter"
   # shellcheck disable=SC2317
   started() {
     leader=$(tr -d ' ' <"/proc/$starter/task/$starter/children")

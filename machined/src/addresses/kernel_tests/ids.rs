@@ -8,11 +8,15 @@ use super::sandbox::{Container, host_ip, on_a_host, skipped};
 use crate::addresses::{Error, Namespaces, PeerLink, Place, identity};
 
 fn ifindex(netns: Option<u32>, name: &str) -> u32 {
-    let mut command = Command::new("nsenter");
-    if let Some(pid) = netns {
-        command.arg(format!("--net=/proc/{pid}/ns/net"));
-    }
-    let output = command.args(["ip", "-o", "link", "show", name]).output().unwrap();
+    let mut command = match netns {
+        Some(pid) => {
+            let mut command = Command::new("nsenter");
+            command.args([&format!("--net=/proc/{pid}/ns/net"), "ip"]);
+            command
+        }
+        None => Command::new("ip"),
+    };
+    let output = command.args(["-o", "link", "show", name]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split(':').next().unwrap().parse().unwrap()
 }
 
