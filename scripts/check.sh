@@ -118,7 +118,8 @@ fi
 # The lab's Debian is built here, so that the limits below are those of the tests alone.
 step lab 1200 tests/lab/root.sh $suite
 step install 300 scripts/install-test.sh
-step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build
+step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
+  --in policy:/policy
 step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss

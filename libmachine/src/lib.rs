@@ -6,6 +6,7 @@
 mod cgroup;
 mod error;
 mod namespace;
+mod ownership;
 mod process;
 mod signal;
 

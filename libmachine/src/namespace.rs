@@ -2,8 +2,8 @@
 //! of /proc elsewhere. The pidfd is certainly the process's, and no entries of /proc come into being for one question.
 //!
 //! # Safety
-//! One block, an ioctl(2) without an argument on a borrowed descriptor. What it returns is a descriptor that the kernel
-//! has just made for this process, and nobody else knows of.
+//! ioctl(2) on borrowed descriptors: without an argument, where what is returned is a descriptor that the kernel has just
+//! made for this process, and nobody else knows of; and with a pointer to a uid that outlives the call.
 #![allow(unsafe_code, reason = "see Safety")]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -70,6 +70,22 @@ impl ProcessHandle {
             errno => Error::Process { pid: self.pid(), action: "open a namespace", source: errno.into() },
         })
     }
+}
+
+/// The uid that made a user namespace, and the one above it; `None` where the kernel does not tell, as for what is not
+/// below the caller's own. ioctl_ns(2).
+pub(crate) fn owner(user_namespace: &OwnedFd) -> Option<u32> {
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the descriptor is borrowed for the length of the call, and `uid` is where the kernel may write a uid to.
+    let result = unsafe { libc::ioctl(user_namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) };
+    (result == 0).then_some(uid)
+}
+
+pub(crate) fn parent(user_namespace: &OwnedFd) -> Option<OwnedFd> {
+    // SAFETY: the descriptor is borrowed for the length of the call, and the request takes no argument.
+    let opened = unsafe { libc::ioctl(user_namespace.as_raw_fd(), libc::NS_GET_PARENT, 0) };
+    // SAFETY: the kernel has just installed this descriptor for us.
+    (opened >= 0).then(|| unsafe { OwnedFd::from_raw_fd(opened) })
 }
 
 #[cfg(test)]

@@ -146,6 +146,11 @@ impl ProcessHandle {
         Ok(parse_kernel_map(&text).flatten().collect())
     }
 
+    /// The text of `/proc/PID/status`.
+    pub(crate) fn status(&self) -> Result<Vec<u8>, Error> {
+        self.read("status")
+    }
+
     /// Reads a file of `/proc/PID` that is certainly this process's: it was still there afterwards.
     fn read(&self, file: &'static str) -> Result<Vec<u8>, Error> {
         // Files of /proc say that they are empty: with room for all of it they are read in one piece.

@@ -92,34 +92,61 @@ impl std::fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// How things stand with the bus.
+#[derive(Debug)]
+enum Place {
+    /// It is about to be joined, or to be found missing.
+    Joining,
+    /// It is not there, or not wanted.
+    Absent,
+    /// It is joined.
+    Joined(Connection),
+}
+
+impl Place {
+    fn connection(&self) -> Option<Connection> {
+        match self {
+            Self::Joined(connection) => Some(connection.clone()),
+            Self::Joining | Self::Absent => None,
+        }
+    }
+}
+
 /// The daemon's place on the bus.
 #[derive(Debug)]
 pub struct Bus {
-    connection: watch::Sender<Option<Connection>>,
+    place: watch::Sender<Place>,
     /// Whether it is joined at all.
     is_wanted: Cell<bool>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { connection: watch::Sender::new(None), is_wanted: Cell::new(false) }
+        Self { place: watch::Sender::new(Place::Absent), is_wanted: Cell::new(false) }
     }
 }
 
 impl Bus {
     /// The connection, while there is one.
     pub fn connection(&self) -> Option<Connection> {
-        self.connection.borrow().clone()
+        self.place.borrow().connection()
     }
 
-    /// The connection, for which a moment is waited if it is about to be made.
+    /// The connection; is it just being made, that is waited for, but not for a bus that is not there.
+    pub async fn at_hand(&self) -> Option<Connection> {
+        let mut changes = self.place.subscribe();
+        let known = changes.wait_for(|place| !matches!(place, Place::Joining)).await;
+        known.ok()?.connection()
+    }
+
+    /// The connection, also to a bus that comes within this time.
     async fn soon(&self, patience: Duration) -> Option<Connection> {
         if !self.is_wanted.get() {
             return None;
         }
-        let mut changes = self.connection.subscribe();
-        let joined = timeout(patience, changes.wait_for(Option::is_some)).await;
-        joined.ok()?.ok()?.clone()
+        let mut changes = self.place.subscribe();
+        let joined = timeout(patience, changes.wait_for(|place| matches!(place, Place::Joined(_)))).await;
+        joined.ok()?.ok()?.connection()
     }
 
     /// Calls a method, and waits for the answer no longer than the deadline.
@@ -163,17 +190,21 @@ impl Bus {
     pub async fn run(&self, daemon: &Rc<Daemon>) {
         self.is_wanted.set(true);
         let mut pause = PAUSE;
+        self.place.send_replace(Place::Joining);
         loop {
             match join(daemon).await {
                 Ok(connection) => {
                     info!("Joined the system bus.");
                     pause = PAUSE;
-                    self.connection.send_replace(Some(connection.clone()));
+                    self.place.send_replace(Place::Joined(connection.clone()));
                     connection.closed().await;
-                    self.connection.send_replace(None);
+                    self.place.send_replace(Place::Joining);
                     warn!("Lost the system bus; joining it again when it is back.");
                 }
-                Err(error) => debug!("Cannot join the system bus: {error}"),
+                Err(error) => {
+                    debug!("Cannot join the system bus: {error}");
+                    self.place.send_replace(Place::Absent);
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

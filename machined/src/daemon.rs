@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::addresses::Keeper;
 use crate::announcements::{Announcement, Announcements};
+use crate::authorization::Polkit;
 use crate::bus::Bus;
 use crate::error::Error;
 use crate::group::Group;
@@ -72,6 +73,8 @@ pub struct Daemon {
     pub keeper: Keeper,
     /// The system bus.
     pub bus: Bus,
+    /// Who judges those who are neither root nor owners.
+    pub polkit: Polkit,
     /// The service manager, as it is heard of.
     pub systemd: Systemd,
     /// Whose id maps are not written yet.
@@ -96,6 +99,7 @@ impl Daemon {
             os_releases: OsReleases::default(),
             keeper,
             bus: Bus::default(),
+            polkit: Polkit::default(),
             systemd: Systemd::default(),
             late_maps: LateMaps::default(),
             announcements: Announcements::default(),

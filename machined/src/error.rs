@@ -25,6 +25,10 @@ pub enum Error {
     NotSupported,
     /// The caller may not.
     PermissionDenied,
+    /// The caller may, once he has been asked for a password, which he does not allow.
+    AuthenticationRequired,
+    /// The caller may register machines, but not of somebody else's processes.
+    NotHisProcess,
     /// The kernel refused.
     System {
         /// What was tried.
@@ -93,6 +97,16 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.AccessDenied"),
                 Some("org.varlink.service.PermissionDenied"),
             ),
+            Self::NotHisProcess => (
+                Errno::ACCESS,
+                Some("org.freedesktop.DBus.Error.AccessDenied"),
+                Some("org.varlink.service.PermissionDenied"),
+            ),
+            Self::AuthenticationRequired => (
+                Errno::ACCESS,
+                Some("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"),
+                Some("io.systemd.InteractiveAuthenticationRequired"),
+            ),
             Self::System { errno, .. } => (*errno, None, None),
             Self::ServiceManager { cause, .. } => {
                 let name = match cause {
@@ -128,6 +142,8 @@ impl fmt::Display for Error {
             Self::NotAvailable => f.write_str("not available for a machine of this class"),
             Self::NotSupported => f.write_str("not supported for a machine of this class"),
             Self::PermissionDenied => f.write_str("permission denied"),
+            Self::AuthenticationRequired => f.write_str("interactive authentication required"),
+            Self::NotHisProcess => f.write_str("only privileged users may register machines for other users"),
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
             Self::ServiceManager { cause: CallError::Refused { message, .. }, .. } => f.write_str(message),
             Self::ServiceManager { action, cause } => write!(f, "cannot {action}: {cause}"),
@@ -149,11 +165,5 @@ impl std::error::Error for Error {
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         Self::Registry(error)
-    }
-}
-
-impl From<crate::authorization::Denied> for Error {
-    fn from(_: crate::authorization::Denied) -> Self {
-        Self::PermissionDenied
     }
 }

@@ -97,6 +97,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
         () = daemon.late_maps.run(&daemon) => {}
+        () = daemon.polkit.cancel_abandoned() => {}
         () = watchdog() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

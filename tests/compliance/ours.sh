@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs the compliance bodies in /in against our daemon, /build/machined, in the place of the stock one of a booted root
-# (tests/lab/boot.sh --in tests/compliance --in target/release:/build).
+# (tests/lab/boot.sh --in tests/compliance --in target/release:/build --in policy:/policy).
 set -uo pipefail
 systemctl mask --now systemd-machined.service systemd-machined.socket >/dev/null 2>&1
 rm -f /run/systemd/machine/io.systemd.Machine*
+mkdir -p /usr/local/share/polkit-1/actions
+cp /policy/mymachines.policy /usr/local/share/polkit-1/actions
 systemd-run --quiet --unit=machined --service-type=notify --property=SyslogFacility=auth /build/machined || exit 1
 failed=0
 /in/varlink.py --flavour ours || failed=1

@@ -75,6 +75,17 @@ class Case(unittest.TestCase):
         self.addCleanup(process.kill)
         return process
 
+    def apart(self, body=None):
+        """A process in a group of its own below this test's unit, which is then nobody's alone."""
+        process = processes.Process(body)
+        self.addCleanup(process.kill)
+        with open("/proc/self/cgroup") as file:
+            path = next(line.removeprefix("0::/").strip() for line in file if line.startswith("0::"))
+        group = pathlib.Path("/sys/fs/cgroup") / path / f"test-{process.pid}"
+        group.mkdir()
+        (group / "cgroup.procs").write_text(str(process.pid))
+        return process
+
     def service(self, script="exec sleep infinity", *options):
         """Starts a service; returns its unit and its process."""
         unit = f"test-{next(NUMBER)}.service"

@@ -6,7 +6,11 @@ export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/src/tests/daemon
 # Both want to be the same service; the hand-over has tests of its own.
 systemctl mask --now systemd-machined.service systemd-machined.socket >/dev/null 2>&1
 rm -f /run/systemd/machine/io.systemd.Machine*
-[ $# -gt 0 ] || set -- units
+mkdir -p /usr/local/share/polkit-1/actions
+cp /src/policy/mymachines.policy /usr/local/share/polkit-1/actions
+cp /src/policy/mymachines.conf /etc/dbus-1/system.d
+busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
+[ $# -gt 0 ] || set -- units polkit
 for program; do
   echo "== $program"
   timeout -k 5 300 python3 "/src/tests/lifecycle/$program.py" >"/tmp/$program.out" 2>&1 </dev/null || {

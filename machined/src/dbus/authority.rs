@@ -3,54 +3,63 @@
 use dbus_server::{Call, ErrorReply};
 
 use super::errors;
-use crate::authorization::{Authorized, Caller, Inspect, Manage, Register};
+use super::subject::name_of;
+use crate::authorization::{Authorized, Caller, Inspect, Manage, Register, Subject};
 use crate::daemon::Daemon;
-use crate::error::Error;
-use crate::operations::Target;
+use crate::operations::{Registration, Target};
 
-async fn caller(daemon: &Daemon, call: &Call) -> Result<Caller, ErrorReply> {
+async fn caller(call: &Call) -> Result<Caller, ErrorReply> {
     let credentials = call.credentials().await?;
-    Ok(Caller { uid: credentials.uid, daemon_uid: daemon.surroundings.uid })
-}
-
-fn record(daemon: &Daemon, target: Target) -> Option<registry::Record> {
-    match target {
-        Target::Host => None,
-        Target::Machine(key) => daemon.record(key),
-    }
+    Ok(Caller {
+        uid: credentials.uid,
+        subject: Subject::BusName(call.sender()),
+        is_interactive: call.allows_interaction(),
+    })
 }
 
 /// To register a machine.
 ///
 /// # Errors
-/// `AccessDenied`.
-pub(super) async fn may_register(daemon: &Daemon, call: &Call) -> Result<Authorized<Register>, ErrorReply> {
-    let verdict = caller(daemon, call).await?.may_register();
-    verdict.map_err(|denied| errors::of_operation(Error::from(denied), ""))
+/// `AccessDenied`. `InteractiveAuthorizationRequired`.
+pub(super) async fn may_register(
+    daemon: &Daemon,
+    call: &Call,
+    registration: &Registration,
+) -> Result<Authorized<Register>, ErrorReply> {
+    let caller = caller(call).await?;
+    // Polkit may ask somebody for a password.
+    let verdict = call.turn.passing(daemon.may_register(&caller, registration)).await;
+    verdict.map_err(|error| errors::of_operation(error, registration.name.as_str()))
 }
 
 /// To unregister, terminate or kill a machine.
 ///
 /// # Errors
-/// `AccessDenied`.
+/// `AccessDenied`. `InteractiveAuthorizationRequired`. `NoSuchMachine`: it has gone meanwhile.
 pub(super) async fn may_manage(
     daemon: &Daemon,
     call: &Call,
     target: Target,
+    verb: &str,
 ) -> Result<Authorized<Manage>, ErrorReply> {
-    let verdict = caller(daemon, call).await?.may_manage(record(daemon, target).as_ref());
-    verdict.map_err(|denied| errors::of_operation(Error::from(denied), ""))
+    let (caller, name) = (caller(call).await?, name_of(daemon, target));
+    let details = [("machine", name.as_str()), ("verb", verb)];
+    let verdict = call.turn.passing(daemon.may_manage(&caller, target, &details)).await;
+    verdict.map_err(|error| errors::of_operation(error, &name))
 }
 
 /// To be told what is inside a machine.
 ///
 /// # Errors
-/// `AccessDenied`.
+/// As [`may_manage`].
 pub(super) async fn may_inspect(
     daemon: &Daemon,
     call: &Call,
     target: Target,
+    verb: &str,
 ) -> Result<Authorized<Inspect>, ErrorReply> {
-    let verdict = caller(daemon, call).await?.may_inspect(record(daemon, target).as_ref());
-    verdict.map_err(|denied| errors::of_operation(Error::from(denied), ""))
+    let (caller, name) = (caller(call).await?, name_of(daemon, target));
+    let details = [("machine", name.as_str()), ("verb", verb)];
+    let verdict = call.turn.passing(daemon.may_inspect(&caller, Some(target), &details)).await;
+    verdict.map_err(|error| errors::of_operation(error, &name))
 }

@@ -42,6 +42,13 @@ pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
         Error::NoUidShift => not_supported(&format!(
             "Machine {machine} uses a complex UID/GID mapping, cannot determine shift"
         )),
+        Error::AuthenticationRequired => ErrorReply::new(
+            "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+            "Interactive authentication required.",
+        ),
+        Error::NotHisProcess => {
+            with_text(Errno::ACCESS, "Only privileged users may register machines for other users")
+        }
         // What was said elsewhere is passed on in its own words.
         _ => match error.names().bus {
             Some(name) if !matches!(error, Error::PermissionDenied) => {

@@ -72,7 +72,7 @@ pub(super) async fn os_release(
     call: Call,
 ) -> Result<Reply, ErrorReply> {
     let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may_inspect(&daemon, &call, target).await?;
+    let authorized = authority::may_inspect(&daemon, &call, target, "get_os_release").await?;
     // A container may take its time.
     let fields = call.turn.passing(daemon.os_release(&authorized, target)).await;
     let fields = fields.map_err(|error| match error {

@@ -80,7 +80,6 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
             None => sender(&call).await?,
         },
     };
-    let authorized = authority::may_register(&daemon, &call).await?;
     let class = match wish.class {
         Some(class) => class,
         // Taken, and then nobody can start it.
@@ -109,6 +108,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         allocate_unit: form.allocates_unit(),
         scope_properties: scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect(),
     };
+    let authorized = authority::may_register(&daemon, &call, &registration).await?;
     let failed = |error: Error| match error {
         Error::System { action: "find a unit" | "find the leader's unit", errno } => {
             let text = format!("Failed to determine unit of process {pid} : {}", description(errno));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
-use registry::{Process, Record};
+use registry::{HOST_NAME, Process, Record};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
@@ -42,6 +42,19 @@ pub enum KillWhom {
 }
 
 impl Daemon {
+    /// What something is called.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`]: it is there no more.
+    pub fn name_of(&self, target: Target) -> Result<String, Error> {
+        match target {
+            Target::Host => Ok(HOST_NAME.to_owned()),
+            Target::Machine(key) => {
+                self.record(key).map(|record| record.name.to_string()).ok_or(Error::NoSuchMachine)
+            }
+        }
+    }
+
     /// Drops a machine from the registry. What runs in it goes on. For the host this does nothing.
     pub fn unregister(&self, _: &Authorized<Manage>, target: Target) {
         if let Target::Machine(key) = target

@@ -3,16 +3,16 @@
 use std::rc::Rc;
 
 use libmachine::{signal_of_name, signal_of_number};
-use registry::{HOST_NAME, MachineName, Record};
+use registry::{HOST_NAME, MachineName};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
-use crate::authorization::Caller;
+use crate::authorization::{Authorized, Caller, Manage, Subject};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::operations::{KillWhom, Target};
-use varlink_server::{Answer, Call, Done, ErrorReply, Interface, Method, More, Peer, Replier, Rule};
+use varlink_server::{Call, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
 mod list;
 mod process_id;
@@ -36,7 +36,7 @@ pub fn interface() -> Interface<Daemon> {
                     name: "Unregister",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
-                    handler: |daemon, call, replier| now(unregister(&daemon, &call, replier)),
+                    handler: |daemon, call, replier| Box::pin(unregister(daemon, call, replier)),
                 },
                 Method {
                     name: "Terminate",
@@ -70,11 +70,6 @@ pub fn interface() -> Interface<Daemon> {
     }
 }
 
-/// The answer of a method that never waits.
-fn now(answer: Result<Done, ErrorReply>) -> Answer {
-    Box::pin(std::future::ready(answer))
-}
-
 /// The operations' errors in the interface's words.
 impl From<Error> for ErrorReply {
     fn from(error: Error) -> Self {
@@ -95,8 +90,24 @@ async fn to_the_end<T: 'static>(
     tokio::task::spawn_local(operation).await.unwrap_or(Err(lost))
 }
 
-fn caller(daemon: &Daemon, peer: &Peer) -> Caller {
-    Caller { uid: peer.uid.as_raw(), daemon_uid: daemon.surroundings.uid }
+fn caller(call: &Call) -> Caller {
+    let is_interactive = call.parameters.get("allowInteractiveAuthentication").and_then(Value::as_bool);
+    Caller {
+        uid: call.peer.uid.as_raw(),
+        subject: Subject::Process(call.peer.clone()),
+        is_interactive: is_interactive.unwrap_or(false),
+    }
+}
+
+/// Whether the caller may end what the call is about.
+async fn may_manage(
+    daemon: &Daemon,
+    call: &Call,
+    target: Target,
+    verb: &str,
+) -> Result<Authorized<Manage>, Error> {
+    let name = daemon.name_of(target)?;
+    daemon.may_manage(&caller(call), target, &[("name", &name), ("verb", verb)]).await
 }
 
 fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -142,26 +153,21 @@ fn lookup(daemon: &Daemon, call: &Call) -> Result<Option<Target>, ErrorReply> {
     }
 }
 
-/// What a call that must be about something is about, and the record of a machine.
-fn target(daemon: &Daemon, call: &Call) -> Result<(Target, Option<Record>), ErrorReply> {
-    let target = lookup(daemon, call)?.ok_or(Error::NoSuchMachine)?;
-    let record = match target {
-        Target::Host => None,
-        Target::Machine(key) => Some(daemon.record(key).ok_or(Error::NoSuchMachine)?),
-    };
-    Ok((target, record))
+/// What a call that must be about something is about.
+fn target(daemon: &Daemon, call: &Call) -> Result<Target, ErrorReply> {
+    Ok(lookup(daemon, call)?.ok_or(Error::NoSuchMachine)?)
 }
 
-fn unregister(daemon: &Daemon, call: &Call, replier: Replier) -> Result<Done, ErrorReply> {
-    let (target, record) = target(daemon, call)?;
-    let authorized = caller(daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+async fn unregister(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let target = target(&daemon, &call)?;
+    let authorized = may_manage(&daemon, &call, target, "unregister").await?;
     daemon.unregister(&authorized, target);
     replier.reply(&())
 }
 
 async fn terminate(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
-    let (target, record) = target(&daemon, &call)?;
-    let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    let target = target(&daemon, &call)?;
+    let authorized = may_manage(&daemon, &call, target, "terminate").await?;
     to_the_end(async move { daemon.terminate(&authorized, target).await }).await?;
     replier.reply(&())
 }
@@ -175,8 +181,8 @@ async fn kill(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, 
     };
     let signal = call.parameters.get("signal").and_then(signal);
     let signal = signal.ok_or_else(|| ErrorReply::invalid_parameter("signal"))?;
-    let (target, record) = target(&daemon, &call)?;
-    let authorized = caller(&daemon, &call.peer).may_manage(record.as_ref()).map_err(Error::from)?;
+    let target = target(&daemon, &call)?;
+    let authorized = may_manage(&daemon, &call, target, "kill").await?;
     to_the_end(async move { daemon.kill(&authorized, target, whom, signal).await }).await?;
     replier.reply(&())
 }

@@ -82,6 +82,17 @@ enum Metadata {
     Graceful,
 }
 
+/// Whether the caller may look into the machine, or into all of them.
+async fn may_inspect(
+    daemon: &Daemon,
+    call: &Call,
+    target: Option<Target>,
+) -> Result<Authorized<Inspect>, Error> {
+    let name = target.map(|target| daemon.name_of(target)).transpose()?;
+    let details: Vec<_> = name.iter().map(|name| ("name", name.as_str())).collect();
+    daemon.may_inspect(&caller(call), target, &details).await
+}
+
 pub(super) async fn list(daemon: Rc<Daemon>, call: Call, mut replier: Replier) -> Result<Done, ErrorReply> {
     let metadata = match text(&call.parameters, "acquireMetadata") {
         None | Some("no") => Metadata::No,
@@ -93,13 +104,9 @@ pub(super) async fn list(daemon: Rc<Daemon>, call: Call, mut replier: Replier) -
     if found.is_none() && !call.more {
         return Err(ErrorReply::expected_more());
     }
-    let record = match found {
-        Some(Target::Machine(key)) => daemon.record(key),
-        _ => None,
-    };
     let inspect = match metadata {
         Metadata::No => None,
-        _ => Some(caller(&daemon, &call.peer).may_inspect(record.as_ref()).map_err(Error::from)?),
+        _ => Some(may_inspect(&daemon, &call, found).await?),
     };
     let metadata = inspect.as_ref().map(|authorized| (authorized, metadata == Metadata::Yes));
     match found {

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::process_id::{ProcessId, peer_identity, peer_process};
 use super::{caller, text, to_the_end};
 use crate::daemon::Daemon;
-use crate::error::Error;
 use crate::operations::Registration;
 use varlink_server::{Call, Done, ErrorReply, Replier, Rule};
 
@@ -55,7 +54,6 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
     let class = text(parameters, "class").and_then(|class| Class::from_name(class.as_bytes()));
     let class = class.ok_or_else(|| ErrorReply::invalid_parameter("class"))?;
 
-    let authorized = caller(&daemon, &call.peer).may_register().map_err(Error::from)?;
     // Who registers himself is the leader.
     let leader = leader.or_else(|| peer_process(&call.peer));
     let leader = leader.ok_or_else(|| ErrorReply::invalid_parameter("leader"))?;
@@ -76,6 +74,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
         scope_properties: Vec::new(),
     };
+    let authorized = daemon.may_register(&caller(&call), &registration).await?;
     to_the_end(async move { daemon.register(&authorized, registration).await }).await?;
     replier.reply(&())
 }

@@ -1,0 +1,241 @@
+//! Polkit, asked over the system bus. org.freedesktop.PolicyKit1.Authority, polkit(8).
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::debug;
+use zbus::{Connection, Fd, Variant};
+
+use super::{Caller, Details, Subject};
+use crate::bus::{Bus, CallError, Peer, call};
+
+const AUTHORITY: Peer = Peer {
+    service: "org.freedesktop.PolicyKit1",
+    path: "/org/freedesktop/PolicyKit1/Authority",
+    interface: "org.freedesktop.PolicyKit1.Authority",
+};
+/// `AllowUserInteraction` of CheckAuthorizationFlags.
+const INTERACTIVE: u32 = 1;
+/// How long polkit has to answer by itself, and how long somebody has to type a password.
+const DEADLINE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How many questions of one user are asked at a time.
+const PENDING_PER_UID: usize = 64;
+/// How polkit (126 and newer) says that an administrator's password was given: in the details of its answer.
+const RESULT: &str = "polkit.result";
+const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
+
+/// May he?
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) action: &'static str,
+    pub(super) details: Details<'a>,
+}
+
+/// What is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// He may.
+    Authorized {
+        /// He has given an administrator's password for it.
+        is_admin: bool,
+    },
+    /// He may, once he has given a password.
+    Challenge,
+    /// He may not.
+    Denied,
+}
+
+/// Who judges.
+pub(super) trait Authority {
+    async fn ask(&self, question: Question<'_>) -> Verdict;
+}
+
+/// Polkit, and the questions it has not answered.
+#[derive(Debug)]
+pub struct Polkit {
+    pending: Rc<RefCell<HashMap<u32, usize>>>,
+    number: Cell<u64>,
+    abandoned: UnboundedSender<Abandoned>,
+    to_cancel: RefCell<Option<UnboundedReceiver<Abandoned>>>,
+}
+
+/// A question whose answer nobody waits for any more.
+#[derive(Debug)]
+struct Abandoned {
+    connection: Connection,
+    id: String,
+}
+
+impl Default for Polkit {
+    fn default() -> Self {
+        let (abandoned, to_cancel) = unbounded_channel();
+        Self {
+            pending: Rc::default(),
+            number: Cell::new(0),
+            abandoned,
+            to_cancel: RefCell::new(Some(to_cancel)),
+        }
+    }
+}
+
+impl Polkit {
+    pub(super) fn on<'a>(&'a self, bus: &'a Bus) -> OnBus<'a> {
+        OnBus { polkit: self, bus }
+    }
+
+    /// Takes back the questions of callers who went away, so that no dialog stays on anybody's screen. To be run once.
+    pub async fn cancel_abandoned(&self) {
+        let Some(mut to_cancel) = self.to_cancel.take() else { return std::future::pending().await };
+        while let Some(Abandoned { connection, id }) = to_cancel.recv().await {
+            if let Err(error) = call(connection, AUTHORITY, "CancelCheckAuthorization", id, DEADLINE).await {
+                debug!("Cannot take a question to polkit back: {error}");
+            }
+        }
+    }
+
+    fn asked(&self, uid: u32, connection: &Connection) -> Option<Asked> {
+        let mut pending = self.pending.borrow_mut();
+        let of_user = pending.entry(uid).or_default();
+        if *of_user >= PENDING_PER_UID {
+            return None;
+        }
+        *of_user += 1;
+        self.number.set(self.number.get().wrapping_add(1));
+        Some(Asked {
+            uid,
+            pending: self.pending.clone(),
+            abandoned: self.abandoned.clone(),
+            connection: Some(connection.clone()),
+            id: self.number.get().to_string(),
+        })
+    }
+}
+
+/// A question that was asked. Dropped before it is answered, it is taken back.
+struct Asked {
+    uid: u32,
+    pending: Rc<RefCell<HashMap<u32, usize>>>,
+    abandoned: UnboundedSender<Abandoned>,
+    connection: Option<Connection>,
+    id: String,
+}
+
+impl Asked {
+    fn is_answered(&mut self) {
+        self.connection = None;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut pending = self.pending.borrow_mut();
+        if let Some(of_user) = pending.get_mut(&self.uid) {
+            *of_user = of_user.saturating_sub(1);
+            if *of_user == 0 {
+                pending.remove(&self.uid);
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            // Nobody takes it back when the daemon ends; then its name on the bus is gone too.
+            let _ = self.abandoned.send(Abandoned { connection, id: std::mem::take(&mut self.id) });
+        }
+    }
+}
+
+/// Polkit, where it can be reached.
+pub(super) struct OnBus<'a> {
+    polkit: &'a Polkit,
+    bus: &'a Bus,
+}
+
+impl Authority for OnBus<'_> {
+    async fn ask(&self, question: Question<'_>) -> Verdict {
+        match self.check(&question).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                debug!(
+                    "Polkit does not say whether uid {} may {}: {error}",
+                    question.caller.uid, question.action
+                );
+                Verdict::Denied
+            }
+        }
+    }
+}
+
+impl OnBus<'_> {
+    async fn check(&self, question: &Question<'_>) -> Result<Verdict, CallError> {
+        let Question { caller, action, details } = question;
+        let connection = self.bus.at_hand().await.ok_or(CallError::NoBus)?;
+        let Some(subject) = subject(caller) else { return Ok(Verdict::Denied) };
+        let Some(mut asked) = self.polkit.asked(caller.uid, &connection) else { return Ok(Verdict::Denied) };
+        let details: HashMap<String, String> =
+            details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let (flags, deadline) = if caller.is_interactive { (INTERACTIVE, PATIENCE) } else { (0, DEADLINE) };
+        let arguments = (subject, *action, details, flags, asked.id.clone());
+        let answer = call(connection, AUTHORITY, "CheckAuthorization", arguments, deadline).await;
+        if !matches!(answer, Err(CallError::Timeout)) {
+            asked.is_answered();
+        }
+        let body = answer?.body();
+        let (is_authorized, is_challenge, details) =
+            body.deserialize::<(bool, bool, HashMap<String, String>)>()?;
+        Ok(verdict(is_authorized, is_challenge, &details))
+    }
+}
+
+fn verdict(is_authorized: bool, is_challenge: bool, details: &HashMap<String, String>) -> Verdict {
+    if is_authorized {
+        let is_admin = details.get(RESULT).is_some_and(|result| ADMIN_RESULTS.contains(&result.as_str()));
+        Verdict::Authorized { is_admin }
+    } else if is_challenge {
+        Verdict::Challenge
+    } else {
+        Verdict::Denied
+    }
+}
+
+/// `None`: polkit could not know for sure whom is meant.
+fn subject(caller: &Caller) -> Option<(String, HashMap<String, Variant<'static>>)> {
+    match &caller.subject {
+        Subject::BusName(name) => {
+            let details = HashMap::from([("name".to_owned(), Variant::from(name.clone()))]);
+            Some(("system-bus-name".to_owned(), details))
+        }
+        Subject::Process(peer) => {
+            let pidfd = peer.pidfd.as_ref()?.try_clone().ok()?;
+            let uid = i32::try_from(peer.uid.as_raw()).ok()?;
+            let details = HashMap::from([
+                ("pidfd".to_owned(), Variant::from(Fd::from(pidfd))),
+                ("uid".to_owned(), Variant::from(uid)),
+            ]);
+            Some(("unix-process".to_owned(), details))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_administrators_password_is_told_from_a_mere_yes() {
+        let with = |result: &str| HashMap::from([(RESULT.to_owned(), result.to_owned())]);
+        for (details, is_admin) in [
+            (HashMap::new(), false),
+            (with("yes"), false),
+            (with("auth_self"), false),
+            (with("auth_admin"), true),
+            (with("auth_admin_keep"), true),
+        ] {
+            assert_eq!(verdict(true, false, &details), Verdict::Authorized { is_admin }, "{details:?}");
+        }
+        assert_eq!(verdict(false, true, &with("auth_admin")), Verdict::Challenge);
+        assert_eq!(verdict(false, false, &with("auth_admin")), Verdict::Denied);
+    }
+}

@@ -1,0 +1,288 @@
+"""Who may do what, with the polkit of the system and rules for the occasion, and without polkit."""
+
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+import place
+import processes
+import varlink
+from place import run
+from varlink import DENIED, NO_SUCH_MACHINE, OK, as_user, ask, listed, register
+from waiting import until
+
+# The last one has an entry in /etc/passwd, as the bus wants it.
+USER, OTHER, KNOWN = 4711, 4712, 1
+CHALLENGE = "io.systemd.InteractiveAuthenticationRequired"
+RULES = pathlib.Path("/etc/polkit-1/rules.d/10-test.rules")
+PREFIX = "org.freedesktop.machine1."
+CLONE_NEWUSER = 0x10000000
+
+
+def rules(body):
+    """Replaces the rules. `id` is the action without its prefix, `is(key, value)` compares a detail."""
+    RULES.write_text("""
+        polkit.addRule(function(action, subject) {
+            if (action.id.indexOf("%s") != 0) return undefined;
+            var id = action.id.substring(%d);
+            var is = function(key, value) { return action.lookup(key) == value; };
+            %s
+        });""" % (PREFIX, len(PREFIX), body))
+    run("systemctl", "reset-failed", "polkit.service", check=False)
+    run("systemctl", "restart", "polkit.service")
+
+
+def as_child(uid, *parameters, **more):
+    return as_user(uid, lambda: ask(*parameters, **more))
+
+
+class Polkit(place.Case):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(run, "systemctl", "unmask", "--runtime", "polkit.service")
+        self.addCleanup(RULES.unlink, missing_ok=True)
+        rules("return undefined;")
+
+    def of_user(self, uid):
+        """A process of a user's."""
+        def body():
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        return self.apart(body)
+
+    def in_namespace_of(self, uid):
+        """A process in a user namespace of a user's, with a uid that is not his."""
+        def body():
+            libc = ctypes.CDLL(None, use_errno=True)
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            processes.checked(libc.unshare(CLONE_NEWUSER))
+        process = self.apart(body)
+        for file in "uid_map", "gid_map":
+            pathlib.Path(f"/proc/{process.pid}/{file}").write_text("0 100000 65536\n")
+        return process
+
+    def machine(self, name, owner=0, **more):
+        """Registers a machine as this uid; root's are registered by root."""
+        leader = self.of_user(owner) if owner else self.apart()
+        verdict = as_user(owner, lambda: register(name, leader.pid, **more)) if owner else register(
+            name, leader.pid, **more)
+        self.assertEqual(verdict, OK)
+        return leader
+
+    def assert_table(self, rows):
+        for caller, call, parameters, expected in rows:
+            with self.subTest(f"uid {caller} {call} {parameters}"):
+                self.assertEqual(as_child(caller, call, parameters), expected)
+
+    def test_without_rules_nobody_but_root_and_the_owner_may(self):
+        rules('return id == "register-machine" ? polkit.Result.YES : undefined;')
+        self.machine("roots"), self.machine("his", USER)
+        rules("return undefined;")
+        leader = self.of_user(USER)
+        metadata = {"acquireMetadata": "graceful"}
+        self.assert_table([
+            (USER, "Kill", {"name": "roots", "signal": 18}, CHALLENGE),
+            (USER, "Kill", {"name": "roots", "signal": 18, "allowInteractiveAuthentication": True}, CHALLENGE),
+            (USER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
+            (OTHER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, CHALLENGE),
+            (0, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
+            (USER, "Kill", {"name": ".host", "signal": 18}, CHALLENGE),
+            (USER, "Kill", {"name": "nobodys", "signal": 18}, NO_SUCH_MACHINE),
+            (USER, "Terminate", {"name": "roots"}, CHALLENGE),
+            (USER, "Unregister", {"name": "roots"}, CHALLENGE),
+            (USER, "List", {"name": "roots"}, OK),
+            (USER, "List", {"name": "roots", **metadata}, CHALLENGE),
+            (USER, "List", {"name": "his", **metadata}, OK),
+            (USER, "Register", {"name": "new", "class": "container", "leader": leader.pid}, CHALLENGE),
+            (0, "Unregister", {"name": "roots"}, OK),
+            (USER, "Unregister", {"name": "his"}, OK),
+        ])
+        self.assertEqual(listed(), {})
+
+    def test_rules_judge_by_action_and_details(self):
+        rules("""
+            if (id == "manage-machines" && is("verb", "kill") && is("name", "one")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("name", "two")) return polkit.Result.NO;
+            if (id == "inspect-machines" && is("name", "one")) return polkit.Result.YES;
+            if (id == "create-machine" && is("class", "vm")) return polkit.Result.YES;
+            if (id == "register-machine" && is("class", "container")) return polkit.Result.YES;
+            return polkit.Result.AUTH_ADMIN;""")
+        self.machine("one"), self.machine("two")
+        leader = self.of_user(USER)
+        vm, container = {"class": "vm", "leader": leader.pid}, {"class": "container", "leader": leader.pid}
+        metadata = {"acquireMetadata": "graceful"}
+        self.assert_table([
+            (USER, "Kill", {"name": "one", "whom": "leader", "signal": 18}, OK),
+            (USER, "Terminate", {"name": "one"}, CHALLENGE),
+            (USER, "Kill", {"name": "two", "whom": "leader", "signal": 18}, DENIED),
+            (USER, "List", {"name": "one", **metadata}, OK),
+            (USER, "List", {"name": "two", **metadata}, CHALLENGE),
+            (USER, "Register", {"name": "new", "allocateUnit": True, **container}, CHALLENGE),
+            (USER, "Register", {"name": "new", **container}, OK),
+            (USER, "Unregister", {"name": "new"}, OK),
+            (USER, "Register", {"name": "new", "allocateUnit": True, **vm}, OK),
+            (USER, "Terminate", {"name": "new"}, OK),
+        ])
+        self.assertEqual(self.described("one")["UID"], 0)
+
+    def described(self, name):
+        return listed()[name]
+
+    def send(self, uid, method, *arguments):
+        """Calls the manager over the bus as this uid; returns ok, or the name of the error and what it says."""
+        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "dbus-send", "--system",
+                   "--print-reply=literal", "--dest=org.freedesktop.machine1", "/org/freedesktop/machine1",
+                   f"org.freedesktop.machine1.Manager.{method}", *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return OK if done.returncode == 0 else done.stdout.strip().removeprefix("Error ")
+
+    def test_callers_on_the_bus_are_judged_as_well(self):
+        rules("""
+            if (id == "manage-machines" && is("machine", "one") && is("verb", "kill")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("machine", "two")) return polkit.Result.NO;
+            if (id == "inspect-machines" && is("machine", "one") && is("verb", "get_os_release"))
+                return polkit.Result.YES;
+            if (id == "register-machine" && is("name", "new") && is("class", "vm")) return polkit.Result.YES;
+            return undefined;""")
+        self.machine("one"), self.machine("two")
+        denied = "org.freedesktop.DBus.Error.AccessDenied: Permission denied"
+        challenge = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: Interactive authentication required."
+
+        def new(name, leader, kind="vm"):
+            return (f"string:{name}", "array:byte:", "string:", f"string:{kind}", f"uint32:{leader.pid}", "string:")
+        his, others = self.of_user(USER), self.of_user(OTHER)
+        for uid, method, arguments, expected in [
+            (USER, "KillMachine", ("string:one", "string:leader", "int32:18"), OK),
+            (USER, "KillMachine", ("string:two", "string:leader", "int32:18"), denied),
+            (USER, "TerminateMachine", ("string:one",), challenge),
+            (USER, "UnregisterMachine", ("string:one",), challenge),
+            (USER, "GetMachineOSRelease", ("string:one",), OK),
+            (USER, "GetMachineOSRelease", ("string:two",), challenge),
+            (USER, "RegisterMachine", new("new", others), "org.freedesktop.DBus.Error.AccessDenied: Only privileged "
+             "users may register machines for other users"),
+            (USER, "RegisterMachine", new("new", his, "container"), challenge),
+            (USER, "RegisterMachine", new("new", his), OK),
+            (KNOWN, "KillMachine", ("string:new", "string:leader", "int32:18"), challenge),
+            (USER, "KillMachine", ("string:new", "string:leader", "int32:18"), OK),
+            (0, "KillMachine", ("string:new", "string:leader", "int32:18"), OK),
+            (USER, "UnregisterMachine", ("string:new",), OK),
+        ]:
+            with self.subTest(f"uid {uid} {method} {arguments}"):
+                self.assertEqual(self.send(uid, method, *arguments), expected)
+        run("systemctl", "mask", "--runtime", "--now", "polkit.service")
+        self.assertEqual(self.send(USER, "KillMachine", "string:one", "string:leader", "int32:18"), denied)
+
+    def test_one_permission_implies_another(self):
+        rules("""
+            if (id == "manage-machines" || id == "create-machine") return polkit.Result.YES;
+            return undefined;""")
+        self.machine("one")
+        leader = self.of_user(USER)
+        self.assert_table([
+            (USER, "List", {"name": "one", "acquireMetadata": "graceful"}, OK),
+            (USER, "Register", {"name": "new", "class": "container", "leader": leader.pid}, OK),
+        ])
+
+    def test_nobody_registers_the_process_of_somebody_else(self):
+        rules("return polkit.Result.YES;")
+        roots, his, his_own = self.of_user(OTHER), self.of_user(USER), self.in_namespace_of(USER)
+        for leader, expected in ((self.apart(), DENIED), (roots, DENIED), (his, OK), (his_own, OK)):
+            call = {"name": f"m{leader.pid}", "class": "container", "leader": leader.pid}
+            self.assertEqual(as_child(USER, "Register", call), expected)
+        self.assertEqual(self.described(f"m{his.pid}")["UID"], USER)
+        self.assertEqual(as_child(OTHER, "Register", {"name": "no", "class": "container", "leader": his_own.pid}),
+                         DENIED)
+
+    def test_without_polkit_there_are_root_and_the_owner(self):
+        rules("return polkit.Result.YES;")
+        self.machine("roots"), self.machine("his", USER)
+        run("systemctl", "mask", "--runtime", "--now", "polkit.service")
+        leader = self.of_user(USER)
+        self.assert_table([
+            (USER, "Kill", {"name": "roots", "whom": "leader", "signal": 18}, DENIED),
+            (USER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
+            (OTHER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, DENIED),
+            (USER, "Register", {"name": "new", "class": "container", "leader": leader.pid}, DENIED),
+            (USER, "List", {"name": "his", "acquireMetadata": "graceful"}, OK),
+            (USER, "List", {"name": "roots", "acquireMetadata": "graceful"}, DENIED),
+            (0, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
+            (0, "Unregister", {"name": "his"}, OK),
+        ])
+
+    def test_a_machine_may_go_while_polkit_is_asked(self):
+        leader = self.machine("web")
+        self.slow_rules()
+        with_reply = os.fork()
+        if with_reply == 0:
+            verdict = as_child(USER, "Terminate", {"name": "web"})
+            os._exit(0 if verdict == NO_SUCH_MACHINE else 1)
+        self.asked()
+        leader.kill()
+        until(lambda: listed() == {}, "the end of the machine")
+        pathlib.Path("/run/go").touch()
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(with_reply, 0)[1]), 0)
+
+    def test_who_goes_away_while_polkit_is_asked_has_not_asked(self):
+        leader = self.machine("web")
+        self.slow_rules()
+
+        def ask_and_go():
+            with varlink.Client() as client:
+                client.send(varlink.message("Terminate", {"name": "web"}))
+                self.asked()
+        as_user(USER, ask_and_go)
+        pathlib.Path("/run/go").touch()
+        # Answered after it, as polkit answers one after the other.
+        rules("return polkit.Result.NO;")
+        self.assertEqual(as_child(USER, "Terminate", {"name": "web"}), DENIED)
+        self.assertIn("web", listed())
+        self.assertTrue(processes.is_running(leader.pid))
+
+    def test_a_frozen_polkit_holds_up_nobody_but_who_asks_it(self):
+        rules("return polkit.Result.YES;")
+        self.machine("web")
+        pid = int(place.show("polkit.service", "MainPID")[0])
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+        began = time.monotonic()
+        for _ in range(50):
+            self.assertEqual(ask("Kill", {"name": "web", "whom": "leader", "signal": 18}), OK)
+        self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual(as_user(USER, lambda: ask_patiently("Terminate", {"name": "web"})), DENIED)
+        self.assertIn("web", listed())
+
+    def slow_rules(self):
+        """Everything is allowed, as soon as /run/go is there."""
+        for file in "/run/go", "/run/asked":
+            pathlib.Path(file).unlink(missing_ok=True)
+        script = pathlib.Path("/usr/local/bin/wait-for-go")
+        script.write_text("#!/bin/sh\ntouch /run/asked\nwhile [ ! -e /run/go ]; do sleep 0.02; done\n")
+        script.chmod(0o755)
+        # polkitd is no root, and its own view of /run may be read-only.
+        drop_in = pathlib.Path("/run/systemd/system/polkit.service.d")
+        drop_in.mkdir(exist_ok=True)
+        (drop_in / "test.conf").write_text("[Service]\nProtectSystem=no\nReadWritePaths=/run\n")
+        run("chmod", "1777", "/run")
+        run("systemctl", "daemon-reload")
+        rules("""polkit.spawn(["/usr/local/bin/wait-for-go"]); return polkit.Result.YES;""")
+
+    @staticmethod
+    def asked():
+        until(lambda: os.path.exists("/run/asked"), "the question to polkit")
+
+
+def ask_patiently(*parameters):
+    with varlink.Client(deadline=60) as client:
+        return client.ask(*parameters)
+
+
+if __name__ == "__main__":
+    unittest.TestCase.maxDiff = None
+    place.main()
