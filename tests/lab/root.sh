@@ -25,10 +25,22 @@ suite=$1
 dest=${2:-${MYMACHINES_LAB:-/var/cache/mymachines-lab}/$suite}
 mkdir -p "$(dirname "$dest")"
 
+packages=(
+  systemd systemd-sysv systemd-container libnss-mymachines libnss-systemd libpam-systemd systemd-userdbd
+  systemd-resolved systemd-journal-remote dbus polkitd
+  procps iproute2 bsdutils diffutils e2fsprogs openssh-client socat jq python3 python3-dbus valgrind
+  gcc libc6-dev libsystemd-dev pkgconf
+)
+
 # Two test runs that start together must not build the same root twice.
 exec 9>"$dest.lock"
 flock 9
 if [ -e "$dest/.lab-complete" ]; then
+  # What came to the list since it was built.
+  "$(dirname "$(readlink -f "$0")")/apt.sh" "$dest" "${packages[@]}" >>"$dest.log" 2>&1 9>&- || {
+    tail -n 20 "$dest.log" >&2
+    exit 1
+  }
   echo "$dest"
   exit 0
 fi
@@ -41,12 +53,6 @@ mirror=$(
 )
 mirror=${mirror:-http://deb.debian.org/debian}
 
-packages=(
-  systemd systemd-sysv systemd-container libnss-mymachines libnss-systemd libpam-systemd systemd-userdbd
-  systemd-resolved systemd-journal-remote dbus polkitd
-  procps iproute2 bsdutils diffutils e2fsprogs openssh-client socat jq python3 valgrind
-  gcc libc6-dev libsystemd-dev pkgconf
-)
 include=$(IFS=,; echo "${packages[*]}")
 echo "building $dest from $mirror, log in $dest.log" >&2
 debootstrap --variant=minbase --include="$include" "$suite" "$dest" "$mirror" >"$dest.log" 2>&1 9>&- || {
