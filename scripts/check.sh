@@ -122,6 +122,7 @@ step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/c
   --in policy:/policy
 step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
+step system-$stock 600 tests/system/run.sh --stock $suite
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
 
 if [ $done = 0 ]; then
