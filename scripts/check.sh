@@ -35,9 +35,13 @@ summary='' passed=0 failed=0 skipped=0 done=0
 counts() {
   awk '
     /^test result: / { passed += $4; failed += $6; skipped += $8 }
-    /^[0-9]+ passed, [0-9]+ failed/ { passed += $1; failed += $3; if ($6 == "skipped") skipped += $5 }
-    /^SKIPPED/ { skipped++ }
-    END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+    /^[0-9]+ passed, [0-9]+ failed/ {
+      passed += $1; failed += $3
+      # It has counted what it told above.
+      if ($6 == "skipped") { skipped += $5; told = 0 }
+    }
+    /^SKIPPED/ { told++ }
+    END { print passed + 0, failed + 0, skipped + told }' "$1"
 }
 
 # step NAME SECONDS COMMAND...
