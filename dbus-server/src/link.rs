@@ -21,8 +21,9 @@ use crate::server::{Bus, LocalFuture, Server};
 
 /// How long the bus has to say who somebody is.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long the bus may take to take a message. One that does not read is left, and joined anew.
-const WRITE: Duration = Duration::from_secs(30);
+/// How long the bus may take to take a message. One that does not read is left, and joined anew: it may be that it
+/// counts what others do not read as ours, until it takes nothing from us any more.
+const WRITE: Duration = Duration::from_secs(5);
 /// With so many bytes on their way out, no more calls are taken in.
 const BACKLOG: usize = 16 << 20;
 /// How many senders are remembered. Unique names are never used twice by one bus.

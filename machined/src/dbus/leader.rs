@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use dbus_server::{Call, Credentials, ErrorReply};
+use dbus_server::{Call, Credentials, ErrorReply, description};
 use libmachine::ProcessHandle;
 use registry::Process;
 use rustix::fd::AsFd;
@@ -56,7 +56,7 @@ fn cannot_pin(error: &libmachine::Error, process: &str) -> ErrorReply {
         libmachine::Error::NoSuchProcess(_) | libmachine::Error::InvalidPid(_) => Errno::SRCH,
         error => Errno::from_raw_os_error(error.errno()),
     };
-    errors::with_text(errno, format!("Failed to pin process {process}: {}", dbus_server::description(errno)))
+    errors::with_text(errno, format!("Failed to pin process {process}: {}", description(errno)))
 }
 
 /// A leader as the methods of newer systemd take it.
@@ -77,7 +77,11 @@ impl NamedLeader {
     /// There is none, or what is said of it does not fit together.
     pub(super) fn open(self) -> Result<Option<ProcessHandle>, ErrorReply> {
         if let Some(pidfd) = self.pidfd {
-            let number = pid_of(&pidfd).ok_or_else(|| errors::bare(Errno::BADF))?;
+            let number = pid_of(&pidfd).ok_or_else(|| {
+                let text =
+                    format!("Failed to parse PIDFD {}: {}", pidfd.as_raw_fd(), description(Errno::NOTTY));
+                errors::with_text(Errno::NOTTY, text)
+            })?;
             let process = ProcessHandle::pinned(number, pidfd)
                 .map_err(|error| cannot_pin(&error, &number.as_raw_nonzero().to_string()))?;
             if self.pid != 0 && self.pid.cast_signed() != process.pid() {

@@ -80,20 +80,15 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
             None => sender(&call).await?,
         },
     };
-    let class = match wish.class {
-        Some(class) => class,
-        // Taken, and then nobody can start it.
-        None if daemon.by_name(&name).is_some() => {
-            return Err(errors::of_operation(Error::MachineExists(name), name.as_str()));
-        }
-        None => return Err(errors::bare(Errno::OPNOTSUPP)),
-    };
+    if daemon.by_name(&name).is_some() {
+        return Err(errors::of_operation(Error::MachineExists(name), name.as_str()));
+    }
     let credentials = call.credentials().await?;
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
     let pid = leader.pid();
     let registration = Registration {
         name,
-        class,
+        class: wish.class.unwrap_or(Class::Container),
         id: wish.id,
         service: filled(wish.service),
         supervisor: identity(&credentials).filter(|supervisor| supervisor.pid != pid),
@@ -109,6 +104,8 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         scope_properties: scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect(),
     };
     let authorized = authority::may_register(&daemon, &call, &registration).await?;
+    // A machine without a class is none that anybody could start.
+    wish.class.ok_or_else(|| errors::bare(Errno::OPNOTSUPP))?;
     let failed = |error: Error| match error {
         Error::System { action: "find a unit" | "find the leader's unit", errno } => {
             let text = format!("Failed to determine unit of process {pid} : {}", description(errno));

@@ -15,32 +15,43 @@ pub(super) struct Properties {
     pub leader: NamedLeader,
 }
 
+/// What is looked at when all properties are there.
+#[derive(Default)]
+struct Later {
+    class: String,
+    root: String,
+}
+
 impl Properties {
     /// Reads a list. Of a property that comes twice the last counts.
     ///
     /// # Errors
-    /// The first property that is unknown, of another type than it must be, or not what it must be.
+    /// The first property that is unknown, of another type than it must be, or not what it must be; of some that is
+    /// looked at when all are there, as in the original.
     pub(super) fn read(list: List) -> Result<Self, ErrorReply> {
         let mut properties = Self::default();
+        let mut later = Later::default();
         for (name, value) in list {
-            properties.take(&name, value.into())?;
+            properties.take(&name, value.into(), &mut later)?;
         }
+        properties.wish.class = class_of(&later.class)?;
+        properties.wish.root = root_directory(later.root)?;
         Ok(properties)
     }
 
-    fn take(&mut self, name: &str, value: Variant<'static>) -> Result<(), ErrorReply> {
+    fn take(&mut self, name: &str, value: Variant<'static>, later: &mut Later) -> Result<(), ErrorReply> {
         let Self { wish, leader } = self;
         match name {
             "Id" => wish.id = machine_id(&typed::<Vec<u8>>(value)?)?,
             "Service" => wish.service = typed(value)?,
-            "Class" => wish.class = class_of(&typed::<String>(value)?)?,
+            "Class" => later.class = typed(value)?,
             "LeaderPID" => leader.pid = typed(value)?,
             "LeaderPIDFD" => match value {
                 Variant::Fd(Fd::Owned(fd)) => leader.pidfd = Some(fd),
                 _ => return Err(other_type()),
             },
             "LeaderPIDFDID" => leader.pidfd_id = typed(value)?,
-            "RootDirectory" => wish.root = root_directory(typed(value)?)?,
+            "RootDirectory" => later.root = typed(value)?,
             "NetworkInterfaces" => wish.interfaces = indices(&typed::<Vec<i32>>(value)?)?,
             "VSockCID" => wish.vsock_cid = Some(regular_cid(typed(value)?)?),
             "SSHAddress" => wish.ssh_address = typed(value)?,
@@ -120,5 +131,8 @@ mod tests {
         ] {
             assert_eq!(read(&[(name, value)]).unwrap_err().message, error);
         }
+        let class = ("Class", Variant::from("nope"));
+        let unknown = ("Nope", Variant::from("x"));
+        assert_eq!(read(&[class, unknown]).unwrap_err().message, "Unknown property 'Nope'");
     }
 }
