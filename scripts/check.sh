@@ -125,6 +125,9 @@ step install 300 scripts/install-test.sh
 step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
   --in policy:/policy
 step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
+step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
+  --in target/release:/build --in policy:/policy
+step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 step system-$stock 600 tests/system/run.sh --stock $suite
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss

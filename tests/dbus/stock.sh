@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Runs the body in /in against the stock daemon of a booted root (tests/lab/boot.sh --in tests/dbus
+# --in tests/compliance/contract:/contract).
+set -uo pipefail
+/in/open-bus.sh || exit 1
+exec /in/body.py --flavour "stock$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
