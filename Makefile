@@ -53,7 +53,7 @@ clean:
 	rm -rf target
 
 help:
-	@echo 'make             builds machined and the NSS module into target/'
+	@echo 'make             builds machined, userdb-machined and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/'
 	@echo 'make check-next  the compliance tests against the newest systemd (Debian sid), which moves'

@@ -65,6 +65,7 @@ into_destdir() {
   mkdir "$destdir"
   check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
   for file in sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
+    sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
     share/doc/mymachines/README.md share/mymachines/installed; do
     check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
   done
@@ -128,8 +129,10 @@ in_root() {
   check 'now glibc loads ours' says "/usr/local/lib/($multiarch/)?$module" loads
   check "and the original's no more" not says "[[:space:]](/usr)?/lib/$multiarch/$module" loads
   check 'the daemon runs' says '^machined [0-9]' /usr/local/sbin/machined --version
-  check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket
-  check 'nothing is enabled' prints_nothing find /etc/systemd -name 'machined*'
+  check 'so does the userdb provider' says '^userdb-machined [0-9]' /usr/local/sbin/userdb-machined --version
+  check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket \
+    userdb-machined.service userdb-machined.socket
+  check 'nothing is enabled' prints_nothing find /etc/systemd -name '*machined*'
   check 'a part of an older install goes when a newer one lacks it' forgotten $install
   check 'it uninstalls' $install uninstall
   check 'the host is as before' is_same "$before" listing
@@ -149,7 +152,7 @@ forgotten() {
 }
 
 in_boot() {
-  local socket=/run/systemd/machine/io.systemd.Machine leader
+  local socket=/run/systemd/machine/io.systemd.Machine userdb=/run/systemd/userdb/io.systemd.Machine leader
   state() { systemctl show -P "$1" "$2"; }
   check 'it installs on a running system' /src/scripts/install.sh install
   check 'systemd knows the service, and it is disabled' says '^disabled$' systemctl is-enabled machined.service
@@ -172,23 +175,66 @@ in_boot() {
   check 'a restart loses nothing' sh -c "systemctl restart machined.service && varlinkctl call $socket io.systemd.Machine.List '{\"name\":\"box\"}'"
   check 'killed, it is started again' killed_and_back
   check 'nor is anything lost then' varlinkctl call $socket io.systemd.Machine.List '{"name":"box"}'
+  check 'users of containers are known to userdb, and so to glibc' user_in_userdb
+  check 'the provider was started for that' systemctl is-active userdb-machined.service
+  check 'it is ours' says 'userdb-machined' varlinkctl info $userdb
+  check 'it is nobody' says '^Uid:[[:space:]]*65534[[:space:]]*65534' cat "/proc/$(state MainPID userdb-machined.service)/status"
+  check 'it is sandboxed: systemd-analyze security says at most 1.5' at_most 1.5 exposure userdb-machined.service
+  check 'it is there after a restart of machined' sh -c "systemctl restart machined.service && getent -s systemd passwd 500000"
+  check 'frozen, it is replaced, and whoever asked meanwhile is answered' frozen_and_answered
+  check 'killed, it is started again' killed_and_back userdb-machined.service
+  check 'it answers again' says '^vu-ids-0:' getent passwd 500000
   check 'it is not privileged beyond its unit' says '^NoNewPrivs:[[:space:]]*1' cat "/proc/$(state MainPID machined.service)/status"
   check 'the original takes its place when it is started' systemctl start systemd-machined.service
   check 'ours is stopped then' not systemctl is-active machined.service
+  check 'and gives the place in userdb back' says 'systemd .systemd-machined' varlinkctl info $userdb
+  check 'its provider is stopped too' not systemctl is-active userdb-machined.socket userdb-machined.service
   systemctl stop systemd-machined.service systemd-machined.socket 2>/dev/null || true
   check 'it comes back' systemctl start machined.service
+  check 'and takes the place in userdb' serves_userdb
+  # All this in a short time: nobody counts how often.
+  systemctl reset-failed machined.service
+  check 'straight from the original, too' sh -c 'systemctl start systemd-machined.service && systemctl start machined.service'
+  check 'again with its place in userdb' serves_userdb
   check 'enabled, it is uninstalled all the same' sh -c 'systemctl enable machined.service && /src/scripts/install.sh uninstall'
-  check 'it is stopped' not pgrep -x machined
-  check 'no link is left' prints_nothing find /etc/systemd -name 'machined*'
-  check 'the socket is gone' not test -e $socket
+  check 'it is stopped' not pgrep -x 'machined|userdb-machined'
+  check 'no link is left' prints_nothing find /etc/systemd -name '*machined*'
+  check 'the sockets are gone' not ls $socket $userdb
   check 'systemd knows the service no more' says '^not-found$' state LoadState machined.service
   check 'nothing was denied to it' not says 'audit|SECCOMP|Operation not permitted' journalctl -u machined.service --no-pager
+  check 'nor to the provider' not says 'audit|SECCOMP|ermitted|annot|Special user' journalctl -u userdb-machined.service --no-pager
 }
 killed_and_back() {
-  local old
-  old=$(systemctl show -P MainPID machined.service)
+  local unit=${1-machined.service} old
+  old=$(systemctl show -P MainPID "$unit")
   kill -KILL "$old"
-  timeout 10 sh -c "until [ \$(systemctl show -P MainPID machined.service) -ne $old ] && systemctl is-active machined.service; do sleep 0.05; done"
+  timeout 10 sh -c "until [ \$(systemctl show -P MainPID $unit) -ne $old ] && systemctl is-active $unit; do sleep 0.05; done"
+}
+user_in_userdb() {
+  local leader
+  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=ids unshare --user sleep infinity
+  leader=$(systemctl show -P MainPID ids)
+  timeout 10 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done"
+  echo 0 500000 65536 >"/proc/$leader/uid_map"
+  echo 0 500000 65536 >"/proc/$leader/gid_map"
+  varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Register \
+    "{\"name\":\"ids\",\"class\":\"container\",\"leader\":$leader}"
+  says '^vu-ids-0:x:500000:65534:UID 0 of Container ids:/:/usr/sbin/nologin$' getent -s systemd passwd 500000
+}
+serves_userdb() { timeout 5 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
+exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
+at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.
+  local number
+  number=$("${@:2}")
+  echo "it is ${number:-nothing}"
+  awk -v number="$number" -v limit="$1" 'BEGIN { exit !(number != "" && number + 0 <= limit) }'
+}
+frozen_and_answered() {
+  local old
+  old=$(systemctl show -P MainPID userdb-machined.service)
+  kill -STOP "$old"
+  timeout 20 getent -s systemd passwd 500000
+  [ "$(systemctl show -P MainPID userdb-machined.service)" != "$old" ]
 }
 
 # A copy of the lab's Debian in a mount namespace of its own. Runs in it: unshare --mount.

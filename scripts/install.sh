@@ -57,9 +57,12 @@ find_nssdir() {
 files() {
   local nssdir=${NSSDIR:-$(find_nssdir)} page
   echo "755 target/release/machined $prefix/sbin/machined"
+  echo "755 target/release/userdb-machined $prefix/sbin/userdb-machined"
   echo "644 target/nss/$module ${nssdir%/}/$module"
   echo "644 systemd/machined.service.in $prefix/lib/systemd/system/machined.service"
   echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
+  echo "644 systemd/userdb-machined.service.in $prefix/lib/systemd/system/userdb-machined.service"
+  echo "644 systemd/userdb-machined.socket.in $prefix/lib/systemd/system/userdb-machined.socket"
   for page in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
     [ ! -f "$page" ] || echo "644 $page $docs/${page#docs/}"
   done
@@ -186,7 +189,7 @@ say_what_next() {
   fi
   if [ -d /run/systemd/system ]; then
     echo "Nothing was started or enabled. To start it: systemctl start machined.socket machined.service"
-    [ "$prefix" = /usr/local ] || echo "systemd does not look into $prefix: systemctl link $prefix/lib/systemd/system/machined.*"
+    [ "$prefix" = /usr/local ] || echo "systemd does not look into $prefix: systemctl link $prefix/lib/systemd/system/*machined.*"
   else
     echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
   fi
@@ -197,7 +200,7 @@ uninstall_all() {
   [ -f "$destdir$record" ] || fail "there is no $destdir$record: nothing was installed with this PREFIX and DESTDIR"
   [ -w "$(dirname "$destdir$record")" ] || fail 'may not be removed by you (as root: sudo make uninstall)'
   if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now --quiet machined.socket machined.service 2>/dev/null || true
+    systemctl disable --now --quiet machined.socket machined.service userdb-machined.socket userdb-machined.service 2>/dev/null || true
   fi
   while read -r sum file; do
     [ "$sum" != directory ] || continue
