@@ -130,6 +130,8 @@ step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tes
 step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 step system-$stock 600 tests/system/run.sh --stock $suite
+step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
+step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
 
 if [ $done = 0 ]; then

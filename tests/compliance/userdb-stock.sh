@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the bodies of userdb in /in against the stock daemon of a booted root (tests/lab/boot.sh --in tests/compliance).
+set -uo pipefail
+flavour=stock$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+# 257 has no socket unit.
+systemctl start systemd-machined.service
+failed=0
+/in/userdb.py --flavour "$flavour" || failed=1
+/in/userdb.sh --flavour "$flavour" || failed=1
+exit $failed
