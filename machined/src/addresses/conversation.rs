@@ -27,16 +27,18 @@ pub(super) struct Conversation {
     what: &'static str,
     sequence: u32,
     condition: Option<u32>,
+    refused: Option<Error>,
     interrupted: bool,
 }
 
 impl Conversation {
     /// The answer to request `sequence`, which errors call `what`.
     pub(super) fn new(what: &'static str, sequence: u32) -> Self {
-        Self { what, sequence, condition: None, interrupted: false }
+        Self { what, sequence, condition: None, refused: None, interrupted: false }
     }
 
-    /// The answer is worth nothing if the request numbered `condition`, which was sent before it, is refused.
+    /// The answer is worth nothing if the request numbered `condition`, which was sent before it, is refused. It is
+    /// read to its end all the same, and fails with what the other was refused with.
     pub(super) fn provided(self, condition: u32) -> Self {
         Self { condition: Some(condition), ..self }
     }
@@ -51,18 +53,19 @@ impl Conversation {
     ) -> Result<Progress, Error> {
         for message in Messages::new(datagram) {
             let message = message?;
-            let is_condition = Some(message.sequence) == self.condition && message.kind == NLMSG_ERROR;
-            if message.sequence != self.sequence && !is_condition {
+            if Some(message.sequence) == self.condition && message.kind == NLMSG_ERROR {
+                self.refused = self.end(status(&message, self.what)?).err();
+                continue;
+            }
+            if message.sequence != self.sequence {
                 continue;
             }
             self.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
             match message.kind {
-                NLMSG_ERROR => {
-                    let status = i32_at(message.payload, 0).ok_or(Error::Malformed { what: self.what })?;
-                    return self.end(status);
-                }
+                NLMSG_ERROR => return self.end(status(&message, self.what)?),
                 // The status of a dump came to be there later than the message itself.
                 NLMSG_DONE => return self.end(i32_at(message.payload, 0).unwrap_or(0)),
+                _ if self.refused.is_some() => {}
                 ..NLMSG_MIN_TYPE => {}
                 _ => {
                     if each(&message)?.is_break() || message.flags & NLM_F_MULTI == 0 {
@@ -76,6 +79,9 @@ impl Conversation {
 
     /// `status` is zero or a negative errno.
     fn end(&self, status: i32) -> Result<Progress, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
         match status.checked_neg() {
             Some(0) => Ok(Progress::Done { interrupted: self.interrupted }),
             // rustix takes nothing else for an errno.
@@ -83,6 +89,10 @@ impl Conversation {
             _ => Err(Error::Malformed { what: self.what }),
         }
     }
+}
+
+fn status(message: &Message<'_>, what: &'static str) -> Result<i32, Error> {
+    i32_at(message.payload, 0).ok_or(Error::Malformed { what })
 }
 
 #[cfg(test)]
@@ -122,14 +132,30 @@ mod tests {
 
     #[test]
     fn what_the_answer_depends_on_may_be_refused() {
-        let dump = [message(20, 2, 5, &[0; 8]), message(NLMSG_DONE, 2, 5, &[0; 4])].concat();
         let refused = message(NLMSG_ERROR, 0, 4, &(-17i32).to_ne_bytes());
+        let part = message(20, 2, 5, &[0; 8]);
+        let done = message(NLMSG_DONE, 2, 5, &[0; 4]);
+        let mut conversation = Conversation::new("dump", 5).provided(4);
         let mut read = 0;
-        let progress = Conversation::new("dump", 5).provided(4).feed(&[refused, dump].concat(), |_| {
-            read += 1;
-            Ok(ControlFlow::Continue(()))
-        });
-        assert_eq!((progress, read), (Err(Error::System { what: "dump", errno: Errno::EXIST }), 0));
+        let mut feed = |datagram: &[u8]| {
+            conversation.feed(datagram, |_| {
+                read += 1;
+                Ok(ControlFlow::Continue(()))
+            })
+        };
+        assert_eq!(feed(&[refused, part.clone()].concat()), Ok(Progress::More));
+        assert_eq!(feed(&part), Ok(Progress::More));
+        assert_eq!(feed(&done), Err(Error::System { what: "dump", errno: Errno::EXIST }));
+        assert_eq!(read, 0);
+    }
+
+    #[test]
+    fn what_the_answer_depends_on_may_be_acknowledged() {
+        let acknowledged = message(NLMSG_ERROR, 0, 4, &[0; 4]);
+        let done = message(NLMSG_DONE, 2, 5, &[0; 4]);
+        let mut conversation = Conversation::new("dump", 5).provided(4);
+        let progress = conversation.feed(&[acknowledged, done].concat(), |_| Ok(ControlFlow::Continue(())));
+        assert_eq!(progress, Ok(Progress::Done { interrupted: false }));
     }
 
     #[test]

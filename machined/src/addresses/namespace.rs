@@ -176,10 +176,12 @@ impl Namespaces {
         let wanted = self.next(1);
         let fd = netns.as_raw_fd();
         let answer = self.requests.borrow().name_and_addresses_in(fd, wanted, || self.next_sequence());
-        if let Ok(Some(addresses)) = answer {
-            return Ok(Some((wanted, addresses)));
+        match answer {
+            Ok(Some(addresses)) => return Ok(Some((wanted, addresses))),
+            // It has one, or its was taken; the answer was read to its end.
+            Err(Error::System { errno: Errno::EXIST, .. }) => {}
+            _ => self.renew()?,
         }
-        self.renew()?;
         Ok(None)
     }
 

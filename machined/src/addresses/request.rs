@@ -125,7 +125,7 @@ impl RequestSocket {
     /// Has the socket's namespace call the one behind descriptor `fd` by `nsid` from now on, and returns its addresses
     /// as [`Self::addresses_in`] does.
     ///
-    /// `EEXIST` if it calls it otherwise, or another one so. After an error the socket is of no more use.
+    /// `EEXIST` if it calls it otherwise, or another one so. After any other error the socket is of no more use.
     pub(super) fn name_and_addresses_in(
         &self,
         fd: i32,
