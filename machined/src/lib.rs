@@ -14,6 +14,7 @@ pub mod late_maps;
 pub mod machines;
 pub mod operations;
 pub mod os_release;
+pub mod place;
 pub mod publisher;
 pub mod restore;
 mod start;

@@ -10,6 +10,7 @@ use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
 
 mod ids;
 
+use crate::place::PAYLOAD;
 use ids::Ids;
 
 /// A machine of this run of the daemon; never used twice.
@@ -351,9 +352,6 @@ fn index_effects(
         .chain(groups.into_iter().map(lists(IdKind::Group)))
         .collect()
 }
-
-/// The group below its unit into which systemd-nspawn puts a container whose unit it manages itself.
-const PAYLOAD: &str = "payload";
 
 /// The unit that a machine has for itself. A machine in a subgroup shares its unit with others, unless the rest of
 /// the unit is there for the machine alone.

@@ -11,6 +11,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::log::with_causes;
+use crate::place::Place;
 
 /// Takes in the machines whose records were written by an earlier run, of this daemon or of another one.
 ///
@@ -76,15 +77,17 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
 }
 
 /// The subgroup, which the original does not write down: without it a machine would seem to have all of a unit
-/// that it shares.
+/// that it shares. Ours does (and a namespace of PIDs, by which a record of ours is known): where there is none, the
+/// machine was given all of its unit.
 fn complete_unit(record: &mut Record, leader: &ProcessHandle, daemon: &Daemon) {
     let (Some(init), Ok(group)) = (&daemon.surroundings.systemd, leader.control_group()) else { return };
-    let Some(place) = group.unit(init) else { return };
+    let Some(place) = Place::of(&group, init) else { return };
     if record.unit.is_none() || record.unit.as_ref() == Some(&place.unit) {
         record.unit = Some(place.unit);
-        record.subgroup =
-            record.subgroup.take().or(Some(place.subgroup)).filter(|subgroup| !subgroup.is_empty());
-        record.cgroup = Some(group.path().to_owned());
+        if record.pid_namespace.is_none() {
+            record.subgroup = record.subgroup.take().or(place.subgroup);
+        }
+        record.cgroup = Some(place.cgroup);
     }
 }
 

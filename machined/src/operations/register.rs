@@ -14,6 +14,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
+use crate::place::Place;
 use crate::systemd::{self, Scope, ScopeProperty};
 
 /// What a registrar says of a machine. Everything in it was checked.
@@ -96,11 +97,11 @@ impl Daemon {
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-                let place =
-                    group.unit(init).ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
+                let place = Place::of(&group, init)
+                    .ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
                 record.unit = Some(place.unit);
-                record.subgroup = Some(place.subgroup).filter(|subgroup| !subgroup.is_empty());
-                record.cgroup = Some(group.path().to_owned());
+                record.subgroup = place.subgroup;
+                record.cgroup = Some(place.cgroup);
                 self.make_way(&record)?;
                 (self.complete_and_admit(record, registration)?, None)
             }

@@ -1,0 +1,94 @@
+//! The part of a unit that is a machine's.
+
+use libmachine::ControlGroup;
+
+/// The groups into which systemd-nspawn divides a unit: its own process, and the container. A leader is born in the
+/// first, moves to the second, and if it is a systemd, further down.
+const SUPERVISOR: &str = "supervisor";
+/// See [`SUPERVISOR`].
+pub const PAYLOAD: &str = "payload";
+
+/// Where a machine is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The outermost unit that is no slice.
+    pub unit: String,
+    /// Below the unit, where the machine does not have the unit from its top.
+    pub subgroup: Option<String>,
+    /// The path of the machine's group.
+    pub cgroup: String,
+}
+
+impl Place {
+    /// The place of the machine whose leader is in `group`; `None` if that is below no unit of `init`'s systemd.
+    pub fn of(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
+        let place = group.unit(init)?;
+        let mut components: Vec<&str> = place.subgroup.split('/').filter(|name| !name.is_empty()).collect();
+        if let Some(at) = components.iter().position(|name| [SUPERVISOR, PAYLOAD].contains(name)) {
+            let kept = if components.get(at) == Some(&PAYLOAD) { at.saturating_add(1) } else { at };
+            components.truncate(kept);
+        }
+        let subgroup = components.join("/");
+        let above = group.path().strip_suffix(place.subgroup.as_str()).unwrap_or(group.path());
+        let cgroup = format!("{above}{subgroup}").trim_end_matches('/').to_owned();
+        Some(Self { unit: place.unit, subgroup: Some(subgroup).filter(|name| !name.is_empty()), cgroup })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str) -> Option<(String, Option<String>, String)> {
+        let group = |path: &str| ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();
+        Place::of(&group(path), &group("/init.scope")).map(|place| (place.unit, place.subgroup, place.cgroup))
+    }
+
+    fn expected(
+        unit: &str,
+        subgroup: Option<&str>,
+        cgroup: &str,
+    ) -> Option<(String, Option<String>, String)> {
+        Some((unit.to_owned(), subgroup.map(str::to_owned), cgroup.to_owned()))
+    }
+
+    #[test]
+    fn a_leader_that_nspawn_has_not_moved_yet_has_the_unit() {
+        let unit = "systemd-nspawn@web.service";
+        let group = format!("/machine.slice/{unit}");
+        assert_eq!(place(&format!("{group}/supervisor")), expected(unit, None, &group));
+    }
+
+    #[test]
+    fn a_systemd_that_has_moved_down_is_still_in_the_payload() {
+        let unit = "systemd-nspawn@web.service";
+        let group = format!("/machine.slice/{unit}/payload");
+        for below in ["", "/init.scope", "/system.slice/inner.service/payload"] {
+            assert_eq!(place(&format!("{group}{below}")), expected(unit, Some("payload"), &group), "{below}");
+        }
+    }
+
+    #[test]
+    fn a_unit_of_a_users_manager_is_shared() {
+        let above = "/user.slice/user-1000.slice/user@1000.service";
+        let below = "machine.slice/systemd-nspawn@web.service";
+        let payload = format!("{below}/payload");
+        let group = format!("{above}/{payload}");
+        assert_eq!(
+            place(&format!("{group}/init.scope")),
+            expected("user@1000.service", Some(&payload), &group)
+        );
+        let group = format!("{above}/{below}");
+        assert_eq!(place(&format!("{group}/supervisor")), expected("user@1000.service", Some(below), &group));
+    }
+
+    #[test]
+    fn a_unit_that_nobody_divided_is_the_machines() {
+        assert_eq!(place("/system.slice/a.service"), expected("a.service", None, "/system.slice/a.service"));
+        assert_eq!(
+            place("/system.slice/a.service/x"),
+            expected("a.service", Some("x"), "/system.slice/a.service/x")
+        );
+        assert_eq!(place("/machine.slice"), None);
+    }
+}
