@@ -96,7 +96,7 @@ class Debian:
         # What nobody asks of this one, and takes its time.
         for unit in ("systemd-resolved.service", "systemd-userdbd.socket", "systemd-userdbd.service", "e2scrub_reap.service"):
             os.symlink("/dev/null", self.directory / "etc/systemd/system" / unit)
-        out("machinectl", "start", name, deadline=60)
+        out("systemctl", "start", self.unit, deadline=60)
         self.wait_until_up()
 
     def wait_until_up(self):
@@ -133,6 +133,9 @@ class Shared:
         def start():
             web = Container("web", "--network-veth", "--private-users=pick")
             web.network(["10.99.1.2/24", "fd99:1::2/64"], ["10.99.1.1/24", "fd99:1::1/64"])
+            # A daemon that is told of addresses, and not asked, may need a moment.
+            for address in "10.99.1.2", "fd99:1::2":
+                until(lambda a=address: a in run("getent", "ahosts", "web").stdout, f"{address} is known")
             return web
         return self.of("web", start)
 

@@ -128,6 +128,19 @@ class Spawning(Case):
         self.assert_gone("box")
         until(lambda: unit_property(unit, "ActiveState") in ("inactive", "failed"), "the service ends")
 
+    def test_a_container_that_machinectl_starts(self):
+        image("box")
+        self.addCleanup(remove_image, "box")
+        unit = "systemd-nspawn@box.service"
+        self.addCleanup(run, "systemctl", "reset-failed", unit)
+        self.addCleanup(run, "systemctl", "kill", "--signal=SIGKILL", unit)
+        out("machinectl", "start", "box", deadline=60)
+        self.assertEqual(self.told()["Unit"], unit)
+        until(lambda: "sleep" in out("systemd-cgls", "--machine=box"), "it has started")
+        out("machinectl", "kill", "--kill-whom=leader", "--signal=SIGKILL", "box")
+        self.assert_gone("box")
+        until(lambda: unit_property(unit, "ActiveState") in ("inactive", "failed"), "the service ends")
+
     def test_a_container_whose_scope_is_stopped(self):
         box = self.box()
         out("systemctl", "stop", self.told()["Unit"])
