@@ -1,6 +1,10 @@
 //! Control groups, cgroups(7), and the systemd units they belong to.
 
+use std::borrow::ToOwned;
 use std::str;
+use std::string::String;
+
+use crate::group::{below, path_in, root_of, unit_of};
 
 /// A control group, by its path as `/proc/PID/cgroup` gives it: from the root of this process's cgroup namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,17 +23,8 @@ impl ControlGroup {
     /// Reads the text of `/proc/PID/cgroup`: the unified hierarchy, or systemd's own where there are both. `None`:
     /// there is neither, or the group is outside of this process's cgroup namespace.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?;
-        let path_of = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
-        let systemd =
-            || text.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path));
-        // On a hybrid host the unified hierarchy carries systemd's groups as well, if systemd runs at all.
-        let path = match path_of("0::") {
-            Some("/") | None => systemd().or_else(|| path_of("0::"))?,
-            Some(path) => path,
-        };
-        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-        (path.starts_with('/') && path != "/.." && !path.starts_with("/../")).then(|| Self(path.to_owned()))
+        let path = str::from_utf8(path_in(text)?).ok()?;
+        (path != "/.." && !path.starts_with("/../")).then(|| Self(path.to_owned()))
     }
 
     /// The path, which begins with a slash.
@@ -40,53 +35,16 @@ impl ControlGroup {
     /// The unit it belongs to, if `init` (the group of process 1) is systemd's. As sd_pid_get_unit(3) has it: the
     /// first component that is no slice, below the group that systemd runs in.
     pub fn unit(&self, init: &Self) -> Option<UnitPlace> {
-        let root = init.0.strip_suffix("/init.scope").unwrap_or(&init.0).trim_end_matches('/');
-        let below = self.0.strip_prefix(root).filter(|below| below.starts_with('/')).unwrap_or(&self.0);
-        let mut components = below.split('/').filter(|component| !component.is_empty());
-        let unit = components.by_ref().map(unescape).find(|component| !is_slice(component))?;
-        if !is_unit(unit) {
-            return None;
-        }
-        Some(UnitPlace { unit: unit.to_owned(), subgroup: components.collect::<Vec<_>>().join("/") })
+        let text = |bytes: &[u8]| str::from_utf8(bytes).ok().map(ToOwned::to_owned);
+        let (unit, subgroup) = unit_of(below(self.0.as_bytes(), root_of(init.0.as_bytes())))?;
+        Some(UnitPlace { unit: text(unit)?, subgroup: text(subgroup)? })
     }
-}
-
-/// A group whose name would clash with a file of the kernel's begins with an underscore.
-fn unescape(component: &str) -> &str {
-    component.strip_prefix('_').unwrap_or(component)
-}
-
-fn is_slice(component: &str) -> bool {
-    component.len() >= 7 && component.ends_with(".slice") && is_name(component)
-}
-
-/// systemd.unit(5): a name, perhaps an `@` and an instance, and a type.
-fn is_unit(component: &str) -> bool {
-    const TYPES: [&str; 11] = [
-        ".service",
-        ".scope",
-        ".socket",
-        ".mount",
-        ".swap",
-        ".target",
-        ".device",
-        ".automount",
-        ".timer",
-        ".path",
-        ".slice",
-    ];
-    let typed = TYPES.iter().any(|kind| component.len() > kind.len() && component.ends_with(kind));
-    // `name@.service` is a template, in which nothing runs.
-    typed && is_name(component) && !component.starts_with('@') && !component.contains("@.")
-}
-
-fn is_name(text: &str) -> bool {
-    text.len() < 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
 
     fn place(init: &str, path: &str) -> Option<(String, String)> {
         let group = |path: &str| ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();

@@ -1,17 +1,68 @@
-//! Query library for the machines of a host: from processes to the control groups and units they run in.
+//! Query library for the machines of a host: which there are, what is known of each, and whose a process, an id or an
+//! address is.
 //!
-//! Everything is read from files and from the kernel at the moment of the call: no daemon is asked, nothing is
-//! kept between calls, nothing waits.
+//! Everything is read from files and from the kernel at the moment of the call: no daemon is asked, nothing is kept
+//! between calls, nothing waits, no thread is started. A shortage of memory is an error like any other.
+//!
+//! Without the feature `std` the crate has no panic path that survives optimisation: it is the core of libmachine's C
+//! interface. With it come processes pinned by pidfd, their parents and their signals, for those who manage machines.
 
+#![no_std]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod batch;
+mod buffer;
+mod errno;
+mod group;
+mod monitor;
+mod names;
+mod nearest;
+mod owner;
+mod pid;
+mod pid_table;
+mod snapshot;
+mod sort;
+mod stock;
+mod suggest;
+mod system;
+mod unit_name;
+mod zero_ended;
+
+#[cfg(feature = "std")]
 mod cgroup;
+#[cfg(feature = "std")]
 mod error;
+#[cfg(feature = "std")]
 mod namespace;
+#[cfg(feature = "std")]
 mod ownership;
+#[cfg(feature = "std")]
 mod process;
+#[cfg(feature = "std")]
 mod signal;
 
+pub use batch::Batch;
+pub use buffer::Buffer;
+pub use errno::Errno;
+pub use monitor::{Category, Change, Monitor, drain, watch_categories};
+pub use names::{Listing, Seen, each_name};
+pub use nearest::{path_of_pid, path_of_pidfd};
+pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
+pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
+pub use snapshot::{Field, Number, Snapshot};
+pub use stock::{class as stock_class, interfaces as stock_interfaces};
+pub use suggest::suggest;
+pub use system::{Borrowed, Descriptor, peer as pid_of_peer};
+
+#[cfg(feature = "std")]
 pub use cgroup::{ControlGroup, UnitPlace};
+#[cfg(feature = "std")]
 pub use error::Error;
+#[cfg(feature = "std")]
 pub use namespace::Namespace;
+#[cfg(feature = "std")]
 pub use process::{ProcessHandle, boot_id};
+#[cfg(feature = "std")]
 pub use signal::{signal_of_name, signal_of_number};

@@ -6,6 +6,7 @@
 //! made for this process, and nobody else knows of; and with a pointer to a uid that outlives the call.
 #![allow(unsafe_code, reason = "see Safety")]
 
+use std::format;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};

@@ -1,9 +1,12 @@
 //! A process, pinned by a pidfd so that its number cannot come to mean another one.
 
+use std::format;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::string::String;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::vec::Vec;
 
 use registry::{Process, parse_kernel_map, start_time_of_stat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

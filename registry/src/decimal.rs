@@ -1,7 +1,7 @@
 //! Numbers as decimal text, without allocation.
 
 /// Reads an unsigned decimal number without sign, blanks or overflow.
-pub(crate) fn parse_decimal(text: &[u8]) -> Option<u64> {
+pub fn parse_decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

@@ -6,7 +6,7 @@
 //! `$`, quoted pieces may follow each other, blanks around a value are dropped, a line without `=` is ignored.
 
 /// What a [`Lexer`] finds, told as it is found.
-pub(crate) trait Sink {
+pub trait Sink {
     /// A key begins.
     fn key(&mut self);
     /// The next byte of the key; blanks before the `=` are among them.
@@ -34,7 +34,7 @@ enum State {
 }
 
 /// The format's state machine.
-pub(crate) struct Lexer {
+pub struct Lexer {
     state: State,
     trailing: usize,
 }
@@ -47,13 +47,20 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+impl Default for Lexer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Lexer {
-    pub(crate) const fn new() -> Self {
+    /// At the start of a file.
+    pub const fn new() -> Self {
         Self { state: State::BeforeKey, trailing: 0 }
     }
 
     /// Takes the next byte of the file.
-    pub(crate) fn feed(&mut self, byte: u8, sink: &mut impl Sink) {
+    pub fn feed(&mut self, byte: u8, sink: &mut impl Sink) {
         self.state = match self.state {
             State::BeforeKey => match byte {
                 b'#' | b';' => State::Comment,
@@ -130,7 +137,7 @@ impl Lexer {
     }
 
     /// The file ends here; a value that was begun counts.
-    pub(crate) fn finish(&mut self, sink: &mut impl Sink) {
+    pub fn finish(&mut self, sink: &mut impl Sink) {
         match self.state {
             State::BeforeKey | State::Key | State::Comment | State::CommentEscape => {}
             _ => {

@@ -19,6 +19,7 @@ mod class;
 mod decimal;
 mod env_file;
 mod files;
+mod group_index;
 mod id_fields;
 mod id_index;
 mod id_lookup;
@@ -46,8 +47,10 @@ mod record;
 pub use address::Address;
 pub use address_index::address_link;
 pub use class::Class;
-pub use decimal::Decimal;
+pub use decimal::{Decimal, parse_decimal};
+pub use env_file::{Lexer as EnvLexer, Sink as EnvSink};
 pub use files::{FileError, Files, RecordError, read_record};
+pub use group_index::group_link;
 pub use id_fields::{HOME, NO_LOGIN, NOBODY};
 pub use id_index::{IdList, LIST_LINK_MAX, LIST_MAX, WIDE};
 pub use id_lookup::{LookupError, MappedId, mapped_id_by_id, mapped_id_by_name};
@@ -59,8 +62,8 @@ pub use liveness::{LeaderIdentity, OpenError, Processes, is_alive, start_time_of
 pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};
 pub use path::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, MACHINE_DIRECTORY, Path,
-    UID_DIRECTORY, record_path,
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, MACHINE_DIRECTORY,
+    Path, UID_DIRECTORY, record_path,
 };
 pub use record_scan::{AddressState, ClassState, Item, RecordHead, RecordScan, RecordSink};
 pub use text::Text;

@@ -20,8 +20,10 @@ impl MachineId {
             _ => return None,
         };
         let mut bytes = [0_u8; 16];
-        let mut digits = 0_usize;
-        for (position, &byte) in text.iter().enumerate() {
+        let (mut digits, mut next) = (0_usize, 0_usize);
+        for &byte in text {
+            let position = next;
+            next = next.wrapping_add(1);
             if dashed && matches!(position, 8 | 13 | 18 | 23) {
                 if byte != b'-' {
                     return None;

@@ -14,6 +14,8 @@ pub const ADDRESS_DIRECTORY: &str = "/run/machined/addresses";
 pub const UID_DIRECTORY: &str = "/run/machined/uids";
 /// The gid index: lists of which machine has which gids.
 pub const GID_DIRECTORY: &str = "/run/machined/gids";
+/// The group index: one symlink per control group that is a machine, whose target is the name of the machine.
+pub const GROUP_DIRECTORY: &str = "/run/machined/cgroups";
 /// The aliases: one symlink per machine whose own name makes no user name, to the name of the machine.
 pub const ALIAS_DIRECTORY: &str = "/run/machined/aliases";
 

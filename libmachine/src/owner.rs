@@ -1,0 +1,65 @@
+//! From what the host sees to the machine it belongs to: an id, an address. Both indexes are hints; the machine's record
+//! decides, and a machine whose leader is gone has nothing.
+
+use core::net::IpAddr;
+
+use registry::{
+    FileError, Files, IdKind, LookupError, MachineName, MappedId, address_link, map_to_host, map_to_machine,
+    mapped_id_by_id,
+};
+
+use crate::errno::Errno;
+use crate::snapshot::Snapshot;
+use crate::system::System;
+
+/// The machine that a uid or gid of the host belongs to, and which it is inside.
+///
+/// # Errors
+/// `ENXIO`: none, or more than one. `EBADMSG`: the record that decides is damaged.
+pub fn machine_of_id(kind: IdKind, id: u32) -> Result<MappedId, Errno> {
+    match mapped_id_by_id(&System, &System, kind, id) {
+        Ok(found) => found.ok_or(Errno::NXIO),
+        Err(LookupError::Damaged) => Err(Errno::BADMSG),
+        Err(LookupError::Unreadable(errno)) => Err(Errno(errno)),
+    }
+}
+
+/// The host's id of an id inside a machine.
+///
+/// # Errors
+/// `ENODATA`: the machine's map is not known. `ENXIO`: it does not have the id.
+pub fn id_on_host(machine: &Snapshot, kind: IdKind, inside: u32) -> Result<u32, Errno> {
+    let map = machine.id_map(kind);
+    if map.is_empty() {
+        return Err(Errno::NODATA);
+    }
+    map_to_host(map, inside).ok_or(Errno::NXIO)
+}
+
+/// The id inside a machine of an id of the host.
+///
+/// # Errors
+/// As for [`id_on_host`].
+pub fn id_inside(machine: &Snapshot, kind: IdKind, outside: u32) -> Result<u32, Errno> {
+    let map = machine.id_map(kind);
+    if map.is_empty() {
+        return Err(Errno::NODATA);
+    }
+    map_to_machine(map, outside).ok_or(Errno::NXIO)
+}
+
+/// The machine that has an address, if it is one machine alone.
+///
+/// # Errors
+/// `ENXIO`: none has it, or several have. `EBADMSG`: the record that decides is damaged.
+pub fn machine_of_address(ip: IpAddr) -> Result<MachineName, Errno> {
+    let mut target = [0_u8; 65];
+    let name = match System.read_link(&address_link(ip), &mut target) {
+        Ok(name) => MachineName::new(name).map_err(|_| Errno::NXIO)?,
+        Err(FileError::Absent | FileError::OtherKind) => return Err(Errno::NXIO),
+        Err(FileError::Errno(errno)) => return Err(Errno(errno)),
+    };
+    let machine = Snapshot::of(&name)?;
+    let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
+    if has_it && machine.is_alive() { Ok(name) } else { Err(Errno::NXIO) }
+}

@@ -1,0 +1,378 @@
+//! One machine, as its record has it at one moment.
+
+use registry::{
+    Address, AddressState, EnvLexer, EnvSink, IdKind, IdRange, Item, LeaderIdentity, MachineId, MachineName,
+    RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
+};
+
+use crate::buffer::Buffer;
+use crate::errno::Errno;
+use crate::pid::runs;
+use crate::system::{Descriptor, System, open, open_process, read_all, status};
+
+/// A text that a record may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// Container or virtual machine.
+    Class,
+    /// What started it.
+    Service,
+    /// The systemd unit it runs in.
+    Unit,
+    /// The control group below the unit, if the machine is not all of it.
+    Subgroup,
+    /// Its root directory on the host, as its registrar said.
+    Root,
+    /// Where its SSH server is reached.
+    SshAddress,
+    /// The private key for it.
+    SshPrivateKeyPath,
+    /// The Varlink address of its manager.
+    ControlAddress,
+    /// Its control group, as the daemon sees it.
+    ControlGroup,
+}
+
+/// A number that a record may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Number {
+    /// The uid that registered it.
+    Owner,
+    /// The process that looks after it.
+    Supervisor,
+    /// The inode number of that process's pidfd.
+    SupervisorPidfdId,
+    /// When it was registered, microseconds of `CLOCK_REALTIME`.
+    Realtime,
+    /// When it was registered, microseconds of `CLOCK_MONOTONIC`.
+    Monotonic,
+    /// Its `AF_VSOCK` context id.
+    VsockCid,
+    /// The inode number of its control group.
+    ControlGroupId,
+}
+
+const FIELDS: [(&[u8], Field); 9] = [
+    (b"CLASS", Field::Class),
+    (b"SERVICE", Field::Service),
+    (b"SCOPE", Field::Unit),
+    (b"SUBGROUP", Field::Subgroup),
+    (b"ROOT", Field::Root),
+    (b"SSH_ADDRESS", Field::SshAddress),
+    (b"SSH_PRIVATE_KEY_PATH", Field::SshPrivateKeyPath),
+    (b"CONTROL_ADDRESS", Field::ControlAddress),
+    (b"CGROUP", Field::ControlGroup),
+];
+
+const NUMBERS: [(&[u8], Number); 7] = [
+    (b"UID", Number::Owner),
+    (b"SUPERVISOR", Number::Supervisor),
+    (b"SUPERVISOR_PIDFDID", Number::SupervisorPidfdId),
+    (b"REALTIME", Number::Realtime),
+    (b"MONOTONIC", Number::Monotonic),
+    (b"VSOCK_CID", Number::VsockCid),
+    (b"CGROUPID", Number::ControlGroupId),
+];
+
+/// What the record of a machine said when it was read. It changes no more.
+#[derive(Debug)]
+pub struct Snapshot {
+    name: MachineName,
+    /// All texts, each followed by a zero byte.
+    texts: Buffer<u8>,
+    /// Where each field's text begins in them.
+    fields: [Option<usize>; FIELDS.len()],
+    numbers: [Option<u64>; NUMBERS.len()],
+    id: Option<MachineId>,
+    leader: LeaderIdentity,
+    interfaces: Buffer<i32>,
+    address_state: AddressState,
+    addresses: Buffer<Address>,
+    uid_map: Buffer<IdRange>,
+    gid_map: Buffer<IdRange>,
+}
+
+impl Snapshot {
+    /// Reads the record of a machine.
+    ///
+    /// # Errors
+    /// `EINVAL`: no valid name. `ENXIO`: no such machine. `EBADMSG`: its record is damaged. Others: the record cannot
+    /// be read.
+    pub fn read(name: &[u8]) -> Result<Self, Errno> {
+        Self::of(&MachineName::new(name).map_err(|_| Errno::INVAL)?)
+    }
+
+    /// Reads the record of the machine with this name.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::read`], but for the first.
+    pub fn of(name: &MachineName) -> Result<Self, Errno> {
+        let file =
+            open(None, record_path(name).as_c_str(), libc::O_NOFOLLOW).map_err(|errno| match errno.0 {
+                libc::ENOENT | libc::ELOOP | libc::ENOTDIR => Errno::NXIO,
+                // A socket.
+                libc::ENXIO => Errno::BADMSG,
+                _ => errno,
+            })?;
+        // No FIFO, whose other end might write for ever.
+        if !status(file.borrow())?.is_regular() {
+            return Err(Errno::BADMSG);
+        }
+        let text = read_all(&file, RECORD_MAX)
+            .map_err(|errno| if errno == Errno::TOOBIG { Errno::BADMSG } else { errno })?;
+        Self::parse(name, &text)
+    }
+
+    /// Reads the text of a record. Two passes: the registry's own says whether it is damaged, and what it lists; this
+    /// one collects what only people want to know.
+    ///
+    /// # Errors
+    /// `EBADMSG`, `ENOMEM`.
+    pub fn parse(name: &MachineName, text: &[u8]) -> Result<Self, Errno> {
+        let mut lists = Lists::default();
+        let mut scan = RecordScan::new(*name, &mut lists);
+        scan.feed(text);
+        let head = scan.finish();
+        lists.result?;
+        let head = head.ok_or(Errno::BADMSG)?;
+        let mut values = Values::default();
+        let mut lexer = EnvLexer::new();
+        for &byte in text {
+            lexer.feed(byte, &mut values);
+        }
+        lexer.finish(&mut values);
+        values.result?;
+        Ok(Self {
+            name: *name,
+            texts: values.texts,
+            fields: values.fields,
+            numbers: values.numbers,
+            id: values.id,
+            leader: head.leader,
+            interfaces: values.interfaces,
+            address_state: head.addresses,
+            addresses: lists.addresses,
+            uid_map: lists.uid_map,
+            gid_map: lists.gid_map,
+        })
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &MachineName {
+        &self.name
+    }
+
+    /// A text of the record, with the zero byte that ends it; `None` where the record has none, or an empty one.
+    pub fn text_with_zero(&self, field: Field) -> Option<&[u8]> {
+        let index = FIELDS.iter().position(|(_, known)| *known == field)?;
+        let rest = self.texts.get((*self.fields.get(index)?)?..)?;
+        let length = rest.iter().position(|&byte| byte == 0)?;
+        rest.get(..length.wrapping_add(1))
+    }
+
+    /// A text of the record; `None` where the record has none, or an empty one.
+    pub fn text(&self, field: Field) -> Option<&[u8]> {
+        self.text_with_zero(field)?.strip_suffix(&[0])
+    }
+
+    /// A number of the record.
+    pub fn number(&self, number: Number) -> Option<u64> {
+        let index = NUMBERS.iter().position(|(_, known)| *known == number)?;
+        let found = (*self.numbers.get(index)?)?;
+        // The original writes the wildcard for "none".
+        let is_none = number == Number::VsockCid && (found == 0 || found >= u64::from(u32::MAX));
+        (!is_none).then_some(found)
+    }
+
+    /// The machine id inside.
+    pub const fn id(&self) -> Option<MachineId> {
+        self.id
+    }
+
+    /// The process that leads it, as the registry's PID namespace numbers it.
+    pub const fn leader(&self) -> Option<i32> {
+        if self.leader.pid > 0 { Some(self.leader.pid) } else { None }
+    }
+
+    /// Whether its leader may still run: it is not provably gone.
+    pub fn is_alive(&self) -> bool {
+        is_alive(&self.leader, &System)
+    }
+
+    /// Opens the leader.
+    ///
+    /// # Errors
+    /// `ENODATA`: the record has none. `ESRCH`: it has gone, or its number is another process's now. Others:
+    /// pidfd_open(2) fails.
+    pub fn open_leader(&self) -> Result<Descriptor, Errno> {
+        let pid = self.leader().ok_or(Errno::NODATA)?;
+        if !self.is_alive() {
+            return Err(Errno::SRCH);
+        }
+        opened(pid, self.leader.pidfd_id)
+    }
+
+    /// Opens the supervisor.
+    ///
+    /// # Errors
+    /// As for the leader.
+    pub fn open_supervisor(&self) -> Result<Descriptor, Errno> {
+        let pid = self.number(Number::Supervisor).and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.filter(|&pid| pid > 0).ok_or(Errno::NODATA)?;
+        opened(pid, self.number(Number::SupervisorPidfdId).unwrap_or(0))
+    }
+
+    /// The host's interfaces that lead to it.
+    pub fn interfaces(&self) -> &[i32] {
+        &self.interfaces
+    }
+
+    /// What its name resolves to, in this order.
+    ///
+    /// # Errors
+    /// `ENODATA`: not known, as where the original wrote the record. `ENOSYS`: it shares the host's network.
+    pub fn addresses(&self) -> Result<&[Address], Errno> {
+        match self.address_state {
+            AddressState::Listed => Ok(&self.addresses),
+            AddressState::SharedWithHost => Err(Errno::NOSYS),
+            AddressState::Unknown => Err(Errno::NODATA),
+        }
+    }
+
+    /// Its map of uids or gids; empty where the record has none.
+    pub fn id_map(&self, kind: IdKind) -> &[IdRange] {
+        match kind {
+            IdKind::User => &self.uid_map,
+            IdKind::Group => &self.gid_map,
+        }
+    }
+}
+
+fn opened(pid: i32, pidfd_id: u64) -> Result<Descriptor, Errno> {
+    let process = open_process(pid)?;
+    let is_other = pidfd_id != 0 && status(process.borrow())?.inode != pidfd_id;
+    if is_other || !runs(process.borrow()) { Err(Errno::SRCH) } else { Ok(process) }
+}
+
+/// What the registry's scan of a record lists.
+struct Lists {
+    addresses: Buffer<Address>,
+    uid_map: Buffer<IdRange>,
+    gid_map: Buffer<IdRange>,
+    result: Result<(), Errno>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { addresses: Buffer::new(), uid_map: Buffer::new(), gid_map: Buffer::new(), result: Ok(()) }
+    }
+}
+
+impl RecordSink for Lists {
+    fn take(&mut self, item: Item) {
+        let pushed = match item {
+            Item::Addresses => {
+                self.addresses.truncate(0);
+                Ok(())
+            }
+            Item::Address(address) => self.addresses.push(address),
+            Item::Map(IdKind::User) => {
+                self.uid_map.truncate(0);
+                Ok(())
+            }
+            Item::Map(IdKind::Group) => {
+                self.gid_map.truncate(0);
+                Ok(())
+            }
+            Item::Range(IdKind::User, range) => self.uid_map.push(range),
+            Item::Range(IdKind::Group, range) => self.gid_map.push(range),
+        };
+        self.result = self.result.and(pushed);
+    }
+}
+
+/// Texts and numbers, as they are met.
+struct Values {
+    key: Buffer<u8>,
+    texts: Buffer<u8>,
+    /// Where the current value begins.
+    start: usize,
+    fields: [Option<usize>; FIELDS.len()],
+    numbers: [Option<u64>; NUMBERS.len()],
+    id: Option<MachineId>,
+    interfaces: Buffer<i32>,
+    result: Result<(), Errno>,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            key: Buffer::new(),
+            texts: Buffer::new(),
+            start: 0,
+            fields: [None; FIELDS.len()],
+            numbers: [None; NUMBERS.len()],
+            id: None,
+            interfaces: Buffer::new(),
+            result: Ok(()),
+        }
+    }
+}
+
+impl Values {
+    /// Takes the value that begins at `start`; keeps its text only if it is one.
+    fn take(&mut self) -> Result<(), Errno> {
+        let key = self.key.trim_ascii_end();
+        let value = self.texts.get(self.start..).unwrap_or_default();
+        let field = FIELDS.iter().zip(&mut self.fields).find(|((name, _), _)| *name == key);
+        if let Some((_, slot)) = field {
+            if value.is_empty() {
+                *slot = None;
+                return Ok(());
+            }
+            *slot = Some(self.start);
+            return self.texts.push(0);
+        }
+        let number = NUMBERS.iter().zip(&mut self.numbers).find(|((name, _), _)| *name == key);
+        if let Some((_, slot)) = number {
+            *slot = Some(parse_decimal(value).ok_or(Errno::BADMSG)?);
+        } else if key == b"ID" {
+            self.id = MachineId::parse(value).ok_or(Errno::BADMSG)?;
+        } else if key == b"NETIF" {
+            self.interfaces.truncate(0);
+            for word in value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty()) {
+                let index = parse_decimal(word).and_then(|index| i32::try_from(index).ok());
+                self.interfaces.push(index.ok_or(Errno::BADMSG)?)?;
+            }
+        }
+        self.texts.truncate(self.start);
+        Ok(())
+    }
+}
+
+impl EnvSink for Values {
+    fn key(&mut self) {
+        self.key.truncate(0);
+    }
+    fn key_byte(&mut self, byte: u8) {
+        let pushed = self.key.push(byte);
+        self.result = self.result.and(pushed);
+    }
+    fn value(&mut self) {
+        self.start = self.texts.len();
+    }
+    fn value_byte(&mut self, byte: u8) {
+        let pushed = self.texts.push(byte);
+        self.result = self.result.and(pushed);
+    }
+    fn value_end(&mut self, trailing: usize) {
+        let length = self.texts.len().saturating_sub(trailing).max(self.start);
+        self.texts.truncate(length);
+        let taken = self.take();
+        self.result = self.result.and(taken);
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot/tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Snapshot, Errno> {
+    Snapshot::parse(&MachineName::new(b"web").unwrap(), text.as_bytes())
+}
+
+#[test]
+fn all_of_a_record_is_in_its_snapshot() {
+    let machine = parse(
+        "# This is private data. Do not parse.\nNAME=web\nUID=1000\nSCOPE=machine-web.scope\nSUBGROUP=payload\n\
+         SERVICE=\"a b\"\nROOT=/var/lib/machines/web\nID=0123456789abcdef0123456789abcdef\nLEADER=42\n\
+         LEADER_PIDFDID=7\nSUPERVISOR=41\nSUPERVISOR_PIDFDID=6\nCLASS=container\nREALTIME=1700000000000000\n\
+         MONOTONIC=12345\nNETIF=\" 2 3\"\nVSOCK_CID=5\nSSH_ADDRESS=vsock/5\nSSH_PRIVATE_KEY_PATH=/key\n\
+         CONTROL_ADDRESS=/run/x\nCGROUP=/machine.slice/machine-web.scope\nCGROUPID=99\nUIDMAP=0:100000:65536\n\
+         GIDMAP=0:200000:65536\nADDRESSES=\"10.0.0.2 fe80::1%5\"\nX-MINE=kept\n",
+    )
+    .unwrap();
+    for (field, text) in [
+        (Field::Class, "container"),
+        (Field::Service, "a b"),
+        (Field::Unit, "machine-web.scope"),
+        (Field::Subgroup, "payload"),
+        (Field::Root, "/var/lib/machines/web"),
+        (Field::SshAddress, "vsock/5"),
+        (Field::SshPrivateKeyPath, "/key"),
+        (Field::ControlAddress, "/run/x"),
+        (Field::ControlGroup, "/machine.slice/machine-web.scope"),
+    ] {
+        assert_eq!(machine.text(field), Some(text.as_bytes()), "{field:?}");
+    }
+    for (number, value) in [
+        (Number::Owner, 1000),
+        (Number::Supervisor, 41),
+        (Number::SupervisorPidfdId, 6),
+        (Number::Realtime, 1_700_000_000_000_000),
+        (Number::Monotonic, 12345),
+        (Number::VsockCid, 5),
+        (Number::ControlGroupId, 99),
+    ] {
+        assert_eq!(machine.number(number), Some(value), "{number:?}");
+    }
+    assert_eq!(machine.leader(), Some(42));
+    assert_eq!(machine.interfaces(), [2, 3]);
+    assert_eq!(machine.id(), MachineId::parse(b"0123456789abcdef0123456789abcdef").unwrap());
+    let addresses = [b"10.0.0.2".as_slice(), b"fe80::1%5"].map(|text| Address::parse(text).unwrap());
+    assert_eq!(machine.addresses(), Ok(&addresses[..]));
+    assert_eq!(machine.id_map(IdKind::User), [IdRange::parse(b"0:100000:65536").unwrap()]);
+    assert_eq!(machine.id_map(IdKind::Group), [IdRange::parse(b"0:200000:65536").unwrap()]);
+}
+
+#[test]
+fn what_a_record_lacks_its_snapshot_lacks() {
+    let machine = parse("CLASS=vm\nSERVICE=x\nSERVICE=\nVSOCK_CID=4294967295\n").unwrap();
+    assert_eq!(machine.text(Field::Service), None);
+    assert_eq!(machine.text(Field::Class), Some(&b"vm"[..]));
+    assert_eq!(machine.number(Number::VsockCid), None);
+    assert_eq!(machine.leader(), None);
+    assert_eq!(machine.addresses(), Err(Errno::NODATA));
+    assert_eq!(machine.open_leader().err(), Some(Errno::NODATA));
+    assert!(!machine.is_alive());
+    assert_eq!(parse("CLASS=vm\nADDRESSES=host\n").unwrap().addresses(), Err(Errno::NOSYS));
+    assert_eq!(parse("CLASS=vm\nADDRESSES=\n").unwrap().addresses(), Ok(&[][..]));
+}
+
+#[test]
+fn a_damaged_record_makes_no_snapshot() {
+    for text in [
+        "",
+        "LEADER=1\n",
+        "CLASS=vm",
+        "CLASS=vm\nUID=x\n",
+        "CLASS=vm\nID=x\n",
+        "CLASS=vm\nREALTIME=-1\n",
+        "NAME=db\nCLASS=vm\n",
+    ] {
+        assert_eq!(parse(text).err(), Some(Errno::BADMSG), "{text}");
+    }
+}
+
+#[test]
+fn the_leader_of_a_living_machine_is_opened() {
+    let me = std::process::id();
+    let machine = parse(&std::format!("CLASS=container\nLEADER={me}\nSUPERVISOR={me}\n")).unwrap();
+    assert!(machine.is_alive() && machine.open_leader().is_ok() && machine.open_supervisor().is_ok());
+    let other = parse(&std::format!(
+        "CLASS=container\nLEADER={me}\nLEADER_PIDFDID=1\nSUPERVISOR={me}\nSUPERVISOR_PIDFDID=1\n"
+    ));
+    let other = other.unwrap();
+    assert!(!other.is_alive());
+    assert_eq!(other.open_leader().err(), Some(Errno::SRCH));
+    assert_eq!(other.open_supervisor().err(), Some(Errno::SRCH));
+}

@@ -1,0 +1,300 @@
+//! The few system calls of the lookups.
+//!
+//! open, read and close of the C library are cancellation points, pthreads(7): a thread that is cancelled in one of them
+//! would leave a descriptor open for good. So the kernel is called by syscall(2), which is none.
+//!
+//! # Safety
+//! Plain system calls: paths end in a zero byte, buffers are as long as the kernel is told, a descriptor lives as long as
+//! its [`Descriptor`].
+
+#![allow(unsafe_code, reason = "system calls")]
+
+use core::ffi::{CStr, c_int, c_long};
+use core::mem::{size_of, zeroed};
+use core::ptr;
+
+use registry::{Decimal, FileError, Files, OpenError, Path, Processes, start_time_of_stat};
+
+use crate::buffer::Buffer;
+use crate::errno::Errno;
+
+/// `PIDFD_GET_INFO` for the first version of its structure, linux/pidfd.h: `_IOWR(0xff, 11, 64 bytes)`.
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+/// How much of a file of /proc is read at first.
+const PIECE: usize = 4096;
+
+/// An open descriptor, closed when it is dropped.
+#[derive(Debug)]
+pub struct Descriptor(c_int);
+
+/// A descriptor that belongs to somebody else.
+#[derive(Clone, Copy, Debug)]
+pub struct Borrowed(c_int);
+
+impl Borrowed {
+    /// This number; negative ones are no descriptors.
+    pub fn new(number: c_int) -> Option<Self> {
+        (number >= 0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub const fn number(self) -> c_int {
+        self.0
+    }
+}
+
+impl Descriptor {
+    /// Lends it.
+    pub const fn borrow(&self) -> Borrowed {
+        Borrowed(self.0)
+    }
+
+    /// Gives it away, still open.
+    pub fn into_raw(self) -> c_int {
+        let number = self.0;
+        core::mem::forget(self);
+        number
+    }
+
+    /// Takes one over.
+    pub fn from_raw(number: c_int) -> Option<Self> {
+        // Not then_some: what that throws away is closed.
+        (number >= 0).then(|| Self(number))
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: it is ours.
+        unsafe { libc::syscall(libc::SYS_close, self.0) };
+    }
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug)]
+pub struct FileStatus {
+    /// Its inode number.
+    pub inode: u64,
+    /// How many links it has; of a control group: two, and one for each group right below.
+    pub links: u64,
+    mode: u32,
+}
+
+impl FileStatus {
+    /// Whether it is a regular file.
+    pub const fn is_regular(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Whether it is a directory.
+    pub const fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+}
+
+fn last() -> Errno {
+    // SAFETY: it is always valid.
+    Errno(unsafe { *libc::__errno_location() })
+}
+
+fn descriptor(result: c_long) -> Result<Descriptor, Errno> {
+    c_int::try_from(result).ok().and_then(Descriptor::from_raw).ok_or_else(last)
+}
+
+fn done(result: c_long) -> Result<c_long, Errno> {
+    if result < 0 { Err(last()) } else { Ok(result) }
+}
+
+fn filled(buffer: &[u8], length: c_long) -> Result<&[u8], Errno> {
+    match usize::try_from(length) {
+        Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
+        Err(_) => Err(last()),
+    }
+}
+
+/// Opens a file to read it, below a directory if that is given. It never waits for the other end of a FIFO.
+pub fn open(directory: Option<&Descriptor>, path: &CStr, flags: c_int) -> Result<Descriptor, Errno> {
+    let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
+    let flags = flags | libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: the path ends in a zero byte.
+    descriptor(unsafe { libc::syscall(libc::SYS_openat, at, path.as_ptr(), flags) })
+}
+
+/// Reads the next piece; an empty one is the end.
+pub fn read(file: Borrowed, buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    // SAFETY: the kernel writes into the buffer, not beyond its end.
+    let length = unsafe { libc::syscall(libc::SYS_read, file.0, buffer.as_mut_ptr(), buffer.len()) };
+    filled(buffer, length)
+}
+
+/// Reads a file that is written at once: a piece that does not fill the buffer is the last.
+pub fn read_all(file: &Descriptor, limit: usize) -> Result<Buffer<u8>, Errno> {
+    let mut text = Buffer::new();
+    loop {
+        let before = text.len();
+        text.fill(0, PIECE)?;
+        let length = read(file.borrow(), text.get_mut(before..).unwrap_or_default())?.len();
+        text.truncate(before.wrapping_add(length));
+        if text.len() > limit {
+            return Err(Errno::TOOBIG);
+        }
+        if length < PIECE {
+            return Ok(text);
+        }
+    }
+}
+
+/// Reads the target of a symlink, or as much of it as fits.
+pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let at = libc::AT_FDCWD;
+    // SAFETY: the path ends in a zero byte, and the kernel writes into the buffer, not beyond its end.
+    let length =
+        unsafe { libc::syscall(libc::SYS_readlinkat, at, path.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
+    filled(buffer, length)
+}
+
+/// Reads the next entries of a directory, `struct linux_dirent64` each.
+pub fn entries<'a>(directory: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    // SAFETY: the kernel writes into the buffer, not beyond its end.
+    let length =
+        unsafe { libc::syscall(libc::SYS_getdents64, directory.0, buffer.as_mut_ptr(), buffer.len()) };
+    filled(buffer, length)
+}
+
+/// fstat(2).
+pub fn status(file: Borrowed) -> Result<FileStatus, Errno> {
+    // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
+    let mut stat: libc::stat = unsafe { zeroed() };
+    // SAFETY: it is valid.
+    done(unsafe { libc::fstat(file.0, &raw mut stat) }.into())?;
+    Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
+}
+
+/// pidfd_open(2).
+pub fn open_process(pid: i32) -> Result<Descriptor, Errno> {
+    // SAFETY: it takes two integers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// What `PIDFD_GET_INFO` says of a process: its id here, 0 if it has none here.
+///
+/// # Errors
+/// `ENOTTY`: no pidfd, or a kernel before 6.13. `ESRCH`: the process has exited and is reaped.
+pub fn process_of_pidfd(pidfd: Borrowed) -> Result<i32, Errno> {
+    // struct pidfd_info: mask, cgroupid, then pid.
+    let mut info = [0_u64; 8];
+    // SAFETY: the structure has 64 bytes, and its mask asks for nothing that is optional.
+    done(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.0, PIDFD_GET_INFO, info.as_mut_ptr()) })?;
+    let [_, _, ids, ..] = info;
+    let [a, b, c, d, ..] = ids.to_ne_bytes();
+    Ok(i32::from_ne_bytes([a, b, c, d]))
+}
+
+/// Whether a process has exited: its pidfd is readable.
+pub fn is_readable(file: Borrowed) -> bool {
+    let mut poll = libc::pollfd { fd: file.0, events: libc::POLLIN, revents: 0 };
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let no_mask = ptr::null::<libc::sigset_t>();
+    // SAFETY: one entry, no wait, and signals stay blocked as they are.
+    unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, &raw const now, no_mask, 0) > 0 }
+}
+
+/// The process at the other end of a Unix socket, `SO_PEERCRED`; 0 if there is none in this namespace.
+pub fn peer(socket: Borrowed) -> Result<i32, Errno> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or_default();
+    // SAFETY: both are valid, and the length is that of the structure.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            socket.0,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            &raw mut credentials,
+            &raw mut length,
+        )
+    })?;
+    Ok(credentials.pid)
+}
+
+/// The caller's process id.
+pub fn own_pid() -> i32 {
+    // SAFETY: it always succeeds.
+    unsafe { libc::getpid() }
+}
+
+/// inotify_init1(2): not blocking, closed on exec.
+pub fn watch() -> Result<Descriptor, Errno> {
+    // SAFETY: it takes an integer.
+    descriptor(unsafe { libc::syscall(libc::SYS_inotify_init1, libc::IN_NONBLOCK | libc::IN_CLOEXEC) })
+}
+
+/// inotify_add_watch(2).
+pub fn watch_path(watch: &Descriptor, path: &CStr, events: u32) -> Result<(), Errno> {
+    // SAFETY: the path ends in a zero byte.
+    done(unsafe { libc::syscall(libc::SYS_inotify_add_watch, watch.0, path.as_ptr(), events) }).map(|_| ())
+}
+
+/// The files that this process sees.
+#[derive(Clone, Copy, Debug)]
+pub struct System;
+
+impl Files for System {
+    type File = Descriptor;
+
+    fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
+        open(None, path.as_c_str(), libc::O_NOFOLLOW).map_err(file_error)
+    }
+
+    fn read<'a>(&self, file: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
+        read(file.borrow(), buffer).map_err(file_error)
+    }
+
+    fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
+        read_link(path.as_c_str(), buffer).map_err(file_error)
+    }
+}
+
+fn file_error(errno: Errno) -> FileError {
+    match errno.0 {
+        libc::ENOENT | libc::ENOTDIR | libc::ELOOP => FileError::Absent,
+        libc::EINVAL | libc::EISDIR | libc::EAGAIN => FileError::OtherKind,
+        errno => FileError::Errno(errno),
+    }
+}
+
+impl Processes for System {
+    type Handle = Descriptor;
+
+    fn open(&self, pid: i32) -> Result<Descriptor, OpenError> {
+        open_process(pid)
+            .map_err(|errno| if errno == Errno::SRCH { OpenError::Gone } else { OpenError::Unknown })
+    }
+
+    fn inode(&self, process: &Descriptor) -> Option<u64> {
+        status(process.borrow()).ok().map(|status| status.inode)
+    }
+
+    fn has_exited(&self, process: &Descriptor) -> bool {
+        is_readable(process.borrow())
+    }
+
+    fn start_time(&self, pid: i32) -> Option<u64> {
+        let mut path = Path::new();
+        path.push(b"/proc/");
+        path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
+        path.push(b"/stat");
+        let file = open(None, path.as_c_str(), 0).ok()?;
+        let mut buffer = [0; 1024];
+        start_time_of_stat(read(file.borrow(), &mut buffer).ok()?)
+    }
+
+    fn pid_namespace(&self) -> Option<u64> {
+        // O_PATH would open the link's target without a right to it; stat(2) needs none either.
+        // SAFETY: a stat of zeros is a stat, the kernel fills it in, and the path ends in a zero byte.
+        unsafe {
+            let mut stat: libc::stat = zeroed();
+            (libc::stat(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
+        }
+    }
+}
