@@ -4,17 +4,18 @@ DESTDIR ?=
 CARGO_SH := scripts/cargo.sh
 MACHINED := target/release/machined
 MODULE := target/nss/libnss_mymachines.so.2
+LIBRARY := target/capi/lib/libmachine.so.0
 
 # Where the results are must not depend on the caller's environment.
 unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
-export PREFIX DESTDIR NSSDIR
+export PREFIX DESTDIR NSSDIR LIBDIR
 
 sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.varlink' -o -name '*.sh' -o -name '*.map' -o -name Cargo.lock \))
 
-crates := $(filter-out nss-mymachines tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
+crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all install uninstall demo check check-next bench clean help
-all: $(MACHINED) $(MODULE)
+.PHONY: all header install uninstall demo check check-next bench clean help
+all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
 $(MACHINED): Cargo.toml Cargo.lock $(call sources,$(crates))
@@ -24,6 +25,14 @@ $(MACHINED): Cargo.toml Cargo.lock $(call sources,$(crates))
 $(MODULE): $(call sources,registry nss-mymachines)
 	cd nss-mymachines && ../$(CARGO_SH) build --release --locked --target-dir ../target/nss
 	nss-mymachines/link.sh target/nss/release/libnss_mymachines.a $@
+
+$(LIBRARY): $(call sources,registry libmachine libmachine-c)
+	cd libmachine-c && ../$(CARGO_SH) build --release --locked
+	libmachine-c/link.sh target/capi/release/libmachine.a target/capi/lib
+
+# What is checked in, and compared in `make check`: after a change of the C interface.
+header: $(LIBRARY)
+	libmachine-c/interface.sh write
 
 install: all
 	@scripts/install.sh install
@@ -53,11 +62,12 @@ clean:
 	rm -rf target
 
 help:
-	@echo 'make             builds machined, userdb-machined and the NSS module into target/'
+	@echo 'make             builds machined, userdb-machined, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/'
 	@echo 'make check-next  the compliance tests against the newest systemd (Debian sid), which moves'
 	@echo 'make bench       measures ours beside the original'
+	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
 	@echo 'make clean       removes target/'

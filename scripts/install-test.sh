@@ -66,10 +66,13 @@ into_destdir() {
   check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
   for file in sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
     sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
-    share/doc/mymachines/README.md share/mymachines/installed; do
+    share/doc/mymachines/README.md share/mymachines/installed include/machine.h; do
     check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
   done
   check 'DESTDIR has the NSS module, once' says '^1$' sh -c "find $destdir -name $module | wc -l"
+  check 'DESTDIR has libmachine, shared, static, and as pkg-config knows it' says '^4$' sh -c \
+    "find $destdir -name libmachine.so -xtype f -o -name 'libmachine.so.0.*' -o -name libmachine.a -o -name libmachine.pc | wc -l"
+  check 'nothing is left to be replaced for pkg-config' not grep -r '@[A-Z]*@' --include=libmachine.pc "$destdir/usr/local"
   check 'nothing is left to be replaced in the units' not grep -r '@[A-Z]*@' "$destdir/usr/local/lib/systemd"
   check 'the service starts what was installed' grep -q '^ExecStart=/usr/local/sbin/machined$' \
     "$destdir/usr/local/lib/systemd/system/machined.service"
@@ -128,6 +131,7 @@ in_root() {
   # The NSS module has no constructor, so what is asked is which file was opened.
   check 'now glibc loads ours' says "/usr/local/lib/($multiarch/)?$module" loads
   check "and the original's no more" not says "[[:space:]](/usr)?/lib/$multiarch/$module" loads
+  check 'programs find libmachine' says "libmachine.so.0 .* => /usr/local/lib/" ldconfig -p
   check 'the daemon runs' says '^machined [0-9]' /usr/local/sbin/machined --version
   check 'so does the userdb provider' says '^userdb-machined [0-9]' /usr/local/sbin/userdb-machined --version
   check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket \

@@ -10,6 +10,7 @@ Environment, all of them optional:
   PREFIX   /usr/local
   DESTDIR  where packages are built; nothing of the running system is looked at or told then
   NSSDIR   where the NSS module goes: the first directory below PREFIX that glibc searches
+  LIBDIR   where libmachine goes: the same
 
 Overwrites nothing but what an earlier install left: a file that a package owns, or that comes from somewhere else, is
 an error, and then nothing at all is changed. What was installed is recorded in PREFIX/share/mymachines/installed;
@@ -22,6 +23,9 @@ prefix=${PREFIX:-/usr/local} destdir=${DESTDIR:-}
 destdir=${destdir%/}
 PATH=$PATH:/usr/sbin:/sbin
 module=libnss_mymachines.so.2
+version=$(sed -n '/^version = /{s/^version = "\(.*\)"/\1/p;q}' "$root/libmachine-c/Cargo.toml")
+library=libmachine.so.$version
+built=target/capi/lib
 
 fail() {
   printf 'install.sh: %s\n' "$@" >&2
@@ -53,12 +57,22 @@ find_nssdir() {
     awk -v below="$prefix/" 'index($1, below) == 1 { print $1; found = 1; exit } END { if (!found) print below "lib" }'
 }
 
-# What is installed: mode, file of the build, where to.
+find_libdir() { echo "${LIBDIR:-$(find_nssdir)}"; }
+
+# What is installed: mode, file of the build, where to; or `link`, its target, where to.
 files() {
-  local nssdir=${NSSDIR:-$(find_nssdir)} page
+  local nssdir libdir page
+  nssdir=${NSSDIR:-$(find_nssdir)}
+  libdir=$(find_libdir)
   echo "755 target/release/machined $prefix/sbin/machined"
   echo "755 target/release/userdb-machined $prefix/sbin/userdb-machined"
   echo "644 target/nss/$module ${nssdir%/}/$module"
+  echo "755 $built/$library ${libdir%/}/$library"
+  echo "link $library ${libdir%/}/libmachine.so.0"
+  echo "link libmachine.so.0 ${libdir%/}/libmachine.so"
+  echo "644 $built/libmachine.a ${libdir%/}/libmachine.a"
+  echo "644 include/machine.h $prefix/include/machine.h"
+  echo "644 pkgconfig/libmachine.pc.in ${libdir%/}/pkgconfig/libmachine.pc"
   echo "644 systemd/machined.service.in $prefix/lib/systemd/system/machined.service"
   echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
   echo "644 systemd/userdb-machined.service.in $prefix/lib/systemd/system/userdb-machined.service"
@@ -120,7 +134,7 @@ undo() {
 install_all() {
   local list mode from to complaints='' sums='' sum was=''
   cd "$root"
-  for from in target/release/machined "target/nss/$module"; do
+  for from in target/release/machined "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)
@@ -137,9 +151,14 @@ install_all() {
   while read -r mode from to; do
     make_directory "$destdir$(dirname "$to")"
     staged+=("$destdir$to.mymachines-new")
-    sed_or_copy "$from" "$destdir$to.mymachines-new"
-    chmod "$mode" "$destdir$to.mymachines-new"
-    sum=$(sha256sum <"$destdir$to.mymachines-new")
+    if [ "$mode" = link ]; then
+      ln -sfn "$from" "$destdir$to.mymachines-new"
+      sum=link:$from
+    else
+      sed_or_copy "$from" "$destdir$to.mymachines-new"
+      chmod "$mode" "$destdir$to.mymachines-new"
+      sum=$(sha256sum <"$destdir$to.mymachines-new")
+    fi
     sums+="${sum%% *} $to"$'\n'
   done <<<"$list"
   make_directory "$(dirname "$destdir$record")"
@@ -150,7 +169,7 @@ install_all() {
     for directory in ${made[@]+"${made[@]}"}; do echo "directory ${directory#"$destdir"}"; done
     printf '%s' "$sums"
   } >"$destdir$record.mymachines-new"
-  for to in "${staged[@]}"; do mv "$to" "${to%.mymachines-new}"; done
+  for to in "${staged[@]}"; do mv -T "$to" "${to%.mymachines-new}"; done
   trap - EXIT
   while read -r sum to; do
     [ -z "$sum" ] || [ "$sum" = directory ] || recorded "$to" || rm -f "$destdir$to"
@@ -162,7 +181,8 @@ install_all() {
 
 sed_or_copy() {
   case $1 in
-    *.in) sed -e "s|@SBINDIR@|$prefix/sbin|g" -e "s|@DOCDIR@|$docs|g" "$1" >"$2" ;;
+    *.in) sed -e "s|@SBINDIR@|$prefix/sbin|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
+      -e "s|@LIBDIR@|$(find_libdir)|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     *) cp "$1" "$2" ;;
   esac
 }
@@ -204,8 +224,13 @@ uninstall_all() {
   fi
   while read -r sum file; do
     [ "$sum" != directory ] || continue
-    if [ ! -e "$destdir$file" ]; then continue; fi
-    now=$(sha256sum <"$destdir$file")
+    case $sum in
+      link:*) now=link:$(readlink "$destdir$file") || continue ;;
+      *)
+        [ -e "$destdir$file" ] || continue
+        now=$(sha256sum <"$destdir$file")
+        ;;
+    esac
     if [ "${now%% *}" = "$sum" ]; then
       rm "$destdir$file"
       echo "removed $file"
