@@ -108,11 +108,14 @@ else
   step build 1800 make all
   step format 120 lint rustfmt . fmt --all --check
   step format-nss 120 lint rustfmt nss-mymachines fmt --check
+  step format-c 120 lint rustfmt libmachine-c fmt --check
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
+  step clippy-c 600 lint cargo-clippy libmachine-c clippy --locked -- -D warnings
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
   step nss-unit 600 env -C nss-mymachines cargo test --locked
   step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
+  step c 900 tests/c/run.sh
   step daemon 900 tests/daemon/run.sh --machined target/release/machined
   step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
     --module target/nss/libnss_mymachines.so.2
@@ -132,6 +135,7 @@ step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 step system-$stock 600 tests/system/run.sh --stock $suite
 step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
 step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
+step c-$stock 300 booted $suite 200 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
 
 if [ $done = 0 ]; then

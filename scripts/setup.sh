@@ -45,6 +45,10 @@ check valgrind          valgrind                              looks for faults o
 check debootstrap       debootstrap                           makes the Debian that the system tests boot
 check systemd-container systemd-nspawn                        boots it
 check gcc               gcc                                   compiles the C programs of the tests
+check g++               g++                                   sees that C++ takes the header of libmachine
+check clang             clang                                 compiles them as well
+check pkgconf           pkg-config                            tells how to link with libmachine
+check libsystemd-dev    /usr/include/systemd/sd-login.h       the library that libmachine is compared with
 bench python3           python3                               drives the measurements
 bench iproute2          ip                                    gives the containers networks
 bench debootstrap       debootstrap                           makes the Debian that the originals run in
