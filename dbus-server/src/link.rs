@@ -24,6 +24,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long the bus may take to take a message. One that does not read is left, and joined anew: it may be that it
 /// counts what others do not read as ours, until it takes nothing from us any more.
 const WRITE: Duration = Duration::from_secs(5);
+/// A bus that never pauses lets others run after so many messages.
+const TURN: usize = 32;
+/// How many messages are written at a time.
+const BATCH: usize = 32;
 /// With so many bytes on their way out, no more calls are taken in.
 const BACKLOG: usize = 16 << 20;
 /// How many senders are remembered. Unique names are never used twice by one bus.
@@ -138,8 +142,11 @@ impl Traffic {
         hear: impl Fn(&Message),
     ) {
         let read = async {
-            loop {
+            for turn in 1_usize.. {
                 self.backlog.is_short().await;
+                if turn.is_multiple_of(TURN) {
+                    tokio::task::yield_now().await;
+                }
                 match poll_fn(|context| Pin::new(&mut self.messages).poll_next(context)).await {
                     Some(Ok(message)) => {
                         hear(&message);
@@ -151,16 +158,19 @@ impl Traffic {
             }
         };
         let write = async {
-            while let Some(message) = self.out.recv().await {
-                match timeout(WRITE, self.connection.send(&message)).await {
+            let mut batch = Vec::with_capacity(BATCH);
+            while self.out.recv_many(&mut batch, BATCH).await > 0 {
+                match timeout(WRITE, self.connection.send_all(&batch)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return tracing::debug!("cannot write to the bus: {error}"),
                     Err(_) => return tracing::warn!("The bus does not read; leaving it."),
                 }
-                self.backlog.sent(&message);
+                batch.drain(..).for_each(|message| self.backlog.sent(&message));
             }
         };
+        // What is read is answered, and then what was answered is written.
         tokio::select! {
+            biased;
             () = read => {}
             () = write => {}
         }

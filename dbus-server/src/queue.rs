@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
-use crate::call::Call;
+use crate::call::{Call, Turn};
 use crate::error_reply::ErrorReply;
-use crate::server::{Limits, Server};
+use crate::server::{Limits, LocalFuture, Server};
 
 /// A sender that never pauses lets others run after so many calls.
 const TURN: usize = 16;
@@ -65,6 +66,15 @@ impl Queues {
         next
     }
 
+    /// Whether a sender has more calls; if not, it is served no longer.
+    fn goes_on(&mut self, sender: &str) -> bool {
+        let Some(queue) = self.senders.get_mut(sender) else { return false };
+        queue.is_served = !queue.waiting.is_empty();
+        let goes_on = queue.is_served;
+        self.tidy(sender);
+        goes_on
+    }
+
     fn done(&mut self, sender: &str, size: usize) {
         self.bytes = self.bytes.saturating_sub(size);
         if let Some(queue) = self.senders.get_mut(sender) {
@@ -89,17 +99,35 @@ impl Queues {
     }
 }
 
+/// A call that is worked on.
+type Work = LocalFuture<()>;
+
 impl<C: 'static, O: Clone + 'static> Server<C, O> {
-    /// Answers the calls of a sender until there are none.
-    pub(crate) async fn work_off(self: Rc<Self>, sender: String) {
+    /// Answers the next call of a sender, if that can be done at once. Otherwise, and if there are more, a task does it.
+    pub(crate) fn begin(self: &Rc<Self>, sender: String) {
+        let next = self.queues.borrow_mut().next(&sender);
+        let Some(call) = next else { return };
+        let turn = call.turn.clone();
+        let mut work: Work = Box::pin(self.clone().work(sender.clone(), call));
+        // Most calls wait for nothing. One that does is polled again by its task, which then is the one to be woken.
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::task::spawn_local(self.clone().work_off(sender, Some((turn, work))));
+        } else if self.queues.borrow_mut().goes_on(&sender) {
+            tokio::task::spawn_local(self.clone().work_off(sender, None));
+        }
+    }
+
+    /// Answers the calls of a sender until there are none, after the one that was begun.
+    async fn work_off(self: Rc<Self>, sender: String, mut begun: Option<(Turn, Work)>) {
         for turn in 1_usize.. {
-            let next = self.queues.borrow_mut().next(&sender);
-            let Some(call) = next else { break };
-            let turn_of_call = call.turn.clone();
-            let work = Box::pin(self.clone().work(sender.clone(), call));
-            if let Some(rest) = turn_of_call.hold(work).await {
+            if let Some((turn, work)) = begun.take()
+                && let Some(rest) = turn.hold(work).await
+            {
                 tokio::task::spawn_local(rest);
             }
+            let next = self.queues.borrow_mut().next(&sender);
+            let Some(call) = next else { break };
+            begun = Some((call.turn.clone(), Box::pin(self.clone().work(sender.clone(), call))));
             if turn.is_multiple_of(TURN) {
                 tokio::task::yield_now().await;
             }

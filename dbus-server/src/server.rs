@@ -64,8 +64,8 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         Rc::new(Self { context, objects, bus, queues: RefCell::new(Queues::new(limits)) })
     }
 
-    /// Takes in a message. A call is put behind those of its sender, and answered in time by tasks of its own;
-    /// anything else is none of ours. Never waits. To be called inside a `LocalSet`.
+    /// Takes in a message. A call is answered at once if it waits for nothing and none of its sender is before it, and in
+    /// time by a task otherwise; anything else is none of ours. Never waits. To be called inside a `LocalSet`.
     pub fn accept(self: &Rc<Self>, message: Message) {
         if message.message_type() != Type::MethodCall {
             return;
@@ -73,7 +73,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         let call = Call::new(message, self.bus.clone());
         let queued = self.queues.borrow_mut().push(call.clone());
         match queued {
-            Ok(true) => drop(tokio::task::spawn_local(self.clone().work_off(call.sender()))),
+            Ok(true) => self.begin(call.sender()),
             Ok(false) => {}
             Err(refusal) => self.refuse(&call, &refusal),
         }

@@ -333,6 +333,14 @@ impl Daemon {
         }
     }
 
+    /// Removes the machines whose leaders have ended by this very moment.
+    pub fn remove_ended(&self) {
+        // That the set cannot be asked is noticed by whoever waits for it.
+        while let Some(ended) = self.watch.ended_by_now().ok().filter(|ended| !ended.is_empty()) {
+            ended.into_iter().for_each(|key| self.leader_ended(key));
+        }
+    }
+
     fn leader_ended(&self, key: Key) {
         let Some(record) = self.forget(key) else { return };
         self.tell_stopped(&record);

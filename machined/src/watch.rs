@@ -53,14 +53,23 @@ impl Watch {
     pub async fn ended(&self) -> io::Result<Vec<Key>> {
         loop {
             let mut ready = self.set.readable().await?;
-            let mut events = Vec::with_capacity(64);
-            let now = rustix::event::Timespec::default();
-            epoll::wait(self.set.get_ref(), rustix::buffer::spare_capacity(&mut events), Some(&now))?;
-            if events.is_empty() {
+            let ended = self.ended_by_now()?;
+            if ended.is_empty() {
                 ready.clear_ready();
             } else {
-                return Ok(events.iter().map(|event| Key::of_number(event.data.u64())).collect());
+                return Ok(ended);
             }
         }
+    }
+
+    /// Some of the leaders that have ended by now and were not told of yet; none if all were.
+    ///
+    /// # Errors
+    /// Where epoll itself fails.
+    pub fn ended_by_now(&self) -> io::Result<Vec<Key>> {
+        let mut events = Vec::with_capacity(64);
+        let now = rustix::event::Timespec::default();
+        epoll::wait(self.set.get_ref(), rustix::buffer::spare_capacity(&mut events), Some(&now))?;
+        Ok(events.iter().map(|event| Key::of_number(event.data.u64())).collect())
     }
 }

@@ -52,11 +52,15 @@ fn a_call_that_lets_others_pass_has_begun_before_them() {
 }
 
 #[test]
-fn thousands_of_calls_at_once_are_answered_in_order_and_let_others_in_between() {
+fn thousands_of_calls_that_wait_are_answered_in_order_and_let_others_in_between() {
     run(async |bench: Bench| {
+        bench.server.accept(text("Wait", "", ":1.1"));
         for number in 0..3000 {
             bench.server.accept(echo(&number.to_string(), ":1.1"));
         }
+        bench.probe.released.notify_one();
+        yield_now().await;
+        yield_now().await;
         bench.server.accept(echo("other", ":1.2"));
         bench.settle().await;
         let log = bench.log();

@@ -149,11 +149,7 @@ async fn machine_by_pid(daemon: Rc<Daemon>, call: Call) -> Result<Reply, ErrorRe
 }
 
 fn list(daemon: &Daemon, call: &Call) -> Result<Reply, ErrorReply> {
-    let all: Vec<_> = daemon.machines(|machines| machines.iter().map(|(key, _)| key).collect());
-    // Asking removes those that have ended this very moment.
-    all.into_iter().for_each(|key| {
-        daemon.is_alive(key);
-    });
+    daemon.remove_ended();
     daemon.machines(|machines| {
         let rows = machines.iter().map(|(_, record)| {
             let name = record.name.as_str();
