@@ -4,7 +4,7 @@
 //! short-lived threads, one at a time; one that hangs is left behind and another takes over, so that a container
 //! can keep only its own answer waiting. Nothing enters the container: the kernel resolves the path below its root.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::rc::Rc;
@@ -63,6 +63,8 @@ pub struct OsReleases {
     ahead: RefCell<HashMap<Key, (Instant, oneshot::Receiver<Answer>)>>,
     /// Whose last read still hangs.
     hanging: RefCell<HashSet<Key>>,
+    /// Who was asked for last.
+    last: Cell<Option<Key>>,
 }
 
 impl OsReleases {
@@ -102,6 +104,16 @@ impl OsReleases {
         let fields = self.intern(parse(&answer));
         self.known.borrow_mut().insert(key, (Instant::now(), fields.clone()));
         Ok(fields)
+    }
+
+    /// Notes that a machine is asked for. Returns who was before.
+    pub fn asked(&self, key: Key) -> Option<Key> {
+        self.last.replace(Some(key))
+    }
+
+    /// Whether there is an answer for a machine, or will be one without another look.
+    pub fn is_expected(&self, key: Key) -> bool {
+        self.fresh(key).is_some() || self.ahead.borrow().contains_key(&key)
     }
 
     /// Has the file of a machine read that will be asked for soon.

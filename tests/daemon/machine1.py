@@ -353,6 +353,9 @@ class Scale(WithBus):
         for number, leader in enumerate(leaders):
             self.assertEqual(client.register(f"web-{number}", leader.pid), [path_of(f"web-{number}")])
         self.assertEqual(client.names(), {".host", *(f"web-{number}" for number in range(1000))})
+        own = client.manager("GetMachineOSRelease", "s", ".host")
+        for name, *_ in client.manager("ListMachines")[0]:
+            self.assertEqual(client.manager("GetMachineOSRelease", "s", name), own)
         xml = client.ask(MACHINES, service.INTROSPECTABLE, "Introspect")[0]
         self.assertEqual(xml.count("<node name="), 1001)
         self.assertLess(len(xml), 40 * 1000)

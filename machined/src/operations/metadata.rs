@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::machines::Key;
 use crate::os_release::{self, Fields};
 
+/// How many files are read before they are asked for.
+const LOOK_AHEAD: usize = 64;
+
 impl Daemon {
     /// The addresses of a machine, in the original's order.
     ///
@@ -45,10 +48,25 @@ impl Daemon {
             Target::Machine(key) => {
                 self.is_container(key)?;
                 let leader = self.leader(key).ok_or(Error::NoSuchMachine)?;
+                self.look_ahead(key);
                 self.os_releases.of_machine(key, &leader).await
             }
         };
         fields.map_err(|errno| Error::System { action: "read the OS release", errno })
+    }
+
+    /// Whoever asks for one machine after the other, in the order in which they are listed, will go on.
+    fn look_ahead(&self, key: Key) {
+        let next = |key| self.machines(|machines| machines.after(Some(key)).map(|(key, _)| key));
+        let is_next = self.os_releases.asked(key).and_then(next) == Some(key);
+        let mut ahead = next(key).filter(|key| is_next && !self.os_releases.is_expected(*key));
+        for _ in 0..LOOK_AHEAD {
+            let Some(key) = ahead else { return };
+            if let Some(leader) = self.leader(key) {
+                self.os_releases.look_ahead(key, &leader);
+            }
+            ahead = next(key);
+        }
     }
 
     fn is_container(&self, key: Key) -> Result<(), Error> {
