@@ -211,8 +211,10 @@ impl Daemon {
 }
 
 fn no_unit(error: &libmachine::Error) -> Error {
-    let errno = match error {
-        libmachine::Error::NoSuchProcess(_) => Errno::SRCH,
+    let errno = match (error, Errno::from_raw_os_error(error.errno())) {
+        (libmachine::Error::NoSuchProcess(_), _) => Errno::SRCH,
+        // Not the leader's fault.
+        (_, shortage @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => shortage,
         _ => Errno::NXIO,
     };
     Error::System { action: "find the leader's unit", errno }
