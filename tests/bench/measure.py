@@ -11,10 +11,12 @@ import subprocess
 import time
 
 import world
+from bus import bus
 from client import GET_INFO
+from figures import MS, US, figure, figures
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--groups", default="lookup,dlopen,register,many,stopped", help="which, separated by commas")
+parser.add_argument("--groups", default="lookup,dlopen,register,many,stopped,bus", help="which, separated by commas")
 parser.add_argument("--rounds", type=int, default=7, help="how often everything is repeated")
 parser.add_argument("--machines", type=int, default=1000, help="how many machines are many")
 parser.add_argument("--dry-run", action="store_true", help="only look at the options")
@@ -23,17 +25,6 @@ parser.add_argument("--dry-run", action="store_true", help="only look at the opt
 STALE = 5.5
 # How long a lookup is waited for while the daemon is stopped.
 PATIENCE = 3
-US, MS = 1e6, 1e3
-
-figures = []
-
-
-def figure(group, title, unit, ours, other, whose="stock", **more):
-    """Takes down one line of the table. The values are one per round; `target` is the largest ratio allowed, `below`
-    the largest value of ours."""
-    figures.append({"group": group, "title": title, "unit": unit, "ours": ours, "other": other, "whose": whose, **more})
-    print(f"{group}: {title}: {statistics.median(ours):.4g} {unit}, {whose} "
-          f"{statistics.median(other) if other else float('nan'):.4g} {unit}", flush=True)
 
 
 def look_up(whom, kind, text, count):
@@ -299,7 +290,7 @@ def stopped(options, ours, stock):
         daemon.client().unregister("still")
 
 
-GROUPS = {group.__name__: group for group in (lookup, dlopen, register, many, stopped)}
+GROUPS = {group.__name__: group for group in (lookup, dlopen, register, many, stopped, bus)}
 
 
 def main():

@@ -29,7 +29,9 @@ def value(values, unit, at_least=False):
 
 
 def ratio_of(figure):
-    """The median of the rounds' ratios: what is divided was measured one after the other."""
+    """The median of the rounds' ratios: what is divided was measured one after the other. None: nothing to compare."""
+    if not figure["other"]:
+        return None
     return statistics.median(ours / other for ours, other in zip(figure["ours"], figure["other"]))
 
 
@@ -41,6 +43,8 @@ def verdict(figure):
         return words, ratio_of(figure) <= target
     if "below" in figure:
         return f"< {figure['below']} {figure['unit']}", max(figure["ours"]) < figure["below"]
+    if "least" in figure:
+        return f">= {figure['least']}", min(figure["ours"]) >= figure["least"]
     return "", None
 
 
@@ -50,8 +54,8 @@ def line(figure):
     return (
         f"{figure['group']}: {figure['title']}",
         value(figure["ours"], figure["unit"]),
-        f"{figure['whose']} {value(figure['other'], figure['unit'], figure.get('at_least', False))}",
-        ("< " if figure.get("at_least") else "") + (f"{ratio:.2f}" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"),
+        f"{figure['whose']} {value(figure['other'], figure['unit'], figure.get('at_least', False))}" if ratio else "",
+        ("< " if figure.get("at_least") else "") + (f"{ratio:.2f}" if ratio >= 0.1 else f"1/{1 / ratio:.0f}") if ratio else "",
         words,
         {None: "", True: "met", False: "MISSED"}[met],
     )

@@ -16,6 +16,8 @@ the target, and whether it is met. The same goes to DIR/figures.json. README.md 
                  register  Register on a kept connection
                  many      List, memory, restart and latency with many machines
                  stopped   a lookup while the daemon is stopped
+                 bus       both over D-Bus, one after the other under the one name: registering, listing, restart,
+                           the end of many, and the limit of descriptors
   --rounds N     how often every measurement is repeated, alternating (7)
   --machines N   how many machines are many (1000)
   --out DIR      where figures.json and the logs of the boot go (target/bench)
