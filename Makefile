@@ -14,7 +14,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header install uninstall demo check check-next bench clean help
+.PHONY: all header install uninstall demo check check-next check-vm bench clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -53,6 +53,11 @@ check-next:
 	@scripts/setup.sh build check
 	@scripts/check.sh --next
 
+check-vm:
+	@scripts/setup.sh build check vm
+	@$(MAKE) --no-print-directory all
+	@tests/system/vm.sh
+
 bench:
 	@scripts/setup.sh build bench
 	@$(MAKE) --no-print-directory all
@@ -66,9 +71,10 @@ help:
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/'
 	@echo 'make check-next  the compliance tests against the newest systemd (Debian sid), which moves'
+	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
 	@echo 'make bench       measures ours beside the original'
 	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
 	@echo 'make clean       removes target/'
-	@echo 'demo, check, check-next and bench install missing Debian packages first, and say so.'
+	@echo 'demo, check, check-next, check-vm and bench install missing Debian packages first, and say so.'

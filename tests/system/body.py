@@ -9,7 +9,7 @@ import unittest
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--flavour", choices=("stock257", "stock262", "ours"), required=True, help="whose daemon is running")
-parser.add_argument("--groups", help="which modules, separated by commas; all by default")
+parser.add_argument("--groups", help="which modules, separated by commas; all by default, but libvirt")
 parser.add_argument("words", nargs="*", help="only the tests whose name contains one of these")
 
 GROUPS = ("looking", "inside", "spawning", "registering", "describing", "surviving", "ending")

@@ -8,7 +8,8 @@ import time
 import traceback
 import unittest
 
-DEADLINE = 20
+# More where everything is slow.
+DEADLINE = int(os.environ.get("DEADLINE", "20"))
 RECORDS = pathlib.Path("/run/systemd/machines")
 # Whose daemon is running: `stock257`, `stock262` or `ours`; body.py says it.
 FLAVOUR = os.environ.get("FLAVOUR", "ours")

@@ -1,0 +1,70 @@
+"""A domain of libvirt, and control groups with controllers: on a host with a kernel of its own."""
+
+import pathlib
+
+import bus
+from scene import Case, is_running, out, record, refused, run, unit_property, until
+
+DOMAIN = """<domain type='qemu'>
+  <name>guest</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/></devices>
+</domain>
+"""
+PATIENCE = 300
+GROUPS = pathlib.Path("/sys/fs/cgroup")
+
+
+def guest():
+    """The name of the machine that libvirt has made of the domain: with a number that counts."""
+    return next((name for name in bus.machines() if name.endswith("-guest")), None)
+
+
+class Libvirt(Case):
+    def create(self):
+        file = pathlib.Path("/run/system-test-guest.xml")
+        file.write_text(DOMAIN)
+        self.addCleanup(file.unlink)
+        self.addCleanup(run, "virsh", "destroy", "guest", deadline=PATIENCE)
+        out("virsh", "create", file, deadline=PATIENCE)
+        return until(guest, "the machine is registered")
+
+    def test_a_domain_is_a_machine_while_it_runs(self):
+        name = self.create()
+        told = bus.properties(name)
+        self.assertRegex(name, r"^qemu-\d+-guest$")
+        self.assertEqual((told["Class"], told["Service"], told["State"]), ("vm", "libvirt-qemu", "running"))
+        self.assertIn("qemu-system", pathlib.Path(f"/proc/{told['Leader']}/cmdline").read_text())
+        self.assertEqual(out("virsh", "domuuid", "guest", deadline=PATIENCE).strip().replace("-", ""), bytes(told["Id"]).hex())
+        self.assertEqual(unit_property(told["Unit"], "Slice"), "machine.slice")
+        self.assertEqual(unit_property(told["Unit"], "Description"), f"Virtual Machine {name}")
+        self.assertEqual(bus.call("GetMachineByPID", "u", str(told["Leader"])), [bus.object_path(name)])
+        self.assertRegex(out("ps", "-o", "machine:64=", "-p", told["Leader"]), rf"^{name}$")
+        out("virsh", "destroy", "guest", deadline=PATIENCE)
+        self.assert_gone(name, PATIENCE)
+        self.assertFalse(is_running(told["Leader"]))
+        self.assertIn("failed to get domain", refused("virsh", "destroy", "guest", deadline=PATIENCE))
+
+    def test_libvirt_has_the_controllers_of_the_scope(self):
+        name = self.create()
+        group = GROUPS / unit_property(bus.properties(name)["Unit"], "ControlGroup").lstrip("/")
+        self.assertEqual((group / "pids.max").read_text().strip(), "16384")
+        # libvirt makes groups of its own below the scope that it was given.
+        self.assertTrue((group / "libvirt").is_dir())
+        self.assertIn("memory", (group / "cgroup.controllers").read_text().split())
+
+    def test_a_domain_that_is_terminated_as_a_machine_is_gone(self):
+        name = self.create()
+        leader = int(record(name)["LEADER"])
+        out("machinectl", "terminate", name)
+        self.assert_gone(name, PATIENCE)
+        until(lambda: not is_running(leader), "the emulator ends", PATIENCE)
+        until(lambda: "guest" not in out("virsh", "list", "--name", deadline=PATIENCE), "libvirt knows", PATIENCE)
+
+    def test_a_domain_survives_a_restart_of_the_daemon(self):
+        name = self.create()
+        before = bus.properties(name)
+        out("systemctl", "restart", "dbus-org.freedesktop.machine1.service", deadline=PATIENCE)
+        self.assertEqual(bus.properties(name), before)
+        out("virsh", "destroy", "guest", deadline=PATIENCE)
+        self.assert_gone(name, PATIENCE)
