@@ -134,10 +134,14 @@ impl<'a> RecordScan<'a> {
     /// Takes the next piece of the file.
     pub fn feed(&mut self, piece: &[u8]) {
         self.length = self.length.saturating_add(piece.len());
-        for &byte in piece {
-            self.collector.damaged |= byte == 0;
-            self.last = byte;
+        self.collector.damaged |= piece.contains(&0);
+        self.last = piece.last().copied().unwrap_or(self.last);
+        let mut rest = piece;
+        while let Some((&byte, behind)) = rest.split_first() {
             self.lexer.feed(byte, &mut self.collector);
+            // Half of a record is of no use to a reader.
+            let dull = if self.collector.field == Field::Other { self.lexer.dull(behind) } else { 0 };
+            rest = behind.get(dull..).unwrap_or_default();
         }
     }
 
@@ -321,6 +325,30 @@ mod tests {
         assert!(head.is_some());
         assert_eq!(items, ["User 0:100000:1000", "User 1000:1000:1", "Group 0:200000:65536"]);
         assert_eq!(scan(b"CLASS=container\nUIDMAP=\n").0, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_skipped_in_values_of_others_hides_no_line() {
+        for other in [
+            "X=plain",
+            "X=a\\\\b",
+            "X=ends\\\nin the next",
+            "X=\"two\nlines\"",
+            "X=\"quote \\\" and\nLEADER=2\"",
+            "X='it\\'",
+            "X='a'\"b\"c d",
+            "X=\r",
+            "# a comment \\\nLEADER=2",
+            "; LEADER=2",
+            "no value",
+            "X=",
+        ] {
+            let text = std::format!("CLASS=container\n{other}\nLEADER=1\n{other}\nUIDMAP=0:100000:10\n");
+            let (items, head) = scan(text.as_bytes());
+            assert_eq!(head.map(|head| head.leader.pid), Some(1), "{other:?}");
+            assert_eq!(items, ["User 0:100000:10"], "{other:?}");
+        }
+        assert_eq!(scan(b"CLASS=container\nLEADER=1\nX=a\0b\n").1, None, "a zero byte");
     }
 
     #[test]
