@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
 
 async fn run() -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // One descriptor per connection, and one more for who is at its other end.
+    // One descriptor per connection.
     raise_descriptor_limit();
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
@@ -52,7 +52,9 @@ async fn run() -> Result<(), Failure> {
     privileges::give_up()?;
 
     let interfaces = vec![interface()];
-    let server = Server::new(Rc::new(()), ABOUT, interfaces, Settings::of_process())
+    // Who calls makes no difference, but for the limits of each user.
+    let settings = Settings { pidfds: false, ..Settings::of_process() };
+    let server = Server::new(Rc::new(()), ABOUT, interfaces, settings)
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners {
         tokio::task::spawn_local(server.clone().serve(listener));

@@ -24,22 +24,22 @@ pub struct Peer {
     pub gid: Gid,
     /// `None` when it lives in a PID namespace that we cannot see into.
     pub pid: Option<Pid>,
-    /// `None` when the kernel is older than 6.5, or the process was gone already.
+    /// `None` when the kernel is older than 6.5, the process was gone already, or it was not asked for.
     pub pidfd: Option<OwnedFd>,
 }
 
 impl Peer {
-    /// Asks the kernel about the peer of `socket`.
+    /// Asks the kernel about the peer of `socket`, and for its pidfd if that is wanted.
     ///
     /// # Errors
     /// `SO_PEERCRED` failed: `socket` is no connected Unix socket. That there is no pidfd is no error.
-    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+    pub fn of(socket: impl AsFd, pidfd: bool) -> io::Result<Self> {
         let zero = libc::ucred { pid: 0, uid: 0, gid: 0 };
         // SAFETY: a ucred is three integers.
         let credentials = unsafe { option(&socket, libc::SO_PEERCRED, zero) }?;
         // SAFETY: a c_int is an integer.
-        let pidfd = unsafe { option::<libc::c_int>(&socket, libc::SO_PEERPIDFD, -1) };
-        let pidfd = pidfd.ok().filter(|fd| *fd >= 0);
+        let pidfd = pidfd.then(|| unsafe { option::<libc::c_int>(&socket, libc::SO_PEERPIDFD, -1) });
+        let pidfd = pidfd.and_then(Result::ok).filter(|fd| *fd >= 0);
         Ok(Self {
             uid: Uid::from_raw(credentials.uid),
             gid: Gid::from_raw(credentials.gid),
@@ -87,11 +87,12 @@ mod tests {
     #[test]
     fn the_peer_of_a_pair_is_this_process() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&one).unwrap();
+        let peer = Peer::of(&one, true).unwrap();
         assert_eq!(peer.uid, rustix::process::geteuid());
         assert_eq!(peer.gid, rustix::process::getegid());
         assert_eq!(peer.pid, Some(rustix::process::getpid()));
         assert!(peer.is_privileged());
+        assert!(Peer::of(&one, false).unwrap().pidfd.is_none());
     }
 
     #[test]
@@ -104,6 +105,6 @@ mod tests {
 
     #[test]
     fn what_is_no_socket_has_no_peer() {
-        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap()).is_err());
+        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap(), true).is_err());
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub write_deadline: Duration,
     /// How many bytes the large messages of all unprivileged peers may take together.
     pub large_messages: usize,
+    /// Whether handlers want to know which process calls: a descriptor for each connection.
+    pub pidfds: bool,
 }
 
 impl Settings {
@@ -36,6 +38,7 @@ impl Settings {
             limits: Limits::of_process(),
             write_deadline: Duration::from_secs(30),
             large_messages: 64 << 20,
+            pidfds: true,
         }
     }
 }
@@ -110,7 +113,7 @@ impl<C: 'static> Server<C> {
 
     /// While file descriptors are `scarce`, only privileged peers are served.
     fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) {
-        let peer = match Peer::of(&stream) {
+        let peer = match Peer::of(&stream, self.settings.pidfds) {
             Ok(peer) => peer,
             Err(error) => return tracing::debug!("connection without credentials: {error}"),
         };

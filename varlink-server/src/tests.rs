@@ -103,6 +103,7 @@ fn settings() -> Settings {
         limits: Limits { total: 100, per_uid: 100 },
         write_deadline: Duration::from_secs(30),
         large_messages: 64 << 20,
+        pidfds: true,
     }
 }
 
