@@ -30,6 +30,7 @@ mod label;
 mod link;
 mod properties;
 mod queue;
+mod readers;
 mod server;
 mod signature;
 mod standard;

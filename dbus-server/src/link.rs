@@ -17,6 +17,7 @@ use zbus::{Connection, Message, MessageStream, OwnedVariant};
 
 use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
+use crate::readers::Readers;
 use crate::server::{Bus, LocalFuture, Server};
 
 /// How long the bus has to say who somebody is.
@@ -42,6 +43,7 @@ pub struct Link {
     outbox: mpsc::UnboundedSender<Message>,
     backlog: Rc<Backlog>,
     known: Rc<Known>,
+    readers: Rc<Readers>,
 }
 
 /// Who is behind unique names, the latest at the end.
@@ -68,10 +70,19 @@ impl Backlog {
 
 impl Bus for Link {
     fn send(&self, message: Message) {
-        let bytes = self.backlog.bytes.get().saturating_add(message.data().len());
-        self.backlog.bytes.set(bytes);
+        let length = message.data().len();
+        self.backlog.bytes.set(self.backlog.bytes.get().saturating_add(length));
+        if let Some(destination) = message.header().destination() {
+            self.readers.sent(destination.as_str(), length);
+        }
         // Nobody takes it when the connection has ended.
         let _ = self.outbox.send(message);
+    }
+
+    fn unread(&self, name: &str) -> Option<LocalFuture<()>> {
+        let (readers, connection) = (self.readers.clone(), self.connection.clone());
+        let name = readers.is_doubted(name).then(|| name.to_owned())?;
+        Some(Box::pin(async move { readers.wait_for(&connection, name).await }))
     }
 
     fn credentials(&self, name: String) -> LocalFuture<Result<Rc<Credentials>, ErrorReply>> {
@@ -93,25 +104,32 @@ impl Bus for Link {
 }
 
 async fn ask(connection: Connection, name: String) -> Result<Credentials, ErrorReply> {
-    // A message is written to its end, whoever waits for the answer.
-    let asked = tokio::task::spawn_local(async move {
-        let method = "GetConnectionCredentials";
-        connection.call_method(Some(BUS), BUS_PATH, Some(BUS), method, &name).await
-    });
     let unknown = |reason: &str| {
         ErrorReply::new(
             "org.freedesktop.DBus.Error.AccessDenied",
             format!("Who calls is not known: {reason}"),
         )
     };
-    let answer = match timeout(ANSWER, asked).await {
-        Ok(Ok(answer)) => answer.map_err(|error| unknown(&error.to_string()))?,
-        Ok(Err(_)) => return Err(unknown("the connection ended")),
-        Err(_) => return Err(unknown("the bus does not answer")),
-    };
-    let entries: HashMap<String, OwnedVariant> =
-        answer.body().deserialize().map_err(|error| unknown(&error.to_string()))?;
+    let entries = describe(&connection, BUS, "GetConnectionCredentials", name).await;
+    let entries = entries.map_err(|error| unknown(&error.to_string()))?;
     Credentials::of_dictionary(entries).ok_or_else(|| unknown("the bus does not say"))
+}
+
+/// What a bus says of a connection, by one of its methods.
+pub(crate) async fn describe(
+    connection: &Connection,
+    interface: &'static str,
+    method: &'static str,
+    name: String,
+) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let connection = connection.clone();
+    // A message is written to its end, whoever waits for the answer.
+    let asked = tokio::task::spawn_local(async move {
+        connection.call_method(Some(BUS), BUS_PATH, Some(interface), method, &name).await
+    });
+    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let answer = timeout(ANSWER, asked).await.map_err(|_| late())?.map_err(std::io::Error::other)??;
+    answer.body().deserialize()
 }
 
 /// What goes in and out of a connection, and the place where messages for it are put.
@@ -129,7 +147,13 @@ impl Link {
         let backlog = Rc::new(Backlog::default());
         let messages = MessageStream::from(connection);
         let traffic = Traffic { connection: connection.clone(), messages, out, backlog: backlog.clone() };
-        let link = Self { connection: connection.clone(), outbox, backlog, known: Rc::default() };
+        let link = Self {
+            connection: connection.clone(),
+            outbox,
+            backlog,
+            known: Rc::default(),
+            readers: Rc::default(),
+        };
         (Rc::new(link), traffic)
     }
 }

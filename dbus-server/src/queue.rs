@@ -137,6 +137,9 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
 
     async fn work(self: Rc<Self>, sender: String, call: Call) {
         let size = size(&call);
+        if let Some(read) = self.bus.unread(&sender) {
+            read.await;
+        }
         self.answer(call).await;
         self.queues.borrow_mut().done(&sender, size);
     }

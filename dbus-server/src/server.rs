@@ -22,6 +22,9 @@ pub trait Bus {
     /// Sends a message after those that were sent before it. Never waits.
     fn send(&self, message: Message);
 
+    /// Waits until a sender has read what was sent to it, but for a little; `None`: it has, as far as is known.
+    fn unread(&self, name: &str) -> Option<LocalFuture<()>>;
+
     /// Who is behind a unique name.
     fn credentials(&self, name: String) -> LocalFuture<Result<Rc<Credentials>, ErrorReply>>;
 }
@@ -75,6 +78,8 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         match queued {
             Ok(true) => self.begin(call.sender()),
             Ok(false) => {}
+            // Whoever does not read is not told either.
+            Err(_) if self.bus.unread(&call.sender()).is_some() => {}
             Err(refusal) => self.refuse(&call, &refusal),
         }
     }

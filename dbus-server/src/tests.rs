@@ -130,11 +130,20 @@ async fn whose(call: Call) -> Result<Reply, ErrorReply> {
 struct Recorder {
     sent: RefCell<Vec<Message>>,
     asked: Cell<usize>,
+    /// Who does not read, until `has_read`.
+    deaf: RefCell<Option<String>>,
+    has_read: Rc<Notify>,
 }
 
 impl Bus for Recorder {
     fn send(&self, message: Message) {
         self.sent.borrow_mut().push(message);
+    }
+
+    fn unread(&self, name: &str) -> Option<LocalFuture<()>> {
+        let has_read = self.has_read.clone();
+        self.deaf.borrow().as_deref().filter(|deaf| *deaf == name)?;
+        Some(Box::pin(async move { has_read.notified().await }))
     }
 
     fn credentials(&self, name: String) -> LocalFuture<Result<Rc<Credentials>, ErrorReply>> {

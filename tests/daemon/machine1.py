@@ -37,7 +37,7 @@ CONFIGURATION = """<busconfig>
     <allow send_requested_reply="true" send_type="method_return"/>
     <allow send_requested_reply="true" send_type="error"/>
     <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/>
-    <allow receive_type="signal"/>
+    <allow receive_type="signal"/>{denied}
   </policy>
   {limits}
 </busconfig>
@@ -54,12 +54,14 @@ class WithBus(world.Case):
         super().setUp()
         self.bus = None
 
-    def start_bus(self, **limits):
+    def start_bus(self, tells_of_readers=True, **limits):
         os.makedirs("/run/dbus", exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(SOCKET)
         lines = "".join(f'<limit name="{name}">{value}</limit>' for name, value in limits.items())
-        pathlib.Path("/run/bus.conf").write_text(CONFIGURATION.format(socket=SOCKET, limits=lines))
+        denied = "" if tells_of_readers else '<deny send_interface="org.freedesktop.DBus.Debug.Stats"/>'
+        text = CONFIGURATION.format(socket=SOCKET, limits=lines, denied=denied)
+        pathlib.Path("/run/bus.conf").write_text(text)
         with open(f"{world.LOGS}/bus", "a") as log:
             bus = subprocess.Popen([BUS, "--config-file=/run/bus.conf", "--nofork", "--nopidfile", "--nosyslog"],
                                    stdin=subprocess.DEVNULL, stderr=log)
@@ -82,8 +84,8 @@ class WithBus(world.Case):
         with raw() as client:
             until(lambda: client.bus("NameHasOwner", "s", NAME) == [True], "the name", 30)
 
-    def start_both(self, **limits):
-        self.start_bus(**limits)
+    def start_both(self, **more):
+        self.start_bus(**more)
         self.start()
         self.wait_for_name()
 
@@ -319,19 +321,37 @@ class Hostile(WithBus):
         self.assert_served()
         self.assertLess(self.machined.rss() - before, 100 << 10)
 
-    def test_clients_that_never_read_cost_others_nothing(self):
-        # Small limits show at once what the default ones show after 127 MB: what nobody reads counts as ours, until
-        # the bus takes nothing from us any more.
-        self.start_both(max_incoming_bytes=1 << 20, max_outgoing_bytes=1 << 20)
+    def deafen(self, count, **more):
+        """Clients that call and never read."""
+        # Small limits show at once what the default ones show after 127 MB: what nobody reads counts as the daemon's,
+        # until the bus takes nothing from it any more.
+        self.start_both(max_incoming_bytes=2 << 20, max_outgoing_bytes=2 << 20, **more)
         self.register("web", self.leader())
-        for _ in range(2):
+        for _ in range(count):
             deaf = self.client()
             deaf.socket.settimeout(1)
             with contextlib.suppress(TimeoutError, BlockingIOError):
-                for _ in range(500):
+                for _ in range(1000):
                     deaf.send(NAME, ROOT, service.INTROSPECTABLE, "Introspect")
+        return deaf
+
+    def test_clients_that_never_read_cost_others_nothing(self):
+        deaf = self.deafen(5)
+        for _ in range(20):
+            self.assert_served()
+        # The bus refuses what is more than it takes in from one client; the rest is answered as it is read.
+        heard = 0
+        while (got := deaf.next(2)) is not None:
+            heard += got.type == wire.RETURN
+        self.assertGreater(heard, 100)
+        self.assert_served()
+        self.assertNotIn("leaving it", self.machined.log())
+
+    def test_a_bus_that_takes_nothing_any_more_is_joined_again(self):
+        self.deafen(3, tells_of_readers=False)
         self.assertEqual(ask("List", {"name": ".host"}), OK)
         self.assert_answered("web", 20)
+        self.assertIn("leaving it", self.machined.log())
 
     def test_callers_that_come_and_go_leave_nothing_behind(self):
         self.start_both()

@@ -126,3 +126,23 @@ fn a_signal_goes_out_before_the_reply_that_was_sent_after_it() {
         assert_eq!(types, [Type::Signal, Type::MethodReturn]);
     });
 }
+
+#[test]
+fn whoever_does_not_read_gets_nothing_more_until_he_does() {
+    let limits = Limits { calls: 3, ..Limits::default() };
+    run_with(limits, async |bench: Bench| {
+        bench.bus.deaf.replace(Some(":1.1".to_owned()));
+        for number in 0..5 {
+            bench.server.accept(echo(&number.to_string(), ":1.1"));
+        }
+        bench.server.accept(echo("other", ":1.2"));
+        bench.settle().await;
+        assert_eq!(bench.log(), ["echo other"]);
+        assert_eq!(bench.sent(), 1, "not even that his calls are too many");
+        bench.bus.deaf.replace(None);
+        bench.bus.has_read.notify_one();
+        bench.settle().await;
+        assert_eq!(bench.log(), ["echo other", "echo 0", "echo 1", "echo 2"]);
+        assert!(bench.server.queues.borrow().is_empty());
+    });
+}
