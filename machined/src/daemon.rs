@@ -24,6 +24,7 @@ use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::os_release::OsReleases;
 use crate::publisher::Publisher;
+use crate::spare_memory::SpareMemory;
 use crate::systemd::Systemd;
 use crate::watch::Watch;
 
@@ -79,6 +80,8 @@ pub struct Daemon {
     pub systemd: Systemd,
     /// Whose id maps are not written yet.
     pub late_maps: LateMaps,
+    /// Memory to give back.
+    pub spare_memory: SpareMemory,
     /// Who hears of machines that come and go.
     pub announcements: Announcements,
     machines: RefCell<Machines>,
@@ -102,6 +105,7 @@ impl Daemon {
             polkit: Polkit::default(),
             systemd: Systemd::default(),
             late_maps: LateMaps::default(),
+            spare_memory: SpareMemory::default(),
             announcements: Announcements::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),
@@ -241,6 +245,7 @@ impl Daemon {
         self.keeper.left(key);
         self.os_releases.left(key);
         self.closing.borrow_mut().remove(&key);
+        self.spare_memory.freed();
         if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
             self.watch.remove(leader.as_fd());
         }

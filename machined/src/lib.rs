@@ -17,6 +17,7 @@ pub mod os_release;
 pub mod place;
 pub mod publisher;
 pub mod restore;
+pub mod spare_memory;
 mod start;
 pub mod systemd;
 pub mod varlink;

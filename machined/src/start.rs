@@ -74,6 +74,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
     restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
+    daemon.spare_memory.freed();
 
     let interfaces = vec![varlink::machine::interface(), service::interface()];
     let server = Server::new(daemon.clone(), varlink::ABOUT, interfaces, Settings::of_process())
@@ -97,6 +98,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
         () = daemon.late_maps.run(&daemon) => {}
+        () = daemon.spare_memory.run() => {}
         () = daemon.polkit.cancel_abandoned() => {}
         () = watchdog() => {}
         _ = terminate.recv() => {}
