@@ -31,8 +31,8 @@ passed=0 failed=0
 scratch=$(mktemp -d /var/tmp/userdb.XXXXXX)
 chmod 755 "$scratch"
 finish() {
-  systemctl stop --quiet userdb-box.scope userdb-inside.scope 2>/dev/null || true
-  rm -rf "$scratch"
+  systemctl stop --quiet userdb-box.scope userdb-inside.scope userdb-nspawn.service 2>/dev/null || true
+  rm -rf --one-file-system "$scratch"
 }
 trap finish EXIT
 
@@ -136,6 +136,20 @@ mode='without the multiplexer'
 systemctl stop systemd-userdbd.socket systemd-userdbd.service
 through_userdb
 through_glibc
+
+# A container as systemd-nspawn makes it, which chooses its ids.
+cp -a /usr/share/machine-template "$scratch/nsp"
+systemd-run --quiet --unit=userdb-nspawn systemd-nspawn --quiet --keep-unit --directory="$scratch/nsp" --machine=nsp -U sleep 1234567
+timeout 20 sh -c 'until [ -e /run/systemd/machines/nsp ]; do sleep 0.05; done' || journalctl --no-pager -u userdb-nspawn
+inside=$(sed -n 's/^LEADER=//p' /run/systemd/machines/nsp)
+base=$(awk '{ print $2 }' "/proc/$inside/uid_map")
+mode='of systemd-nspawn'
+check 'its root has a name' 0 "^vu-nsp-0:x:$base:65534:UID 0 of Container nsp:/:/usr/sbin/nologin~\$" getent passwd "$base"
+check 'and its process' 0 '(^|~)vu-nsp-0 +[^~]*sleep 1234567~' ps aux
+check 'and its group' 0 "^vg-nsp-0:x:$base:~\$" getent group vg-nsp-0
+systemctl stop userdb-nspawn.service
+timeout 20 sh -c "while getent passwd $base; do sleep 0.05; done" >/dev/null
+check 'with its end it has none' 2 '^$' getent passwd vu-nsp-0
 
 # The original's module knows no users.
 if [ "$flavour" = ours ]; then
