@@ -62,6 +62,7 @@ bench:
 	@scripts/setup.sh build bench
 	@$(MAKE) --no-print-directory all
 	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/run.sh
+	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/ids.sh
 
 clean:
 	rm -rf target

@@ -101,6 +101,7 @@ class Answers(userdb.Case):
             self.assertEqual(user(userName="vu-web-0", **conditions), NON_MATCHING, conditions)
             self.assertEqual(user(uid=5, **conditions), NO_RECORD, conditions)
         self.assertEqual(group(gid=200000, gidMax=5), NON_MATCHING)
+        self.assertEqual(group(gid=200000, fuzzyNames=["GID 0 of"]), ("vg-web-0", 200000))
         self.assertEqual(user(uid=FIRST, userName="vu-web-1", uidMax=5), CONFLICT)
 
     def test_all_are_not_listed_but_few_are_found(self):

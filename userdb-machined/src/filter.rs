@@ -15,7 +15,7 @@ const RANGE_MAX: u32 = 1024;
 pub struct Filter {
     /// The ids on the host.
     pub ids: RangeInclusive<u32>,
-    /// Texts of which one must be like the name or the real name; none: any.
+    /// Texts of which one must be like the name, or the real name or description; none: any.
     pub fuzzy_names: Vec<String>,
     /// Whether users of containers are among those asked for.
     pub containers: bool,
@@ -38,7 +38,7 @@ impl Filter {
             && self.ids.contains(&found.outside)
             && (self.fuzzy_names.is_empty()
                 || is_sought(found.name.as_str())
-                || (kind == IdKind::User && is_sought(&record::description(kind, found))))
+                || is_sought(&record::description(kind, found)))
     }
 
     /// The ids on the host that can be among those asked for; `None` if they are too many to look at.
@@ -79,8 +79,8 @@ mod tests {
         let named =
             |names: &[&str]| Filter { fuzzy_names: names.iter().map(ToString::to_string).collect(), ..all() };
         assert!(has(&named(&["nobody", "web"])));
-        assert!(has(&named(&["of container"])), "the real name");
-        assert!(!named(&["of container"]).has(IdKind::Group, &found(100_000)), "groups have no real name");
+        assert!(has(&named(&["uid 0 of container"])), "the real name");
+        assert!(named(&["gid 0 of container"]).has(IdKind::Group, &found(100_000)), "the description");
         assert!(!has(&named(&["nobody"])));
     }
 
