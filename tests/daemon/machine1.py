@@ -11,8 +11,8 @@ import threading
 import time
 import unittest
 
+import processes
 import records
-import varlink
 import world
 from varlink import OK, as_user, ask, listed, register
 from waiting import until
@@ -272,7 +272,7 @@ class Hostile(WithBus):
         for _ in range(100):
             sent.append(client.send(NAME, ROOT, MANAGER, "RegisterMachine", "sayssus", "web", b"", "", "container",
                                     leader.pid, ""))
-            sent.append(client.send(NAME, path_of("web"), MACHINE, "GetUIDShift"))
+            sent.append(client.send(NAME, path_of("web"), service.PROPERTIES, "Get", "ss", MACHINE, "Name"))
             sent.append(client.send(NAME, ROOT, MANAGER, "UnregisterMachine", "s", "web"))
             sent.append(client.send(NAME, ROOT, MANAGER, "GetMachine", "s", "web"))
         for n, serial in enumerate(sent):
@@ -352,6 +352,35 @@ class Hostile(WithBus):
         self.assertEqual(ask("List", {"name": ".host"}), OK)
         self.assert_answered("web", 20)
         self.assertIn("leaving it", self.machined.log())
+
+    def test_a_file_system_that_does_not_answer_holds_up_only_who_asked_for_it(self):
+        try:
+            fuse = os.open("/dev/fuse", os.O_RDWR)
+        except OSError as error:
+            self.skipTest(f"no FUSE: {error}")
+        self.addCleanup(os.close, fuse)
+        for name in "good", "hangs":
+            os.makedirs(f"/run/roots/{name}/etc")
+        pathlib.Path("/run/roots/good/etc/os-release").write_text("ID=good\n")
+        options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+        if processes.LIBC.mount(b"hang", b"/run/roots/hangs/etc", b"fuse", 0, options):
+            self.skipTest("no FUSE mounts")
+        self.addCleanup(subprocess.run, ["umount", "--force", "--lazy", "/run/roots/hangs/etc"], check=False,
+                        stderr=subprocess.DEVNULL)
+        self.start_both()
+        for name in "good", "hangs":
+            self.register(name, self.leader(lambda name=name: (os.chroot(f"/run/roots/{name}"), os.chdir("/"))))
+        waiting, other = self.client(), self.client()
+        asked = waiting.send(NAME, path_of("hangs"), MACHINE, "GetOSRelease")
+        began = time.monotonic()
+        # Those behind it pass, too.
+        self.assertEqual(waiting.manager("GetMachine", "s", "good"), [path_of("good")])
+        self.assertEqual(other.manager("GetMachineOSRelease", "s", "good"), [{"ID": "good"}])
+        self.assert_served()
+        self.assertLess(time.monotonic() - began, 2)
+        with self.assertRaises(wire.Failed) as failed:
+            waiting.reply(asked)
+        self.assertEqual(service.text(failed.exception), "Timeout: Failed to get OS release: Connection timed out")
 
     def test_callers_that_come_and_go_leave_nothing_behind(self):
         self.start_both()
