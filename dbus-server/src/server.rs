@@ -78,8 +78,6 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         match queued {
             Ok(true) => self.begin(call.sender()),
             Ok(false) => {}
-            // Whoever does not read is not told either.
-            Err(_) if self.bus.unread(&call.sender()).is_some() => {}
             Err(refusal) => self.refuse(&call, &refusal),
         }
     }
