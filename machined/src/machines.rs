@@ -44,6 +44,10 @@ pub enum Effect {
     IndexAddress(IpAddr, MachineName),
     /// Remove the link of this address: no machine has it, or more than one.
     UnindexAddress(IpAddr),
+    /// Point the link of this control group at the machine.
+    IndexGroup(String, MachineName),
+    /// Remove the link of this control group.
+    UnindexGroup(String),
     /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
     IndexIds(IdKind, IdList),
     /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
@@ -154,6 +158,7 @@ impl Machines {
         }
         if let Some(group) = &record.cgroup {
             self.by_group.insert(group.clone(), key);
+            effects.push(Effect::IndexGroup(group.clone(), record.name));
         }
         let addresses = ips(&record.addresses);
         let name = record.name;
@@ -182,6 +187,7 @@ impl Machines {
         }
         if let Some(group) = &record.cgroup {
             self.by_group.remove(group);
+            effects.push(Effect::UnindexGroup(group.clone()));
         }
         for ip in ips(&record.addresses) {
             effects.extend(self.lose(ip, key));
@@ -334,6 +340,13 @@ impl Machines {
             [only] => self.machines.get(only).map(|record| (ip, record.name)),
             _ => None,
         })
+    }
+
+    /// The whole group index: the machine of each control group that is one.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, MachineName)> {
+        self.by_group
+            .iter()
+            .filter_map(|(group, key)| self.machines.get(key).map(|record| (group.as_str(), record.name)))
     }
 }
 

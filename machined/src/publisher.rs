@@ -1,13 +1,13 @@
-//! Carries out on disk what the table of machines demands: records, links of units, and the indexes of addresses, ids
-//! and aliases.
+//! Carries out on disk what the table of machines demands: records, links of units, and the indexes of addresses,
+//! control groups, ids and aliases.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use registry::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, Directory, Error, GID_DIRECTORY, IdKind, IdList,
-    MACHINE_DIRECTORY, Record, UID_DIRECTORY, address_link,
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, Directory, Error, GID_DIRECTORY, GROUP_DIRECTORY,
+    IdKind, IdList, MACHINE_DIRECTORY, MachineName, Record, UID_DIRECTORY, address_link, group_link,
 };
 use tracing::warn;
 
@@ -18,6 +18,7 @@ use crate::machines::{Effect, Machines};
 pub struct Publisher {
     records: Directory,
     addresses: Directory,
+    groups: Directory,
     uids: Directory,
     gids: Directory,
     aliases: Directory,
@@ -40,6 +41,7 @@ impl Publisher {
         Ok(Self {
             records,
             addresses,
+            groups: Directory::create(Path::new(GROUP_DIRECTORY))?,
             uids: Directory::create(Path::new(UID_DIRECTORY))?,
             gids: Directory::create(Path::new(GID_DIRECTORY))?,
             aliases: Directory::create(Path::new(ALIAS_DIRECTORY))?,
@@ -80,6 +82,14 @@ impl Publisher {
                 }
                 Effect::UnindexAddress(ip) => {
                     self.indexed(self.addresses.unlink(&entry(*ip)));
+                    Ok(())
+                }
+                Effect::IndexGroup(group, name) => {
+                    self.indexed(self.groups.link(&group_entry(group), name.as_str()));
+                    Ok(())
+                }
+                Effect::UnindexGroup(group) => {
+                    self.indexed(self.groups.unlink(&group_entry(group)));
                     Ok(())
                 }
                 Effect::IndexIds(kind, list) => {
@@ -172,20 +182,11 @@ impl Publisher {
 
     /// Brings the indexes in line with the table.
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
-        self.tidy_addresses(machines).and(self.tidy_ids(machines))
-    }
-
-    fn tidy_addresses(&self, machines: &Machines) -> Result<(), Error> {
-        let mut index: std::collections::HashMap<String, _> =
-            machines.index().map(|(ip, name)| (entry(ip), name)).collect();
-        for (link, target) in self.addresses.links()? {
-            match index.remove(&link) {
-                Some(name) if name.as_str() == target => {}
-                Some(name) => self.addresses.link(&link, name.as_str())?,
-                None => self.addresses.unlink(&link)?,
-            }
-        }
-        index.iter().try_for_each(|(link, name)| self.addresses.link(link, name.as_str()))
+        let addresses = machines.index().map(|(ip, name)| (entry(ip), name)).collect();
+        let groups = machines.groups().map(|(group, name)| (group_entry(group), name)).collect();
+        tidy_links(&self.addresses, addresses)
+            .and(tidy_links(&self.groups, groups))
+            .and(self.tidy_ids(machines))
     }
 
     fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
@@ -206,6 +207,18 @@ impl Publisher {
     }
 }
 
+/// Makes these the links of a directory, and no others.
+fn tidy_links(directory: &Directory, mut index: HashMap<String, MachineName>) -> Result<(), Error> {
+    for (link, target) in directory.links()? {
+        match index.remove(&link) {
+            Some(name) if name.as_str() == target => {}
+            Some(name) => directory.link(&link, name.as_str())?,
+            None => directory.unlink(&link)?,
+        }
+    }
+    index.iter().try_for_each(|(link, name)| directory.link(link, name.as_str()))
+}
+
 fn is_too_long(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge)
 }
@@ -213,6 +226,11 @@ fn is_too_long(error: &Error) -> bool {
 /// The name of an address's link within its directory.
 fn entry(ip: std::net::IpAddr) -> String {
     last_part(&address_link(ip))
+}
+
+/// The name of a control group's link within its directory.
+fn group_entry(group: &str) -> String {
+    last_part(&group_link(group.as_bytes()))
 }
 
 /// The name of a list within its directory.

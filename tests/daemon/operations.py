@@ -188,6 +188,7 @@ class Group(world.Case):
         self.assertEqual(record["CGROUP"], "/machines/web")
         self.assertEqual(record["CGROUPID"], str(os.stat(f"{GROUPS}/web").st_ino))
         self.assertNotIn("SCOPE", record)
+        self.assertEqual(list(records.group_index().values()), ["web"])
         other = self.leader()
         self.put(other, "web/inner/most")
         found = call("List", {"pid": {"pid": other.pid}})

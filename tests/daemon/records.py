@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import errno
+import hashlib
 import ipaddress
 import os
 
@@ -56,6 +57,17 @@ def expected_index():
             if address != "host":
                 holders[address.split("%")[0]].add(name)
     return {address: min(names) for address, names in holders.items() if len(names) == 1}
+
+
+def group_index():
+    """The group index, whose entries are named by the hash of a control group's path: the machine of each."""
+    return {entry: os.readlink(f"{DERIVED}/cgroups/{entry}") for entry in os.listdir(f"{DERIVED}/cgroups")}
+
+
+def expected_group_index():
+    """What the group index should be, from the records."""
+    groups = {name: record(name).get("CGROUP") for name in names()}
+    return {hashlib.sha256(group.encode()).hexdigest()[:32]: name for name, group in groups.items() if group}
 
 
 def id_lists(kind):

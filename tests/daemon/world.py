@@ -150,6 +150,7 @@ class Case(unittest.TestCase):
             self.assertEqual(int(record["LEADER"]), machine["leader"]["pid"], name)
             self.assertTrue(processes.is_running(machine["leader"]["pid"]), f"{name} is dead")
         self.assertEqual(records.index(), records.expected_index())
+        self.assertEqual(records.group_index(), records.expected_group_index())
         for kind in "uids", "gids":
             lists = {page: set(text.strip(";").split(";")) for page, text in records.id_lists(kind).items()}
             self.assertEqual(lists, records.expected_id_lists(kind))

@@ -22,7 +22,16 @@ fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
     record.unit = Some("web.service".into());
     record.cgroup = Some("/machine.slice/web.service".into());
     let (key, effects) = machines.insert(record.clone());
-    assert_eq!(effects, [Effect::Publish(key), Effect::LinkUnit("web.service".into(), record.name)]);
+    let group = String::from("/machine.slice/web.service");
+    assert_eq!(
+        effects,
+        [
+            Effect::Publish(key),
+            Effect::LinkUnit("web.service".into(), record.name),
+            Effect::IndexGroup(group.clone(), record.name)
+        ]
+    );
+    assert_eq!(machines.groups().collect::<Vec<_>>(), [(group.as_str(), record.name)]);
     assert_eq!(machines.by_name(&record.name), Some(key));
     assert_eq!(machines.by_leader(7), Some(key));
     assert_eq!(machines.by_unit("web.service"), Some(key));
@@ -31,7 +40,15 @@ fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
 
     let (removed, effects) = machines.remove(key).unwrap();
     assert_eq!(removed, record);
-    assert_eq!(effects, [Effect::Withdraw(record.name), Effect::UnlinkUnit("web.service".into())]);
+    assert_eq!(
+        effects,
+        [
+            Effect::Withdraw(record.name),
+            Effect::UnlinkUnit("web.service".into()),
+            Effect::UnindexGroup(group)
+        ]
+    );
+    assert_eq!(machines.groups().count(), 0);
     assert!(
         machines.is_empty() && machines.by_name(&record.name).is_none() && machines.by_leader(7).is_none()
     );
