@@ -143,7 +143,10 @@ impl Batch {
     /// Asks each process that nothing is known of.
     fn ask_processes(&mut self, pids: &[i32], root: &[u8]) -> Result<(), Errno> {
         let mut seen = Memory::default();
-        for (index, &pid) in pids.iter().enumerate() {
+        let mut next = 0_usize;
+        for &pid in pids {
+            let index = next;
+            next = next.wrapping_add(1);
             let is_known = self.places.get(index).is_none_or(|&place| place != 0);
             let Some(pid) = u32::try_from(pid).ok().filter(|&pid| pid > 0 && !is_known) else { continue };
             let group = match Group::of(pid) {

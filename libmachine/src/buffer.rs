@@ -88,10 +88,35 @@ impl<T: Copy> Buffer<T> {
     /// `ENOMEM`; nothing was appended then.
     pub fn fill(&mut self, item: T, times: usize) -> Result<(), Errno> {
         self.reserve(times)?;
-        for _ in 0..times {
-            self.push(item)?;
+        let end = self.start.wrapping_add(self.length);
+        for offset in 0..times {
+            // SAFETY: there is room for so many.
+            unsafe { end.wrapping_add(offset).write(item) };
         }
+        self.length = self.length.wrapping_add(times);
         Ok(())
+    }
+
+    /// Appends what is written to the room behind the last item. The function is given that room, and says how many items
+    /// from its start on it has written.
+    ///
+    /// # Errors
+    /// `ENOMEM`, and those of the function.
+    ///
+    /// # Safety
+    /// The function has written as many as it says.
+    pub unsafe fn append<E>(
+        &mut self,
+        room: usize,
+        write: impl FnOnce(*mut T, usize) -> Result<usize, E>,
+    ) -> Result<usize, E>
+    where
+        E: From<Errno>,
+    {
+        self.reserve(room)?;
+        let written = write(self.start.wrapping_add(self.length), room)?.min(room);
+        self.length = self.length.wrapping_add(written);
+        Ok(written)
     }
 
     /// Puts an item in front of the one at a position, or at the end.

@@ -59,6 +59,14 @@ fn offset(text: &[u8], part: &[u8]) -> usize {
 /// The path in the text of `/proc/PID/cgroup`: of the unified hierarchy, or of systemd's own where there are both and
 /// the unified one is not in use.
 pub fn path_in(text: &[u8]) -> Option<&[u8]> {
+    // The unified hierarchy comes last, and is nearly always the one.
+    let last = text.strip_suffix(b"\n").unwrap_or(text).rsplit(|&byte| byte == b'\n').next();
+    if let Some(path) = last.and_then(|line| line.strip_prefix(b"0::/"))
+        && !path.is_empty()
+    {
+        let whole = last.and_then(|line| line.get(3..))?;
+        return Some(whole.strip_suffix(b" (deleted)").unwrap_or(whole));
+    }
     let (mut unified, mut systemd) = (None, None);
     for line in text.split(|&byte| byte == b'\n') {
         let mut fields = line.splitn(3, |&byte| byte == b':');
