@@ -63,6 +63,7 @@ bench:
 	@$(MAKE) --no-print-directory all
 	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/run.sh
 	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/ids.sh
+	@tests/bench/libmachine.sh
 
 clean:
 	rm -rf target
