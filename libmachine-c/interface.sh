@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The C interface as it is checked in: include/machine.h, and libmachine-c/libmachine.abi beside it.
+# The C interface as it is checked in: include/machine.h, its pages in docs/man, and libmachine-c/libmachine.abi.
 set -euo pipefail
 
 usage() {
@@ -24,7 +24,7 @@ library=../target/capi/lib/libmachine.so.0
 [ -f "$library" ] || { echo "interface.sh: $library is not built: run make first" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-(cd header && ../../scripts/cargo.sh run --quiet --release --locked --target-dir ../../target/header -- ..) >"$work/machine.h"
+(cd header && ../../scripts/cargo.sh run --quiet --release --locked --target-dir ../../target/header -- .. "$work/machine.h" "$work/man")
 
 # The header as the compiler sees it, a declaration a line.
 cc -E -P -I"$work" -x c "$work/machine.h" | tr '\n' ' ' | sed 's/; */;\n/g; s/  */ /g' |
@@ -60,8 +60,13 @@ cc -E -P -I"$work" -x c "$work/machine.h" | tr '\n' ' ' | sed 's/; */;\n/g; s/  
 if [ "$1" = write ]; then
   cp "$work/machine.h" ../include/machine.h
   cp "$work/libmachine.abi" libmachine.abi
+  mkdir -p ../docs/man
+  rm -f ../docs/man/*machine*.3*
+  cp "$work"/man/* ../docs/man/
 else
   diff -u ../include/machine.h "$work/machine.h"
   diff -u libmachine.abi "$work/libmachine.abi"
-  echo 'include/machine.h and libmachine.abi are what the source says'
+  for page in "$work"/man/*; do diff -u "../docs/man/${page##*/}" "$page"; done
+  for page in ../docs/man/*machine*.3*; do diff -u "$page" "$work/man/${page##*/}"; done
+  echo 'include/machine.h, the manual pages and libmachine.abi are what the source says'
 fi

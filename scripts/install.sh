@@ -61,7 +61,7 @@ find_libdir() { echo "${LIBDIR:-$(find_nssdir)}"; }
 
 # What is installed: mode, file of the build, where to; or `link`, its target, where to.
 files() {
-  local nssdir libdir page
+  local nssdir libdir page section
   nssdir=${NSSDIR:-$(find_nssdir)}
   libdir=$(find_libdir)
   echo "755 target/release/machined $prefix/sbin/machined"
@@ -80,8 +80,9 @@ files() {
   for page in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
     [ ! -f "$page" ] || echo "644 $page $docs/${page#docs/}"
   done
-  for page in docs/man/*.[1-8]; do
-    [ ! -f "$page" ] || echo "644 $page $prefix/share/man/man${page##*.}/${page##*/}"
+  for page in docs/man/*.[1-8] docs/man/*.3machine; do
+    section=${page##*.}
+    [ ! -f "$page" ] || echo "644 $page $prefix/share/man/man${section%machine}/${page##*/}"
   done
 }
 

@@ -1,23 +1,31 @@
-//! Prints the header of libmachine's C interface: `machine-header CRATE`, CRATE being the directory of libmachine-c.
+//! Writes the header of libmachine's C interface and the manual pages: `machine-header CRATE HEADER MANUAL`, CRATE being the
+//! directory of libmachine-c.
+
+mod man;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Some(directory) = std::env::args_os().nth(1) else {
-        eprintln!("usage: machine-header CRATE");
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [directory, header, manual] = arguments.as_slice() else {
+        eprintln!("usage: machine-header CRATE HEADER MANUAL");
         return ExitCode::from(2);
     };
-    match header(Path::new(&directory)) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+    match write(Path::new(directory), Path::new(header), Path::new(manual)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("machine-header: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn write(directory: &Path, to: &Path, manual: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let text = header(directory)?;
+    std::fs::write(to, &text)?;
+    let read = |name| std::fs::read_to_string(directory.join("man").join(name));
+    man::write(&text, &read("pages")?, &read("machine.3.in")?, manual)
 }
 
 fn header(directory: &Path) -> Result<String, Box<dyn std::error::Error>> {

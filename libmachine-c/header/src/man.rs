@@ -1,0 +1,132 @@
+//! The manual pages, from the comments of the header: one for each group of functions, and one that leads to it for each
+//! other function of the group.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A page: the function that it is named after, what the group is for, and the other functions.
+struct Page {
+    name: String,
+    summary: String,
+    functions: Vec<String>,
+}
+
+/// What the header says of a function.
+struct Entry {
+    comment: Vec<String>,
+    prototype: String,
+}
+
+/// Writes the pages that `pages` lists into a directory.
+pub fn write(header: &str, pages: &str, overview: &str, directory: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(directory)?;
+    let pages: Vec<_> = pages
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(page)
+        .collect::<Option<_>>()
+        .ok_or("a line of pages is not NAME: SUMMARY: FUNCTION...")?;
+    let mut written = 0;
+    for page in &pages {
+        fs::write(directory.join(file(&page.name)), text(page, header)?)?;
+        for other in page.functions.iter().filter(|other| **other != page.name) {
+            fs::write(directory.join(file(other)), format!(".so man3/{}\n", file(&page.name)))?;
+        }
+        written += page.functions.len();
+    }
+    let declared = header.lines().filter(|line| line.ends_with(");") && !line.starts_with(' ')).count();
+    if written != declared {
+        return Err(format!("the pages have {written} functions, the header has {declared}").into());
+    }
+    let list: String = pages
+        .iter()
+        .map(|page| format!(".TP\n.BR {} ({})\n{}\n", page.name, section(&page.name), escape(&page.summary)))
+        .collect();
+    fs::write(directory.join("machine.3"), overview.replace("@PAGES@\n", &list))?;
+    Ok(())
+}
+
+fn page(line: &str) -> Option<Page> {
+    let mut fields = line.splitn(3, ": ");
+    let (name, summary, functions) = (fields.next()?, fields.next()?, fields.next()?);
+    let functions = functions.split(' ').map(str::to_owned).collect();
+    Some(Page { name: name.into(), summary: summary.into(), functions })
+}
+
+/// libsystemd has pages of the same names.
+fn section(name: &str) -> &'static str {
+    if name.starts_with("sd_") { "3machine" } else { "3" }
+}
+
+fn file(name: &str) -> String {
+    format!("{name}.{}", section(name))
+}
+
+/// The comment and the prototype of a function.
+fn entry(header: &str, name: &str) -> Result<Entry, String> {
+    let lines: Vec<_> = header.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.contains(&format!("{name}(")) && line.ends_with(");") && !line.starts_with(' '))
+        .ok_or_else(|| format!("the header lacks {name}"))?;
+    let start = lines[..at]
+        .iter()
+        .rposition(|line| *line == "/**")
+        .ok_or_else(|| format!("{name} has no comment"))?;
+    let comment = lines[start + 1..at - 1]
+        .iter()
+        .map(|line| line.strip_prefix(" *").unwrap_or(line))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned())
+        .collect();
+    Ok(Entry { comment, prototype: lines[at].into() })
+}
+
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+fn text(page: &Page, header: &str) -> Result<String, Box<dyn Error>> {
+    let mut text = format!(
+        ".\\\" Written from the comments of machine.h by `make header`: do not edit.\n.TH {} {} \"\" mymachines \"libmachine\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.nf\n.B #include <machine.h>\n",
+        page.name.to_uppercase(),
+        section(&page.name),
+        page.functions.join(", "),
+        escape(&page.summary),
+    );
+    for name in &page.functions {
+        writeln!(text, ".PP\n.B \"{}\"", escape(&entry(header, name)?.prototype).replace('"', "\\(dq"))?;
+    }
+    text.push_str(
+        ".fi\n.PP\nLink with \\fI\\-lmachine\\fP, as pkg\\-config says of libmachine.\n.SH DESCRIPTION\n",
+    );
+    for name in &page.functions {
+        writeln!(text, ".SS {name}()")?;
+        describe(&mut text, &entry(header, name)?.comment)?;
+    }
+    text.push_str(".SH SEE ALSO\n.BR machine (3)\n");
+    Ok(text)
+}
+
+/// The paragraphs of a comment; its list of parameters is a list.
+fn describe(text: &mut String, comment: &[String]) -> std::fmt::Result {
+    let mut in_parameters = false;
+    for line in comment {
+        if line == "Parameters:" {
+            in_parameters = true;
+        } else if in_parameters && let Some((name, meaning)) = line.trim_start().split_once("  ") {
+            writeln!(text, ".TP\n.I {name}\n{}", escape(meaning.trim_start()))?;
+        } else if line.is_empty() {
+            in_parameters = false;
+            text.push_str(".PP\n");
+        } else {
+            match line.split_once(": ").filter(|(head, _)| matches!(*head, "Returns" | "Memory")) {
+                Some((head, rest)) => writeln!(text, ".B {head}:\n{}", escape(rest))?,
+                None => writeln!(text, "{}", escape(line))?,
+            }
+        }
+    }
+    Ok(())
+}
