@@ -135,6 +135,8 @@ step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 step system-$stock 600 tests/system/run.sh --stock $suite
 step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
 step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
+step c-ours 300 booted $suite 200 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \
+  --in target/release:/release --in libmachine/examples:/examples
 step c-$stock 300 booted $suite 200 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
 step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
 

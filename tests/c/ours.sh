@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# In a booted Debian with our daemon: machines in real control groups, those of users and nested ones among them, and the
+# examples. /in is tests/, /include the header, /build the library, /release the daemon, /examples the examples.
+set -uo pipefail
+export LD_LIBRARY_PATH=/build
+passed=0 failed=0
+check() { # SENTENCE COMMAND...
+  local sentence=$1
+  shift
+  if "$@" >/tmp/said 2>&1; then
+    passed=$((passed + 1))
+    echo "ok $sentence"
+  else
+    failed=$((failed + 1))
+    sed 's/^/    /' /tmp/said
+    echo "FAILED $sentence"
+  fi
+}
+is() { [ "$1" = "$2" ] || { printf '%s\nis not\n%s\n' "$1" "$2"; return 1; }; }
+until_true() { for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done; "$@"; }
+
+cd /tmp
+for program in /in/c/batch.c /in/c/which.c /examples/machine-ps.c /examples/machine-watch.c; do
+  check "${program##*/} compiles" gcc -std=gnu11 -O2 -Wall -Wextra -Werror -I/include -o "$(basename "$program" .c)" "$program" /build/libmachine.so
+done
+systemctl stop systemd-machined.service systemd-machined.socket 2>/dev/null
+systemctl mask --runtime systemd-machined.service 2>/dev/null
+systemd-run --quiet --unit=ours -p RuntimeDirectory=machined -p RuntimeDirectoryPreserve=yes /release/machined
+socket=/run/systemd/machine/io.systemd.Machine
+check 'the daemon is there' until_true varlinkctl call $socket io.systemd.Machine.List '{}' --more
+./machine-watch >watched &
+watcher=$!
+until_true grep -q inotify /proc/$watcher/fdinfo/3
+
+groups=/sys/fs/cgroup
+# start GROUP: a process in it; its id goes to $started.
+start() {
+  mkdir -p "$groups$1"
+  sleep 1000 &
+  started=$!
+  echo $started >"$groups$1/cgroup.procs"
+}
+register() { # NAME LEADER
+  check "$1 is registered" varlinkctl call $socket io.systemd.Machine.Register \
+    "{\"name\":\"$1\",\"class\":\"container\",\"service\":\"by-hand\",\"leader\":$2}"
+}
+start /machine.slice/web.scope; web=$started
+start /machine.slice/web.scope/payload/system.slice/cron.service; web_cron=$started
+start /user.slice/user-4711.slice/user@4711.service/app.slice/box.scope; box=$started
+start /user.slice/user-4711.slice/user@4711.service/app.slice/box.scope/payload/inner; inner=$started
+start /user.slice/user-4711.slice/user@4711.service/app.slice/other.scope; other=$started
+register web $web
+register box $box
+register inner $inner
+check 'a machine has its leader' is "$(./which $web)" web
+check 'and what runs below' is "$(./which $web_cron)" web
+check 'one that is nested in another is told with it' is "$(./which $inner)" box/inner
+check "one within a user's manager is told" is "$(./which $box)" box
+check 'and nobody else of that user' is "$(./which $other)" -
+check 'libsystemd does not know it' is "$(readlink "/run/systemd/machines/unit:user@4711.service")" ''
+check 'the batch says the same' ./batch 4
+./machine-ps >listed
+check 'machine-ps shows them' is "$(awk '$2 != "-" { print $2, $3 }' listed)" "$(printf '%s %s\n' MACHINE COMMAND web sleep web sleep box sleep box/inner sleep)"
+kill $box
+check 'the end of one is noticed' until_true grep -qx 'gone     box' watched
+check 'and its name goes' is "$(./which $box)" -
+check 'machine-watch saw them come' is "$(grep -c '^new' watched)" 3
+echo '--- machine-ps'
+head -n1 listed; awk '$2 != "-" && NR > 1' listed
+echo '--- machine-watch'
+cat watched
+kill $watcher
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
