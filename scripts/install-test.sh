@@ -185,6 +185,7 @@ in_boot() {
   check 'it is nobody' says '^Uid:[[:space:]]*65534[[:space:]]*65534' cat "/proc/$(state MainPID userdb-machined.service)/status"
   check 'it is sandboxed: systemd-analyze security says at most 1.5' at_most 1.5 exposure userdb-machined.service
   check 'it is there after a restart of machined' sh -c "systemctl restart machined.service && getent -s systemd passwd 500000"
+  check 'it stays when machined is killed' stays_without_machined
   check 'frozen, it is replaced, and whoever asked meanwhile is answered' frozen_and_answered
   check 'killed, it is started again' killed_and_back userdb-machined.service
   check 'it answers again' says '^vu-ids-0:' getent passwd 500000
@@ -194,12 +195,18 @@ in_boot() {
   check 'and gives the place in userdb back' says 'systemd .systemd-machined' varlinkctl info $userdb
   check 'its provider is stopped too' not systemctl is-active userdb-machined.socket userdb-machined.service
   systemctl stop systemd-machined.service systemd-machined.socket 2>/dev/null || true
+  # All this in a short time: nobody counts how often.
+  systemctl reset-failed machined.service
   check 'it comes back' systemctl start machined.service
   check 'and takes the place in userdb' serves_userdb
-  # All this in a short time: nobody counts how often.
   systemctl reset-failed machined.service
   check 'straight from the original, too' sh -c 'systemctl start systemd-machined.service && systemctl start machined.service'
   check 'again with its place in userdb' serves_userdb
+  check 'where it cannot start, it takes no place' takes_no_place
+  check 'and the original has it' says 'systemd .systemd-machined' varlinkctl info $userdb
+  systemctl reset-failed machined.service
+  check 'until ours starts again' sh -c 'systemctl start machined.service'
+  check 'with its place in userdb' serves_userdb
   check 'enabled, it is uninstalled all the same' sh -c 'systemctl enable machined.service && /src/scripts/install.sh uninstall'
   check 'it is stopped' not pgrep -x 'machined|userdb-machined'
   check 'no link is left' prints_nothing find /etc/systemd -name '*machined*'
@@ -232,6 +239,22 @@ at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.
   number=$("${@:2}")
   echo "it is ${number:-nothing}"
   awk -v number="$number" -v limit="$1" 'BEGIN { exit !(number != "" && number + 0 <= limit) }'
+}
+stays_without_machined() {
+  local old
+  getent -s systemd passwd 500000
+  old=$(systemctl show -P MainPID userdb-machined.service)
+  killed_and_back
+  [ "$(systemctl show -P MainPID userdb-machined.service)" = "$old" ]
+  getent -s systemd passwd 500000
+}
+# Somebody else has the registry, as far as it can see.
+takes_no_place() {
+  systemctl stop machined.service
+  mkdir -p /run/machined/addresses
+  flock -x /run/machined/addresses sh -c 'systemctl start machined.service || true'
+  timeout 10 sh -c 'while systemctl is-active userdb-machined.socket; do sleep 0.05; done'
+  systemctl start systemd-machined.service
 }
 frozen_and_answered() {
   local old
