@@ -11,19 +11,18 @@ pub struct Label(String);
 impl Label {
     /// The label of a name.
     pub fn of(name: &str) -> Self {
-        if name.is_empty() {
-            return Self("_".to_owned());
-        }
         let mut label = String::with_capacity(name.len());
-        for (index, byte) in name.bytes().enumerate() {
-            if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && index > 0) {
-                label.push(char::from(byte));
-            } else {
-                label.push('_');
-                label.extend([byte >> 4, byte & 15].map(digit));
-            }
-        }
+        push(&mut label, name);
         Self(label)
+    }
+
+    /// The path of the object that a name stands for below another path.
+    pub fn path(parent: &str, name: &str) -> String {
+        let mut path = String::with_capacity(parent.len().saturating_add(name.len()).saturating_add(8));
+        path.push_str(parent);
+        path.push('/');
+        push(&mut path, name);
+        path
     }
 
     /// A label as it stands in a path; anything but a slash may.
@@ -62,6 +61,20 @@ impl Label {
     }
 }
 
+fn push(text: &mut String, name: &str) {
+    if name.is_empty() {
+        text.push('_');
+    }
+    for (index, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && index > 0) {
+            text.push(char::from(byte));
+        } else {
+            text.push('_');
+            text.extend([byte >> 4, byte & 15].map(digit));
+        }
+    }
+}
+
 fn digit(nibble: u8) -> char {
     char::from_digit(u32::from(nibble), 16).unwrap_or('0')
 }
@@ -96,6 +109,7 @@ mod tests {
         ] {
             assert_eq!(Label::of(name).as_str(), label);
             assert_eq!(Label::of(name).name().as_deref(), Some(name));
+            assert_eq!(Label::path("/a/b", name), format!("/a/b/{label}"));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use dbus_server::{Limits, Link, Object, Place, Server};
+use dbus_server::{Label, Limits, Link, Object, Place, Server};
 use zbus::message::{Message, Type};
 use zbus::{Connection, ObjectPath};
 
@@ -47,9 +47,8 @@ const OBJECTS: &[Object<Daemon, Subject>] = &[
 
 /// The path of a machine's object.
 fn path_of(name: &str) -> ObjectPath<'static> {
-    let label = dbus_server::Label::of(name);
     // A label has only characters that a path may have.
-    ObjectPath::from_string_unchecked(format!("{MACHINE_PATH}/{label}"))
+    ObjectPath::from_string_unchecked(Label::path(MACHINE_PATH, name))
 }
 
 /// Serves on a connection until that ends. From this call on no message is missed, so that the name can be asked for.
