@@ -78,6 +78,8 @@ class Ending(Case):
 
     def test_a_machine_whose_nspawn_is_killed_stays_until_it_ends(self):
         box = self.box()
+        # Until then it dies with it.
+        until(lambda: "sleep infinity" in out("systemd-cgls", "--machine=box"), "the payload runs")
         end(box.process)
         self.assertEqual(bus.properties("box")["State"], "running")
         self.assertTrue(is_running(box.leader))

@@ -22,7 +22,12 @@ part() {
 part "the stock daemon" "$here/body.py" --flavour "$stock" "${options[@]}"
 if [ "$mode" = both ]; then
   part "ours takes over" "$here/handover.py" --to ours
-  part "ours" "$here/body.py" --flavour ours "${options[@]}"
-  part "the stock daemon takes over again" "$here/handover.py" --to stock
+  if [ "$(readlink "/proc/$(systemctl show --property=MainPID --value systemd-machined.service)/exe")" = /usr/local/sbin/machined ]; then
+    part "ours" "$here/body.py" --flavour ours "${options[@]}"
+    part "the stock daemon takes over again" "$here/handover.py" --to stock
+  else
+    echo "FAILED: ours is not in charge, and nothing else was tried"
+    failed=1
+  fi
 fi
 exit $failed

@@ -115,12 +115,14 @@ class Report(unittest.TestResult):
         super().__init__()
         self.gaps, self.used = gaps, set()
         self.passed = self.failed = self.skipped = 0
-        self.began = 0.0
+        self.began = time.monotonic()
         self.bad_already = None
 
     @staticmethod
     def sentence(test):
-        return test.id().rsplit(".", 1)[-1].split(" ")[0].removeprefix("test_").replace("_", " ")
+        if not isinstance(test, unittest.TestCase):
+            return str(test)
+        return test.id().rsplit(".", 1)[-1].removeprefix("test_").replace("_", " ")
 
     def startTest(self, test):
         super().startTest(test)

@@ -46,8 +46,8 @@ tree=$work/tree
 mkdir -p "$tree/target"
 tar -C "$top" --exclude=./target --exclude='./*/target' --exclude=./.git -c . | tar -C "$tree" -x
 if [ "$mode" = both ]; then
-  find "$top/target" -maxdepth 2 -type f \( -executable -o -name '*.so*' -o -name '*.a' \) -not -path '*/debug/*' -printf '%P\n' |
-    tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
+  find "$top/target" -maxdepth 3 -type f \( -name machined -o -name userdb-machined -o -name 'lib*.so*' -o -name 'lib*.a' \) \
+    -not -path '*/debug/*' -not -path '*/deps/*' -printf '%P\n' | tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
 fi
 
 # boot NAME SUITE SECONDS: runs the script on standard input in a machine, and shows what it said.
