@@ -35,11 +35,14 @@ def is_running(pid):
 
 
 def pidfd_id(pid):
-    pidfd = os.pidfd_open(pid)
+    """The number that tells a process from all others; 0 before Linux 6.9, where all pidfds have the same."""
+    pidfd, own = os.pidfd_open(pid), os.pidfd_open(1)
     try:
-        return os.fstat(pidfd).st_ino
+        one, other = os.fstat(pidfd), os.fstat(own)
+        return one.st_ino if pid == 1 or one.st_ino != other.st_ino else 0
     finally:
         os.close(pidfd)
+        os.close(own)
 
 
 class Process:

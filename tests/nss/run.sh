@@ -58,7 +58,7 @@ namespace=(unshare --mount --propagation private)
 [ "$(id -u)" = 0 ] || namespace=(unshare --user --map-root-user --mount --propagation private)
 inside() {
   # shellcheck disable=SC2016
-  timeout -k 5 300 "${namespace[@]}" sh -euc '
+  timeout -k 5 $((${DEADLINE:-60} * 5)) "${namespace[@]}" sh -euc '
     mount -t tmpfs tmpfs /run
     mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf
     export LD_LIBRARY_PATH="$1/lib"

@@ -11,7 +11,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+// PID_FS_MAGIC of linux/magic.h, which older headers do not have.
+enum { PIDFS = 0x50494446 };
 
 struct machine *machines;
 size_t machine_count;
@@ -106,10 +110,12 @@ uint64_t pidfd_id(pid_t pid) {
         return 0;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct stat stat;
-    if (fd < 0 || fstat(fd, &stat) < 0)
+    struct statfs system;
+    if (fd < 0 || fstat(fd, &stat) < 0 || fstatfs(fd, &system) < 0)
         die("pidfd_open");
     close(fd);
-    return stat.st_ino;
+    // Before Linux 6.9 all pidfds have one number, and no record has it.
+    return system.f_type == PIDFS ? stat.st_ino : 0;
 }
 
 uint64_t start_time(pid_t pid) {

@@ -75,6 +75,7 @@ S
       [ "$mode" = both ] || continue
       boot oldest bookworm 1500 <<'S'
 #!/bin/bash
+export DEADLINE=600
 uname -r
 failed=0
 /src/tests/nss/run.sh --module /src/target/nss/libnss_mymachines.so.2 || failed=1
