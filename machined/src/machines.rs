@@ -70,7 +70,8 @@ pub enum Conflict {
 pub struct Machines {
     /// In the order of registration.
     machines: BTreeMap<Key, Box<Record>>,
-    by_name: HashMap<MachineName, Key>,
+    /// Names are mostly short, and a [`MachineName`] has room for the longest.
+    by_name: HashMap<Box<str>, Key>,
     by_leader: HashMap<i32, Key>,
     by_unit: HashMap<String, Key>,
     by_group: HashMap<String, Key>,
@@ -111,7 +112,7 @@ impl Machines {
 
     /// The machine of this name.
     pub fn by_name(&self, name: &MachineName) -> Option<Key> {
-        self.by_name.get(name).copied()
+        self.by_name.get(name.as_str()).copied()
     }
 
     /// The machine led by this process.
@@ -147,7 +148,7 @@ impl Machines {
     pub fn insert(&mut self, record: Record) -> (Key, Vec<Effect>) {
         let key = Key(self.next);
         self.next = self.next.saturating_add(1);
-        self.by_name.insert(record.name, key);
+        self.by_name.insert(record.name.as_str().into(), key);
         if let Some(leader) = record.leader {
             self.by_leader.insert(leader.pid, key);
         }
@@ -177,7 +178,7 @@ impl Machines {
         let lost = self.lose_ids(key);
         let record = *self.machines.remove(&key)?;
         let mut effects = vec![Effect::Withdraw(record.name)];
-        self.by_name.remove(&record.name);
+        self.by_name.remove(record.name.as_str());
         if let Some(leader) = record.leader {
             self.by_leader.remove(&leader.pid);
         }
@@ -280,7 +281,7 @@ impl Machines {
     /// The machine that an alias stands for: the only one that needs it, unless another has it for a name.
     pub fn alias(&self, alias: &Alias) -> Option<&MachineName> {
         let [only] = self.by_alias.get(alias)?.as_slice() else { return None };
-        let is_name = MachineName::new(alias.as_bytes()).is_ok_and(|name| self.by_name.contains_key(&name));
+        let is_name = self.by_name.contains_key(alias.as_str());
         self.machines.get(only).filter(|_| !is_name).map(|record| &record.name)
     }
 
