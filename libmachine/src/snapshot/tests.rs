@@ -90,3 +90,44 @@ fn the_leader_of_a_living_machine_is_opened() {
     assert_eq!(other.open_leader().err(), Some(Errno::SRCH));
     assert_eq!(other.open_supervisor().err(), Some(Errno::SRCH));
 }
+
+#[test]
+fn every_record_of_the_original_makes_a_snapshot() {
+    let mut seen = 0;
+    for version in ["257", "262"] {
+        let directory = std::format!("{}/../registry/testdata/golden/{version}", env!("CARGO_MANIFEST_DIR"));
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(name) = MachineName::new(path.file_name().unwrap().as_encoded_bytes()) else { continue };
+            if path.extension().is_some_and(|extension| extension == "json" || extension == "txt") {
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap();
+            let machine = Snapshot::parse(&name, &text).unwrap();
+            let record = registry::Record::parse(&name, &text).unwrap();
+            let same = |field, text: &Option<std::string::String>| {
+                assert_eq!(machine.text(field), text.as_deref().map(str::as_bytes), "{name} {field:?}");
+            };
+            same(Field::Service, &record.service);
+            same(Field::Unit, &record.unit);
+            same(Field::Subgroup, &record.subgroup);
+            same(Field::Root, &record.root);
+            same(Field::SshAddress, &record.ssh_address);
+            same(Field::SshPrivateKeyPath, &record.ssh_private_key_path);
+            same(Field::ControlAddress, &record.control_address);
+            assert_eq!(machine.text(Field::Class), Some(record.class.name().as_bytes()));
+            assert_eq!(machine.id(), record.id);
+            assert_eq!(machine.leader(), record.leader.map(|leader| leader.pid));
+            assert_eq!(machine.number(Number::Realtime), record.realtime);
+            assert_eq!(machine.number(Number::Monotonic), record.monotonic);
+            assert_eq!(machine.number(Number::VsockCid), record.vsock_cid.map(u64::from));
+            assert_eq!(machine.number(Number::Owner), record.uid.map(u64::from));
+            let supervisor = record.supervisor.map(|process| u64::try_from(process.pid).unwrap());
+            assert_eq!(machine.number(Number::Supervisor), supervisor);
+            let interfaces = machine.interfaces().iter().map(|&index| u32::try_from(index).unwrap());
+            assert!(interfaces.eq(record.interfaces.iter().copied()));
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
