@@ -32,6 +32,21 @@ impl Group {
         Self::read(path.as_c_str())
     }
 
+    /// The group that systemd runs in, as far as the unit of this group depends on it: the group of process 1 is read only
+    /// then, which is half of what a lookup costs.
+    ///
+    /// # Errors
+    /// Those of [`Group::of`], for process 1.
+    pub fn root(&self) -> Result<Buffer<u8>, Errno> {
+        if !depends_on_root(&self.path) {
+            return Ok(Buffer::new());
+        }
+        let mut root = Self::of(1)?.path;
+        let length = root_of(&root).len();
+        root.truncate(length);
+        Ok(root)
+    }
+
     fn read(path: &CStr) -> Result<Self, Errno> {
         let file =
             open(None, path, 0).map_err(|errno| if errno == Errno::NOENT { Errno::SRCH } else { errno })?;
@@ -97,6 +112,14 @@ pub fn root_of(init: &[u8]) -> &[u8] {
 /// The path of a group below the root, or as it is if it is not there.
 pub fn below<'a>(path: &'a [u8], root: &[u8]) -> &'a [u8] {
     path.strip_prefix(root).filter(|rest| rest.starts_with(b"/")).unwrap_or(path)
+}
+
+/// Whether the unit of a group depends on the root at all. It does only where something follows below the outermost
+/// component that is no slice. Else all that a root can take away are slices, which are passed over anyway: a root that has
+/// that component is the group itself, and takes nothing away.
+pub fn depends_on_root(path: &[u8]) -> bool {
+    let mut components = path.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
+    components.any(|component| !is_slice(component)) && components.next().is_some()
 }
 
 /// The outermost unit that is no slice on a path below the root, and what follows below it; `None` if there is none, or
@@ -171,6 +194,37 @@ mod tests {
         assert_eq!(path("0::/a (deleted)\n"), Some("/a"));
         assert_eq!(path("5:cpu:/\n"), None);
         assert_eq!(path(""), None);
+    }
+
+    #[test]
+    fn where_the_root_does_not_count_no_root_changes_the_unit() {
+        const COMPONENTS: [&str; 7] =
+            ["a.slice", "b.slice", "x.service", "y.scope", "payload", "_a.slice", "init.scope"];
+        // All paths of up to three components, and all roots of up to three.
+        let mut paths = std::vec![std::string::String::new()];
+        for depth in 0..3 {
+            let longer: std::vec::Vec<_> = paths
+                .iter()
+                .filter(|path| path.matches('/').count() == depth)
+                .flat_map(|path| COMPONENTS.map(|component| std::format!("{path}/{component}")))
+                .collect();
+            paths.extend(longer);
+        }
+        paths.push("/".into());
+        let (mut independent, mut dependent) = (0, 0);
+        for path in &paths {
+            let own = unit_of(path.as_bytes()).map(|(unit, _)| unit);
+            let changes = paths.iter().any(|init| {
+                unit_of(below(path.as_bytes(), root_of(init.as_bytes()))).map(|(unit, _)| unit) != own
+            });
+            if depends_on_root(path.as_bytes()) {
+                dependent += u32::from(changes);
+            } else {
+                assert!(!changes, "{path}");
+                independent += 1;
+            }
+        }
+        assert!(independent > 50 && dependent > 50, "{independent} {dependent}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use registry::{FileError, Files, MachineName, group_link};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::group::{Group, below, root_of, unit_of};
+use crate::group::{Group, below, unit_of};
 use crate::pid::{machine_of_unit, pid_of};
 use crate::snapshot::{Field, Snapshot};
 use crate::system::{Borrowed, System};
@@ -19,8 +19,8 @@ use crate::unit_name::{is_slice, is_unit, unescape};
 /// `ESRCH`: no such process. `ENXIO`: it is in no machine that lives. `EUNATCH`: its group is outside of the caller's
 /// cgroup namespace.
 pub fn path_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
-    let (group, init) = (Group::of(pid)?, Group::of(1)?);
-    let path = path_of_group(group.path(), root_of(init.path()))?;
+    let group = Group::of(pid)?;
+    let path = path_of_group(group.path(), &group.root()?)?;
     if path.is_empty() { Err(Errno::NXIO) } else { Ok(path) }
 }
 

@@ -5,7 +5,7 @@ use registry::{Decimal, MACHINE_DIRECTORY, parse_decimal};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::group::{Group, below, root_of, unit_of};
+use crate::group::{Group, below, unit_of};
 use crate::system::{Borrowed, is_readable, open, process_of_pidfd, read, read_link, status};
 use crate::zero_ended::ZeroEnded;
 
@@ -20,8 +20,8 @@ const TARGET_MAX: usize = 4096;
 /// outside of the caller's cgroup namespace.
 pub fn machine_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
     let group = Group::of(pid)?;
-    let init = Group::of(1)?;
-    let (unit, _) = unit_of(below(group.path(), root_of(init.path()))).ok_or(Errno::NXIO)?;
+    let root = group.root()?;
+    let (unit, _) = unit_of(below(group.path(), &root)).ok_or(Errno::NXIO)?;
     machine_of_unit(unit)
 }
 
