@@ -38,11 +38,13 @@ static void write_file(const char *path, const char *format, ...) {
     require(fclose(file) == 0, path);
 }
 
+// The descriptors of leaders stay open, as the daemon's do, but for that of process 1, which many share.
 static unsigned long pidfd_id(pid_t pid) {
     struct stat status;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     require(fd >= 0 && fstat(fd, &status) == 0, "pidfd");
-    close(fd);
+    if (pid == 1)
+        close(fd);
     return status.st_ino;
 }
 
