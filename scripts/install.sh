@@ -26,6 +26,7 @@ module=libnss_mymachines.so.2
 version=$(sed -n '/^version = /{s/^version = "\(.*\)"/\1/p;q}' "$root/libmachine-c/Cargo.toml")
 library=libmachine.so.$version
 built=target/capi/lib
+activation=org.freedesktop.machine1.service
 
 fail() {
   printf 'install.sh: %s\n' "$@" >&2
@@ -44,6 +45,9 @@ fi
 
 record=$prefix/share/mymachines/installed
 docs=$prefix/share/doc/mymachines
+# The bus reads /etc and /usr/share, and nothing below /usr/local.
+busdir=/etc/dbus-1/system.d
+[ "$prefix" != /usr ] || busdir=/usr/share/dbus-1/system.d
 
 # The directory below PREFIX that glibc's search order, /etc/ld.so.conf.d, has first.
 find_nssdir() {
@@ -77,6 +81,12 @@ files() {
   echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
   echo "644 systemd/userdb-machined.service.in $prefix/lib/systemd/system/userdb-machined.service"
   echo "644 systemd/userdb-machined.socket.in $prefix/lib/systemd/system/userdb-machined.socket"
+  echo "644 systemd/bus-name.conf $prefix/lib/systemd/system/systemd-machined.service.d/bus-name.conf"
+  echo "644 policy/mymachines.policy $prefix/share/polkit-1/actions/mymachines.policy"
+  echo "644 policy/mymachines.conf $busdir/mymachines.conf"
+  # The bus wants a file of this name; below /usr it is systemd's, and says the same.
+  [ "$prefix" = /usr ] ||
+    echo "644 policy/$activation $prefix/share/dbus-1/system-services/$activation"
   for page in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
     [ ! -f "$page" ] || echo "644 $page $docs/${page#docs/}"
   done

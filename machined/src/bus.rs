@@ -186,11 +186,15 @@ impl Bus {
         call_at(connection, peer, path, method, arguments, deadline).await
     }
 
+    /// Says that the bus is wanted, and about to be joined.
+    pub fn want(&self) {
+        self.is_wanted.set(true);
+        self.place.send_replace(Place::Joining);
+    }
+
     /// Joins the bus, for ever: when it is there, and whenever it comes back.
     pub async fn run(&self, daemon: &Rc<Daemon>) {
-        self.is_wanted.set(true);
         let mut pause = PAUSE;
-        self.place.send_replace(Place::Joining);
         loop {
             match join(daemon).await {
                 Ok(connection) => {

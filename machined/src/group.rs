@@ -212,6 +212,12 @@ impl Group {
     }
 }
 
+/// The processes of the group that a process is in, and of those below, if the group is one that is asked for.
+pub fn unified_processes(process: &ProcessHandle, is_wanted: impl FnOnce(&str) -> bool) -> Vec<i32> {
+    let Some((hierarchy, path)) = hierarchy().zip(unified_path(process)) else { return Vec::new() };
+    if is_wanted(&path) { processes(&hierarchy.join(path.trim_start_matches('/'))) } else { Vec::new() }
+}
+
 /// Where a process is in the unified hierarchy, also on a host that has systemd's own beside it.
 fn unified_path(process: &ProcessHandle) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).ok()?;

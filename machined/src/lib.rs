@@ -15,6 +15,7 @@ pub mod machines;
 pub mod operations;
 pub mod os_release;
 pub mod place;
+pub mod predecessors;
 pub mod publisher;
 pub mod restore;
 pub mod spare_memory;

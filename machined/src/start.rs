@@ -3,19 +3,22 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use clap::Parser;
 use libmachine::ProcessHandle;
 use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
 use tokio::signal::unix::SignalKind;
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
-use varlink_server::{Listener, Server, Settings, service};
+use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::log::{self, with_causes};
+use crate::predecessors;
 use crate::publisher::Publisher;
 use crate::restore::restore;
 use crate::varlink;
@@ -25,6 +28,9 @@ use crate::watch::Watch;
 pub const SOCKET: &str = "/run/systemd/machine/io.systemd.Machine";
 /// Its second name, which clients of images use.
 pub const IMAGE_SOCKET: &str = "/run/systemd/machine/io.systemd.MachineImage";
+
+/// How long the start waits for a bus that is there, but does not answer. Others are served meanwhile.
+const BUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
@@ -57,6 +63,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
 
+    predecessors::end().await;
     let publisher = Publisher::open().map_err(|error| {
         Failure::new("cannot open the registry (is this root, or a user namespace in which it is?)", error)
     })?;
@@ -84,16 +91,16 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     daemon.follow_restored();
     if options.bus == BusChoice::System {
+        daemon.bus.want();
         let daemon = daemon.clone();
         tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
     }
-    info!("Serving {} machines.", daemon.count());
-    ready();
 
     tokio::select! {
         failed = daemon.clone().mind_leaders() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
+        () = say_ready(&daemon) => {}
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
@@ -106,6 +113,16 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     stopping();
     Ok(())
+}
+
+/// Says that the daemon is ready, once it has its name on the bus: who calls over the bus right after the start must not
+/// have another daemon started for that.
+async fn say_ready(daemon: &Daemon) {
+    // All others are served already.
+    let _ = timeout(BUS_PATIENCE, daemon.bus.at_hand()).await;
+    info!("Serving {} machines.", daemon.count());
+    ready();
+    std::future::pending().await
 }
 
 fn surroundings(options: &Options) -> Result<Surroundings, Failure> {
@@ -132,16 +149,24 @@ fn user_namespace() -> Option<UserNamespace> {
     Some(UserNamespace { inode: own.user_namespace()?, uid_map, gid_map })
 }
 
-/// The sockets that systemd made, if it did; otherwise one made here.
+/// The sockets that systemd made, if it did; otherwise one made here. Also where systemd's has lost its path to another
+/// daemon, which is gone now: systemd does not notice that.
 fn listeners() -> Result<Vec<Listener>, Failure> {
     let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
-    if passed.is_empty() {
-        let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);
-        let listener = varlink_server::listen_at(Path::new(SOCKET)).map_err(cannot)?;
-        varlink_server::alias(Path::new(IMAGE_SOCKET), Path::new(SOCKET)).map_err(cannot)?;
-        return Ok(vec![listener]);
-    }
+    let path = Path::new(SOCKET);
+    let is_ours = passed.is_empty() || passed.iter().any(|fd| path_of(fd).as_deref() == Some(path));
     let adopt =
         |fd| varlink_server::listen_on(fd).map_err(|error| Failure::new("cannot take over a socket", error));
-    passed.into_iter().map(adopt).collect()
+    let mut listeners = passed.into_iter().map(adopt).collect::<Result<Vec<_>, _>>()?;
+    if is_ours {
+        let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);
+        if listeners.is_empty() || !is_served(path) {
+            listeners.push(varlink_server::listen_at(path).map_err(cannot)?);
+        }
+        let image = Path::new(IMAGE_SOCKET);
+        if !is_served(image) {
+            varlink_server::alias(image, path).map_err(cannot)?;
+        }
+    }
+    Ok(listeners)
 }

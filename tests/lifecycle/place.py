@@ -8,7 +8,7 @@ import re
 import subprocess
 import unittest
 
-os.environ.setdefault("MACHINED", "/src/target/release/machined")
+os.environ.setdefault("MACHINED", "/usr/local/sbin/machined")
 os.environ.setdefault("LOGS", "/tmp")
 
 import processes  # noqa: E402
@@ -43,18 +43,34 @@ def is_active(unit):
 SYSTEMD = int(re.match(r"systemd (\d+)", run("systemctl", "--version"))[1])
 
 
+def enable():
+    """The documented command: ours takes the place of the original."""
+    run("systemctl", "enable", "machined")
+    run("systemctl", "restart", "machined")
+
+
+def disable():
+    """Ours gives the place back."""
+    run("systemctl", "disable", "machined")
+    run("systemctl", "stop", "machined")
+
+
+def main_process(unit):
+    """The program that is a service's main process."""
+    pid = int(show(unit, "MainPID")[0])
+    return os.readlink(f"/proc/{pid}/exe") if pid else None
+
+
 class Case(unittest.TestCase):
-    """A test with our daemon running, and without machines."""
+    """A test with our daemon in the place of the original, and without machines."""
 
     def setUp(self):
         self.machined = None
+        run("systemctl", "enable", "machined")
         self.start()
 
-    def start(self, *arguments):
-        run("systemctl", "reset-failed", SERVICE, check=False)
-        # As the unit is that is installed, as far as this matters here.
-        run("systemd-run", "--quiet", f"--unit={SERVICE}", "--service-type=notify", MACHINED, "--log-level=debug",
-            *arguments)
+    def start(self):
+        run("systemctl", "start", SERVICE)
         self.addCleanup(self.stop)
 
     @staticmethod
@@ -63,11 +79,6 @@ class Case(unittest.TestCase):
         for name in records.names():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{records.RECORDS}/{name}")
-
-    @staticmethod
-    def restart():
-        run("systemctl", "kill", "--signal=KILL", SERVICE)
-        until(lambda: not is_active(SERVICE), "the end of the daemon")
 
     def leader(self):
         """A process that is no unit of its own, and not in this test's."""

@@ -1,15 +1,18 @@
 //! The sockets to listen on: bound by us, or passed by socket activation.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getsockname, listen,
+    socket_with,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -42,6 +45,22 @@ impl Listener {
     }
 }
 
+/// Whether somebody listens at `path`. Does not wait, however many want to be heard there.
+pub fn is_served(path: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    // A full backlog is somebody's.
+    matches!(connected, Ok(()) | Err(Errno::AGAIN))
+}
+
+/// Where a socket is bound to; `None` if it is to no path.
+pub fn path_of(socket: impl AsFd) -> Option<PathBuf> {
+    let address = SocketAddrUnix::try_from(getsockname(socket).ok()?).ok()?;
+    let path = address.path()?.to_bytes().to_vec();
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
+
 /// Listens on a socket of mode 0666 at `path`; its directory is created with mode 0755.
 ///
 /// A socket that is already there is replaced, as one left behind. Nothing else is ever removed.
@@ -58,7 +77,7 @@ pub fn listen_at(path: &Path) -> io::Result<Listener> {
     match fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => {
             // Whoever still listens there would lose its clients to us.
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            if is_served(path) {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon serves it"));
             }
             fs::remove_file(path)?;
