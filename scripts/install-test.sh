@@ -66,9 +66,12 @@ into_destdir() {
   check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
   for file in sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
     sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
-    share/doc/mymachines/README.md share/mymachines/installed include/machine.h; do
+    share/doc/mymachines/README.md share/mymachines/installed include/machine.h \
+    share/polkit-1/actions/mymachines.policy share/dbus-1/system-services/org.freedesktop.machine1.service \
+    lib/systemd/system/systemd-machined.service.d/bus-name.conf; do
     check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
   done
+  check "DESTDIR has the policy of the bus" test -f "$destdir/etc/dbus-1/system.d/mymachines.conf"
   check 'DESTDIR has the NSS module, once' says '^1$' sh -c "find $destdir -name $module | wc -l"
   check 'DESTDIR has libmachine, shared, static, and as pkg-config knows it' says '^4$' sh -c \
     "find $destdir -name libmachine.so -xtype f -o -name 'libmachine.so.0.*' -o -name libmachine.a -o -name libmachine.pc | wc -l"

@@ -201,7 +201,19 @@ sed_or_copy() {
 # The caches of the running system.
 tell_system() {
   ldconfig
-  [ ! -d /run/systemd/system ] || systemctl daemon-reload
+  [ -d /run/systemd/system ] || return 0
+  systemctl daemon-reload
+  # Who may call, and what a call may start.
+  systemctl reload dbus.service 2>/dev/null || true
+}
+
+# What the daemon left in /run, unless it is somebody else's by now; and the original's own socket.
+give_back() {
+  [ -d /run/systemd/system ] || return 0
+  if ! systemctl --quiet is-active systemd-machined.service systemd-machined.socket; then
+    rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image}
+    [ ! -f /usr/lib/systemd/system/systemd-machined.socket ] || systemctl start systemd-machined.socket || true
+  fi
 }
 
 say_what_next() {
@@ -219,7 +231,12 @@ say_what_next() {
     echo "    hosts:          files mymachines dns"
   fi
   if [ -d /run/systemd/system ]; then
-    echo "Nothing was started or enabled. To start it: systemctl start machined.socket machined.service"
+    echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
+    echo "    systemctl enable machined && systemctl restart machined"
+    echo "    systemctl disable machined && systemctl stop machined"
+    if systemctl --quiet is-active polkit.service; then
+      echo "polkit reads the actions that it does not know yet when it is started: systemctl restart polkit"
+    fi
     [ "$prefix" = /usr/local ] || echo "systemd does not look into $prefix: systemctl link $prefix/lib/systemd/system/*machined.*"
   else
     echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
@@ -253,7 +270,7 @@ uninstall_all() {
   directories=$(awk '$1 == "directory" { print $2 }' "$destdir$record" | sort -r)
   rm "$destdir$record"
   for file in $directories; do rmdir --ignore-fail-on-non-empty "$destdir$file" 2>/dev/null || true; done
-  [ -n "$destdir" ] || tell_system
+  [ -n "$destdir" ] || { tell_system && give_back; }
 }
 
 case ${1-} in

@@ -45,19 +45,19 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
         return Ok(());
     }
     let Some(leader) = living_leader(&record)? else { return ended(daemon, &record) };
+    // What another daemon's record does not say, or what has changed since.
+    if daemon.surroundings.systemd.is_some() {
+        complete_unit(&mut record, &leader, daemon);
+    }
     if daemon.machines(|machines| machines.conflict(&record)).is_some() {
         warn!("Machine {} claims what another one has; its record is removed.", record.name);
         return remove_dead(daemon, &record.name);
     }
-    // What another daemon's record does not say, or what has changed since.
     record.leader = Some(leader.identity());
     record.leader_start_time = leader.identifying_start_time();
     record.pid_namespace = daemon.surroundings.pid_namespace;
     if let Ok(maps) = daemon.id_maps(&leader) {
         (record.uid_map, record.gid_map) = maps;
-    }
-    if daemon.surroundings.systemd.is_some() {
-        complete_unit(&mut record, &leader, daemon);
     }
     let found = match record.class {
         // The only error there is: the leader has ended.

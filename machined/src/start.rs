@@ -100,14 +100,13 @@ async fn run(options: Options) -> Result<(), Failure> {
         failed = daemon.clone().mind_leaders() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
-        () = say_ready(&daemon) => {}
+        () = say_ready_and_alive(&daemon) => {}
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
         () = daemon.late_maps.run(&daemon) => {}
         () = daemon.spare_memory.run() => {}
         () = daemon.polkit.cancel_abandoned() => {}
-        () = watchdog() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -116,13 +115,13 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Says that the daemon is ready, once it has its name on the bus: who calls over the bus right after the start must not
-/// have another daemon started for that.
-async fn say_ready(daemon: &Daemon) {
+/// have another daemon started for that. From then on says that it is alive, if somebody wants to know.
+async fn say_ready_and_alive(daemon: &Daemon) {
     // All others are served already.
     let _ = timeout(BUS_PATIENCE, daemon.bus.at_hand()).await;
     info!("Serving {} machines.", daemon.count());
     ready();
-    std::future::pending().await
+    watchdog().await;
 }
 
 fn surroundings(options: &Options) -> Result<Surroundings, Failure> {

@@ -104,9 +104,9 @@ class Case(unittest.TestCase):
         self.addCleanup(run, "systemctl", "stop", unit, check=False)
         return unit, int(show(unit, "MainPID")[0])
 
-    def nested(self, unit):
+    def nested(self, unit, name="inner"):
         """A group below a service's, and a process in it; returns that process."""
-        group = pathlib.Path("/sys/fs/cgroup") / show(unit, "ControlGroup")[0].lstrip("/") / "inner"
+        group = pathlib.Path("/sys/fs/cgroup") / show(unit, "ControlGroup")[0].lstrip("/") / name
         group.mkdir()
         process = self.leader()
         (group / "cgroup.procs").write_text(str(process.pid))

@@ -79,6 +79,23 @@ class Units(place.Case):
         until(lambda: listed() == {}, "the end of the machine")
         self.assertTrue(is_active(unit) and processes.is_running(pid))
 
+    def test_machines_of_one_unit_are_taken_in_from_records_that_name_no_groups(self):
+        unit, _ = self.service("exec sleep infinity", "--property=Delegate=yes")
+        for name in "one", "two":
+            self.assertEqual(register(name, self.nested(unit, name).pid), OK)
+        before = listed()
+        run("systemctl", "stop", place.SERVICE)
+        for name in before:
+            path = f"{records.RECORDS}/{name}"
+            # As the original writes them.
+            with open(path) as file:
+                lines = [line for line in file if not line.startswith(("SUBGROUP", "PIDNS", "CGROUP"))]
+            with open(path, "w") as file:
+                file.writelines(lines)
+        self.start()
+        self.assertEqual(listed(), before)
+        self.assertEqual([records.record(name)["SUBGROUP"] for name in ("one", "two")], ["one", "two"])
+
     def test_a_dead_leader_found_at_the_start_costs_nobody_his_unit(self):
         unit, pid = self.service("sleep infinity & exec sleep infinity")
         self.assertEqual(register("web", pid), OK)
