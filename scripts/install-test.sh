@@ -172,7 +172,8 @@ in_boot() {
   nsenter -t "$leader" -n sh -c 'ip link set host0 up; ip addr add 10.92.0.3/24 dev host0'
   check 'a call starts the daemon and registers' varlinkctl call $socket io.systemd.Machine.Register \
     "{\"name\":\"box\",\"class\":\"container\",\"leader\":$leader}"
-  check 'it is active, so it said that it is ready' systemctl is-active machined.service
+  check 'it is active, so it said that it is ready' \
+    timeout 10 sh -c 'until systemctl --quiet is-active machined.service; do sleep 0.05; done'
   check 'it is ours' says 'mymachines|0\.' varlinkctl info $socket
   check 'the name resolves' says '^10\.92\.0\.3 ' getent ahosts box
   check 'and the address' says 'box' getent hosts 10.92.0.3

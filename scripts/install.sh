@@ -207,6 +207,16 @@ tell_system() {
   systemctl reload dbus.service 2>/dev/null || true
 }
 
+# Daemons that systemd lost track of: before 258 it may take one for stopped whose unit was just given another's name.
+end_daemons() {
+  local pid
+  for pid in $(pgrep -x 'machined|userdb-machined' || true); do
+    if [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
+      case $(readlink "/proc/$pid/exe") in "$prefix"/sbin/*machined) kill "$pid" || true ;; esac
+    fi
+  done
+}
+
 # What the daemon left in /run, unless it is somebody else's by now; and the original's own socket.
 give_back() {
   [ -d /run/systemd/system ] || return 0
@@ -249,6 +259,7 @@ uninstall_all() {
   [ -w "$(dirname "$destdir$record")" ] || fail 'may not be removed by you (as root: sudo make uninstall)'
   if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
     systemctl disable --now --quiet machined.socket machined.service userdb-machined.socket userdb-machined.service 2>/dev/null || true
+    end_daemons
   fi
   while read -r sum file; do
     [ "$sum" != directory ] || continue
