@@ -221,7 +221,8 @@ end_daemons() {
 give_back() {
   [ -d /run/systemd/system ] || return 0
   if ! systemctl --quiet is-active systemd-machined.service systemd-machined.socket; then
-    rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image}
+    rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image} \
+      /run/systemd/userdb/io.systemd.Machine
     [ ! -f /usr/lib/systemd/system/systemd-machined.socket ] || systemctl start systemd-machined.socket || true
   fi
 }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod daemon;
 pub mod dbus;
 pub mod error;
+pub mod eviction;
 pub mod group;
 pub mod host;
 pub mod late_maps;

@@ -17,6 +17,7 @@ use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
+use crate::eviction;
 use crate::log::{self, with_causes};
 use crate::predecessors;
 use crate::publisher::Publisher;
@@ -101,6 +102,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
         () = say_ready_and_alive(&daemon) => {}
+        () = eviction::give_way(&daemon) => {}
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
