@@ -69,20 +69,24 @@ class Sleepers:
     """Processes that sleep, each in a scope of its own."""
 
     def __init__(self, count):
+        null = os.open("/dev/null", os.O_RDWR)
+        self.pids = [
+            os.posix_spawn("/usr/bin/sleep", ["sleep", "infinity"], {},
+                           file_actions=[(os.POSIX_SPAWN_DUP2, null, end) for end in range(3)])
+            for _ in range(count)
+        ]
+        os.close(null)
+        self.place()
+
+    def place(self):
         import dbus
         manager = dbus.Interface(
             dbus.SystemBus().get_object("org.freedesktop.systemd1", "/org/freedesktop/systemd1", introspect=False),
             "org.freedesktop.systemd1.Manager")
-        self.pids = []
-        null = os.open("/dev/null", os.O_RDWR)
-        for number in range(count):
-            pid = os.posix_spawn("/usr/bin/sleep", ["sleep", "infinity"], {},
-                                 file_actions=[(os.POSIX_SPAWN_DUP2, null, end) for end in range(3)])
+        for pid in self.pids:
             pids = dbus.Array([dbus.UInt32(pid)], "u")
             properties = dbus.Array([("PIDs", pids), ("CollectMode", "inactive-or-failed"), ("Slice", "bench.slice")], "(sv)")
             manager.StartTransientUnit(f"bench-{pid}.scope", "fail", properties, dbus.Array([], "(sa(sv))"))
-            self.pids.append(pid)
-        os.close(null)
         for pid in self.pids:
             group = pathlib.Path(f"/proc/{pid}/cgroup")
             world.wait_for(f"the scope of {pid}", lambda group=group: ".scope" in group.read_text())
@@ -94,6 +98,20 @@ class Sleepers:
         for pid in self.pids:
             os.waitpid(pid, 0)
         self.pids = []
+
+
+class Crowd(Sleepers):
+    """Processes that sleep, each in a group of its own below one service: too many for scopes."""
+
+    def place(self):
+        unit = "bench-crowd.service"
+        world.run("systemd-run", "--quiet", f"--unit={unit}", "--property=Delegate=yes", "sleep", "infinity")
+        top = pathlib.Path("/sys/fs/cgroup") / world.run(
+            "systemctl", "show", "--property=ControlGroup", "--value", unit).strip().lstrip("/")
+        for pid in self.pids:
+            group = top / f"m{pid}"
+            group.mkdir()
+            (group / "cgroup.procs").write_text(str(pid))
 
 
 def register(options, daemons):
@@ -230,7 +248,7 @@ def deaths(daemons, count):
 def limits(ours, count):
     """How many machines ours takes, and what happens at the limit of descriptors."""
     ours.take()
-    sleepers = Sleepers(count)
+    sleepers = Crowd(count)
     bus = Bus()
     began = time.perf_counter()
     for number, pid in enumerate(sleepers.pids):
@@ -271,7 +289,7 @@ def bus(options, *_):
         register(options, daemons)
         many(options, daemons)
         deaths(daemons, options.machines * 5)
-        limits(ours, options.machines * 10)
+        limits(ours, max(options.machines * 10, 1000))
     finally:
         DROP_IN.unlink(missing_ok=True)
         world.run("systemctl", "daemon-reload")
