@@ -33,6 +33,21 @@ class Units(place.Case):
         self.assertEqual(self.create("real", other, **{"class": "vm"}), OK)
         self.assertEqual(show("machine-real.scope", "Description"), ["Virtual Machine real"])
 
+    def test_what_systemd_does_not_know_keeps_no_machine_from_its_scope(self):
+        leader = self.leader()
+        def create(*properties):
+            return run("busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+                       "org.freedesktop.machine1.Manager", "CreateMachine", "sayssusa(sv)", "web", "0", "", "container",
+                       leader.pid, "", len(properties) // 3, *properties)
+        self.assertIn("/org/freedesktop/machine1/machine/web", create("Bogus", "s", "x", "Slice", "s", "other.slice"))
+        self.assertTrue(is_active("machine-web.scope"))
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        self.assert_ends(leader.pid)
+        until(lambda: listed() == {} and not is_active("machine-web.scope"), "the end of the machine")
+        leader = self.leader()
+        create("Slice", "s", "other.slice")
+        self.assertEqual(show("machine-web.scope", "Slice"), ["other.slice"])
+
     def test_the_job_of_a_scope_is_in_the_record_until_it_is_done(self):
         self.assertEqual(self.create("web", self.leader()), OK)
         record = until(lambda: records.record("web") if "SCOPE_JOB" not in records.record("web") else None,

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use registry::{Class, MachineName};
+use tracing::warn;
 use zbus::{Fd, OwnedObjectPath, Variant};
 
 use super::{DEADLINE, MANAGER, is};
@@ -45,19 +46,31 @@ impl Scope {
     ///
     /// # Errors
     /// What systemd says, in its own words: that there is such a unit, for example.
-    pub async fn start(self, bus: &Bus) -> Result<String, Error> {
+    pub async fn start(mut self, bus: &Bus) -> Result<String, Error> {
+        let failed = |cause| Error::ServiceManager { action: "start the scope", cause };
+        match self.start_with_all(bus).await? {
+            Err(cause) if is(&cause, &UNKNOWN) && !self.properties.is_empty() => {
+                // A registrar may know more than this systemd: the original drops what it asked for, too.
+                warn!("systemd does not know a property of the scope of {}: {cause}", self.machine);
+                self.properties.clear();
+                self.start_with_all(bus).await?.map_err(failed)
+            }
+            answer => answer.map_err(failed),
+        }
+    }
+
+    async fn start_with_all(&self, bus: &Bus) -> Result<Result<String, CallError>, Error> {
         let pidfd = self.leader.try_clone();
         let pidfd = pidfd.map_err(|error| Error::system("duplicate the pidfd", &error))?;
         let pidfds = ("PIDFDs", Variant::from(vec![Fd::from(pidfd)]));
-        let answer = match self.ask(bus, pidfds).await {
+        Ok(match self.ask(bus, pidfds).await {
             // Before 254. The pidfd is kept meanwhile: the number means the leader as long as that has not ended.
             Err(cause) if is(&cause, &UNKNOWN) && !self.has_ended() => {
                 let pid = u32::try_from(self.pid).unwrap_or_default();
                 self.ask(bus, ("PIDs", Variant::from(vec![pid]))).await
             }
             answer => answer,
-        };
-        answer.map_err(|cause| Error::ServiceManager { action: "start the scope", cause })
+        })
     }
 
     fn has_ended(&self) -> bool {
