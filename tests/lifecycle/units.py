@@ -48,6 +48,13 @@ class Units(place.Case):
         create("Slice", "s", "other.slice")
         self.assertEqual(show("machine-web.scope", "Slice"), ["other.slice"])
 
+    def test_the_name_of_a_dead_machine_and_its_scope_are_free_at_once(self):
+        for _ in range(30):
+            leader = self.leader()
+            self.assertEqual(self.create("web", leader), OK)
+            until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+            leader.kill()
+
     def test_the_job_of_a_scope_is_in_the_record_until_it_is_done(self):
         self.assertEqual(self.create("web", self.leader()), OK)
         record = until(lambda: records.record("web") if "SCOPE_JOB" not in records.record("web") else None,

@@ -1,8 +1,10 @@
 //! Transient scopes, systemd.scope(5): the unit of a machine that asks for one of its own.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use registry::{Class, MachineName};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 use zbus::{Fd, OwnedObjectPath, Variant};
 
@@ -15,6 +17,12 @@ const TASKS_MAX: u64 = 16_384;
 /// What systemd says of properties that it does not know yet.
 const UNKNOWN: [&str; 2] =
     ["org.freedesktop.DBus.Error.UnknownProperty", "org.freedesktop.DBus.Error.PropertyReadOnly"];
+
+const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+/// How long the scope of a predecessor is waited for, whose leader has just ended: it takes systemd a moment to see that it
+/// is empty.
+const PATIENCE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A property of a unit.
 pub type ScopeProperty = (String, Variant<'static>);
@@ -48,7 +56,13 @@ impl Scope {
     /// What systemd says, in its own words: that there is such a unit, for example.
     pub async fn start(mut self, bus: &Bus) -> Result<String, Error> {
         let failed = |cause| Error::ServiceManager { action: "start the scope", cause };
-        match self.start_with_all(bus).await? {
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = self.start_with_all(bus).await?;
+        while matches!(&answer, Err(cause) if is(cause, &[UNIT_EXISTS])) && Instant::now() < deadline {
+            sleep(LOOK).await;
+            answer = self.start_with_all(bus).await?;
+        }
+        match answer {
             Err(cause) if is(&cause, &UNKNOWN) && !self.properties.is_empty() => {
                 // A registrar may know more than this systemd: the original drops what it asked for, too.
                 warn!("systemd does not know a property of the scope of {}: {cause}", self.machine);
