@@ -23,6 +23,11 @@ impl SpareMemory {
         self.0.notify_one();
     }
 
+    /// Gives it back at once.
+    pub fn give_back(&self) {
+        give_back();
+    }
+
     /// Gives back what was freed, a moment after it was, for ever.
     pub async fn run(&self) {
         loop {

@@ -82,7 +82,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
     restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
-    daemon.spare_memory.freed();
+    daemon.spare_memory.give_back();
 
     let interfaces = vec![varlink::machine::interface(), service::interface()];
     let server = Server::new(daemon.clone(), varlink::ABOUT, interfaces, Settings::of_process())
