@@ -194,7 +194,7 @@ impl Namespaces {
     /// What the daemon's namespace calls `netns`, an open /proc/PID/ns/net. Gives it an id if it has none, which
     /// needs `CAP_NET_ADMIN`; an id that is there, such as that of a container with a veth, needs nothing.
     ///
-    /// The daemon's own namespace gets an id of itself; ask [`Self::place_of`] if it may be that.
+    /// The daemon's own namespace gets an id of itself; [`Self::look_into`] knows whether it is that.
     pub fn nsid_of(&self, netns: BorrowedFd<'_>) -> Result<Nsid, Error> {
         let socket = &*self.requests.borrow();
         let fd = netns.as_raw_fd();
