@@ -40,11 +40,6 @@ impl ErrorReply {
         Self::named("org.varlink.service.PermissionDenied")
     }
 
-    /// The peer could do this if it allowed that its user is asked.
-    pub const fn interactive_authentication_required() -> Self {
-        Self::named("io.systemd.InteractiveAuthenticationRequired")
-    }
-
     /// Nobody serves `method`, a full name.
     pub fn method_not_found(method: &str) -> Self {
         Self::with("org.varlink.service.MethodNotFound", "method", method)
