@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use libmachine::ProcessHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 use zbus::{Connection, Fd, Variant};
@@ -208,15 +209,25 @@ fn subject(caller: &Caller) -> Option<(String, HashMap<String, Variant<'static>>
             Some(("system-bus-name".to_owned(), details))
         }
         Subject::Process(peer) => {
-            let pidfd = peer.pidfd.as_ref()?.try_clone().ok()?;
+            let pidfd = peer.pidfd.as_ref()?;
             let uid = i32::try_from(peer.uid.as_raw()).ok()?;
-            let details = HashMap::from([
-                ("pidfd".to_owned(), Variant::from(Fd::from(pidfd))),
+            let mut details = HashMap::from([
+                ("pidfd".to_owned(), Variant::from(Fd::from(pidfd.try_clone().ok()?))),
                 ("uid".to_owned(), Variant::from(uid)),
             ]);
+            if let Some((pid, start_time)) = number(peer) {
+                details.insert("pid".to_owned(), Variant::from(pid));
+                details.insert("start-time".to_owned(), Variant::from(start_time));
+            }
             Some(("unix-process".to_owned(), details))
         }
     }
+}
+
+/// The process id of a peer and its start time, for polkit before 124, which knows no pidfd. Later ones go by the pidfd.
+fn number(peer: &varlink_server::Peer) -> Option<(u32, u64)> {
+    let process = ProcessHandle::pinned(peer.pid?, peer.pidfd.as_ref()?.try_clone().ok()?).ok()?;
+    Some((u32::try_from(process.pid()).ok()?, process.start_time()?))
 }
 
 #[cfg(test)]
