@@ -228,7 +228,7 @@ give_back() {
 }
 
 say_what_next() {
-  local nss first
+  local nss first polkit
   nss=$(awk -v module="/$module" 'index($2, module) { print $2 }' "$record")
   first=$(ldconfig -p | awk -v module="$module" '$1 == module { print $NF; exit }')
   if [ "$first" != "$nss" ]; then
@@ -245,6 +245,11 @@ say_what_next() {
     echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
     echo "    systemctl enable machined && systemctl restart machined"
     echo "    systemctl disable machined && systemctl stop machined"
+    polkit=$(pkaction --version 2>/dev/null | sed -n 's/[^0-9]*\([0-9]*\).*/\1/p') || true
+    if [ "${polkit:-125}" -lt 125 ] && [ ! -e /usr/share/polkit-1/actions/mymachines.policy ]; then
+      echo "polkit $polkit looks for actions in one place only:"
+      echo "    ln -s $prefix/share/polkit-1/actions/mymachines.policy /usr/share/polkit-1/actions/"
+    fi
     if systemctl --quiet is-active polkit.service; then
       echo "polkit reads the actions that it does not know yet when it is started: systemctl restart polkit"
     fi
