@@ -132,6 +132,11 @@ step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tes
   --in target/release:/build --in policy:/policy
 step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
+if [ -z "$next" ]; then
+  # Debian 12.
+  step lab-252 1200 tests/lab/root.sh bookworm
+  step lifecycle-252 600 booted bookworm 500 tests/lifecycle/run.sh --in .:/src
+fi
 # The stock daemon first, and ours in the same boot.
 step system 600 tests/system/run.sh $suite
 step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
