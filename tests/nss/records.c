@@ -266,7 +266,9 @@ static void identity_of_the_leader(void) {
     identified(id, "", found, 0);
     identified("", start, found, 0);
     identified("", "", found, 0);
-    identified(id, other_start, found, 0);
+    // Before Linux 6.9 there is no number to go by, and this would be a start time alone.
+    if (pidfd_id(getpid()) != 0)
+        identified(id, other_start, found, 0);
     identified("LEADER_PIDFDID=0\n", start, found, 0);
     identified(other_id, start, check_unavailable, ENXIO);
     identified(other_id, "", check_unavailable, ENXIO);
