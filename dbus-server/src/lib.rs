@@ -31,6 +31,7 @@ mod link;
 mod properties;
 mod queue;
 mod readers;
+mod runtime;
 mod server;
 mod signature;
 mod standard;
@@ -45,6 +46,7 @@ pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
 pub use label::Label;
 pub use link::{Link, Traffic};
+pub use runtime::Runtime;
 pub use server::{Bus, Limits, LocalFuture, Server};
 pub use table::{
     Answer, Argument, Changes, Get, Handler, Interface, Method, Object, Place, Property, Set, Signal, Value,

@@ -2,18 +2,15 @@
 //! comes back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_core::Stream;
+use dbus_server::Runtime;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
-use zbus::message::Type;
 use zbus::zvariant::DynamicType;
-use zbus::{Connection, DBusError, Message, MessageStream, connection};
+use zbus::{Connection, DBusError, Message, connection};
 
 use crate::daemon::Daemon;
 
@@ -217,7 +214,7 @@ impl Bus {
 }
 
 async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
-    let connecting = timeout(DEADLINE, connection::Builder::system().build()).await;
+    let connecting = timeout(DEADLINE, connection::Builder::system().runtime(Runtime).build()).await;
     let connection = connecting.map_err(|_| CallError::Timeout)??;
     match introduce(daemon, &connection).await {
         Ok(()) => Ok(connection),
@@ -231,28 +228,15 @@ async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
 
 /// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it.
 async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
-    let signals = MessageStream::from(connection);
-    tokio::task::spawn_local(hear(daemon.clone(), connection.clone(), signals));
+    tokio::task::spawn_local(crate::dbus::serve(daemon.clone(), connection));
     if daemon.surroundings.systemd.is_some() {
         daemon.systemd.listen(connection).await?;
     }
-    tokio::task::spawn_local(crate::dbus::serve(daemon.clone(), connection));
     let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE).await?;
     if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
         warn!("Another daemon is {NAME} on the bus; the name is ours when it leaves.");
     }
     Ok(())
-}
-
-/// Takes in the signals that concern the daemon. What waits for anything must be a task of its own: the queue of a
-/// connection has 64 places, and an answer that nobody can take out of it is waited for in vain.
-async fn hear(daemon: Rc<Daemon>, connection: Connection, mut signals: MessageStream) {
-    while let Some(message) = poll_fn(|context| Pin::new(&mut signals).poll_next(context)).await {
-        let Ok(message) = message else { continue };
-        if message.message_type() == Type::Signal && daemon.systemd.hear(&message) {
-            daemon.systemd.subscribe(&connection);
-        }
-    }
 }
 
 /// Calls a method over this very connection, which need not be the daemon's yet.

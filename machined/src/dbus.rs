@@ -64,8 +64,17 @@ pub fn serve(daemon: Rc<Daemon>, connection: &Connection) -> impl Future<Output 
         }
     });
     daemon.announcements.subscribe(&listener);
+    let connection = connection.clone();
     async move {
+        // What waits for anything must be a task of its own: the queue of a connection has 64 places, and an answer that
+        // nobody can take out of it is waited for in vain.
         let hear = |message: &Message| {
+            if message.message_type() != Type::Signal {
+                return;
+            }
+            if daemon.systemd.hear(message) {
+                daemon.systemd.subscribe(&connection);
+            }
             if is_acquisition(message) && !has_name.replace(true) {
                 daemon.machines(|machines| {
                     machines.iter().for_each(|(_, record)| listener(Announcement::New(record.name)));
@@ -85,11 +94,10 @@ fn announce(server: &Rc<Server<Daemon, Subject>>, announcement: Announcement) {
     server.emit(MANAGER_PATH, manager::INTERFACE.name, signal, &(name, path_of(name)));
 }
 
-/// Whether the bus says that the name is ours now, D-Bus Specification, "org.freedesktop.DBus.NameAcquired".
+/// Whether a signal is the bus's, which says that the name is ours now, D-Bus Specification, "org.freedesktop.DBus.NameAcquired".
 fn is_acquisition(message: &Message) -> bool {
     let header = message.header();
-    message.message_type() == Type::Signal
-        && header.sender().is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
+    header.sender().is_some_and(|sender| sender.as_str() == "org.freedesktop.DBus")
         && header.member().is_some_and(|member| member.as_str() == "NameAcquired")
         && message.body().deserialize::<&str>().is_ok_and(|name| name == NAME)
 }
