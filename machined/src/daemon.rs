@@ -227,13 +227,15 @@ impl Daemon {
         Ok(key)
     }
 
-    /// Takes in a machine again whose record an earlier run published. That the record cannot be written anew is no
-    /// reason to lose the machine: the old one stands until it can.
+    /// Takes in a machine again whose record an earlier run published as `text`. That the record cannot be written anew
+    /// is no reason to lose the machine: the old one stands until it can.
     ///
     /// # Errors
     /// Where its leader cannot be watched; its record is then left as it is.
-    pub fn admit_again(&self, record: Record, leader: ProcessHandle) -> Result<Key, Error> {
-        let (key, leader, effects) = self.take_in(record, leader);
+    pub fn admit_again(&self, record: Record, leader: ProcessHandle, text: &[u8]) -> Result<Key, Error> {
+        let is_published = record.emit().as_bytes() == text;
+        let (key, leader, mut effects) = self.take_in(record, leader);
+        effects.retain(|effect| !is_published || *effect != Effect::Publish(key));
         self.publish(key, &effects);
         self.watch.add(key, leader.as_fd()).map_err(|error| Error::system("watch the leader", &error))?;
         Ok(key)
@@ -363,11 +365,11 @@ impl Daemon {
     /// Tells whoever listens, and the journal, that a machine is there.
     pub fn tell_started(&self, record: &Record) {
         self.announcements.announce(Announcement::New(record.name));
-        let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
+        let started = Started::of(record);
         tokio::task::spawn_local(async move {
             // After the reply, which waits for nothing that it does not have to.
             tokio::task::yield_now().await;
-            info!(message_id = MACHINE_START, name = %name, leader, "New machine {name}.");
+            started.note();
         });
     }
 
@@ -378,6 +380,26 @@ impl Daemon {
         tokio::task::spawn_local(async move {
             info!(message_id = MACHINE_STOP, name = %name, leader, "Machine {name} terminated.");
         });
+    }
+}
+
+/// A machine that was taken in, for the journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    name: MachineName,
+    leader: i32,
+}
+
+impl Started {
+    /// This one.
+    pub fn of(record: &Record) -> Self {
+        Self { name: record.name, leader: record.leader.map_or(0, |leader| leader.pid) }
+    }
+
+    /// Notes it down.
+    pub fn note(self) {
+        let Self { name, leader } = self;
+        info!(message_id = MACHINE_START, name = %name, leader, "New machine {name}.");
     }
 }
 

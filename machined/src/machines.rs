@@ -343,6 +343,13 @@ impl Machines {
         })
     }
 
+    /// The machines that are all of a unit, with that.
+    pub fn units(&self) -> impl Iterator<Item = (&str, MachineName)> {
+        self.by_unit
+            .iter()
+            .filter_map(|(unit, key)| self.machines.get(key).map(|record| (&**unit, record.name)))
+    }
+
     /// The whole group index: the machine of each control group that is one.
     pub fn groups(&self) -> impl Iterator<Item = (&str, MachineName)> {
         self.by_group

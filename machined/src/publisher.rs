@@ -22,8 +22,8 @@ pub struct Publisher {
     uids: Directory,
     gids: Directory,
     aliases: Directory,
-    /// Whether the table is complete. Until then what it says of ids and aliases is only a part of what stands on
-    /// disk, written by an earlier run, which is right.
+    /// Whether the table is complete. Until then it is only a part of what stands on disk, written by an earlier run,
+    /// which is right; so links and lists are left alone.
     is_tidied: Cell<bool>,
     /// A part of an index could not be written.
     index_is_behind: Cell<bool>,
@@ -63,14 +63,16 @@ impl Publisher {
         &self.records
     }
 
-    /// Carries out the effects in order, whatever becomes of one of them.
+    /// Carries out the effects in order, whatever becomes of one of them; before [`Publisher::tidy`], those on
+    /// records alone.
     ///
     /// # Errors
     /// The first record or link of a unit that could not be written. The indexes can be made anew from
     /// the records: what fails there is logged, and made good by [`Publisher::catch_up`].
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
         let mut result = Ok(());
-        for effect in effects {
+        let is_on_record = |effect: &Effect| matches!(effect, Effect::Publish(_) | Effect::Withdraw(_));
+        for effect in effects.iter().filter(|effect| self.is_tidied.get() || is_on_record(effect)) {
             let done = match effect {
                 Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
                 Effect::Withdraw(name) => self.records.remove(name),
@@ -93,15 +95,11 @@ impl Publisher {
                     Ok(())
                 }
                 Effect::IndexIds(kind, list) => {
-                    if self.is_tidied.get() {
-                        self.indexed(self.index_ids(machines, *kind, *list));
-                    }
+                    self.indexed(self.index_ids(machines, *kind, *list));
                     Ok(())
                 }
                 Effect::IndexAlias(alias) => {
-                    if self.is_tidied.get() {
-                        self.indexed(self.index_alias(machines, alias));
-                    }
+                    self.indexed(self.index_alias(machines, alias));
                     Ok(())
                 }
             };
@@ -172,20 +170,24 @@ impl Publisher {
         for temporary in &names.temporary {
             log(self.records.remove_temporary(temporary));
         }
-        for unit in names.units.iter().filter(|unit| machines.by_unit(unit).is_none()) {
-            log(self.records.unlink_unit(unit));
-        }
         self.is_tidied.set(true);
         self.indexed(self.tidy_index(machines));
         Ok(())
     }
 
-    /// Brings the indexes in line with the table.
+    /// Brings the links of units and the indexes in line with the table.
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
+        let units = machines.units().map(|(unit, name)| (unit.to_owned(), name)).collect();
         let addresses = machines.index().map(|(ip, name)| (entry(ip), name)).collect();
         let groups = machines.groups().map(|(group, name)| (group_entry(group), name)).collect();
-        tidy_links(&self.addresses, addresses)
-            .and(tidy_links(&self.groups, groups))
+        let tidy = |directory: &Directory, index| {
+            let make = |link: &str, name: &MachineName| directory.link(link, name.as_str());
+            tidy_links(directory.links()?, index, make, |link| directory.unlink(link))
+        };
+        let link_unit = |unit: &str, name: &MachineName| self.records.link_unit(unit, name);
+        tidy_links(self.records.unit_links()?, units, link_unit, |unit| self.records.unlink_unit(unit))
+            .and(tidy(&self.addresses, addresses))
+            .and(tidy(&self.groups, groups))
             .and(self.tidy_ids(machines))
     }
 
@@ -207,16 +209,21 @@ impl Publisher {
     }
 }
 
-/// Makes these the links of a directory, and no others.
-fn tidy_links(directory: &Directory, mut index: HashMap<String, MachineName>) -> Result<(), Error> {
-    for (link, target) in directory.links()? {
+/// Makes these the links, and no others of those there are.
+fn tidy_links(
+    links: Vec<(String, String)>,
+    mut index: HashMap<String, MachineName>,
+    make: impl Fn(&str, &MachineName) -> Result<(), Error>,
+    remove: impl Fn(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (link, target) in links {
         match index.remove(&link) {
             Some(name) if name.as_str() == target => {}
-            Some(name) => directory.link(&link, name.as_str())?,
-            None => directory.unlink(&link)?,
+            Some(name) => make(&link, &name)?,
+            None => remove(&link)?,
         }
     }
-    index.iter().try_for_each(|(link, name)| directory.link(link, name.as_str()))
+    index.iter().try_for_each(|(link, name)| make(link, name))
 }
 
 fn is_too_long(error: &Error) -> bool {

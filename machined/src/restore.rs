@@ -1,13 +1,16 @@
 //! Reads the published records when the daemon starts: what lives is taken in again, what is dead is removed.
+//!
+//! What an earlier run of this daemon wrote down is believed, as a run that goes on believes it; the networks, which may
+//! have changed since, are looked at when others are served already.
 
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::{Addresses, Class, KernelProcesses, MachineName, Record, is_alive};
+use registry::{Class, KernelProcesses, MachineName, Record, is_alive};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Started};
 use crate::error::Error;
 use crate::group::Group;
 use crate::log::with_causes;
@@ -15,51 +18,59 @@ use crate::place::Place;
 
 /// Takes in the machines whose records were written by an earlier run, of this daemon or of another one.
 ///
-/// A record that cannot be read is left alone, and so is its file: it concerns its machine only.
+/// A record that cannot be read is left alone, and so is its file: it concerns its machine only. Returns what is to be
+/// noted in the journal.
 ///
 /// # Errors
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
-pub fn restore(daemon: &Rc<Daemon>) -> Result<(), Error> {
-    let mut records = Vec::new();
-    for name in daemon.publisher().records().names()?.machines {
-        match daemon.publisher().records().read(&name) {
+pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
+    let names = daemon.publisher().records().names()?.machines;
+    let mut records = Vec::with_capacity(names.len());
+    for name in names {
+        match daemon.publisher().records().read_with_text(&name) {
             Ok(record) => records.push(record),
             Err(error) => warn!("{}", with_causes(&error)),
         }
     }
     // In the order in which they were registered.
-    records.sort_by_key(|record| (record.monotonic, record.name));
-    for record in records {
-        take_in(daemon, record)?;
+    records.sort_by_key(|(record, _)| (record.monotonic, record.name));
+    let mut started = Vec::new();
+    for (record, text) in records {
+        started.extend(take_in(daemon, record, &text)?);
     }
     daemon.machines(|machines| daemon.publisher().tidy(machines))?;
     Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
-    Ok(())
+    Ok(started)
 }
 
-fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
+fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Started>, Error> {
     let own = daemon.surroundings.pid_namespace;
     if record.pid_namespace.is_some() && own.is_some() && record.pid_namespace != own {
         warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
-        return Ok(());
+        return Ok(None);
     }
     let Some(leader) = living_leader(&record)? else { return ended(daemon, &record) };
-    // What another daemon's record does not say, or what has changed since.
-    if daemon.surroundings.systemd.is_some() {
+    // The original's has no such field.
+    let is_ours = record.pid_namespace.is_some();
+    if daemon.surroundings.systemd.is_some() && !(is_ours && record.cgroup.is_some()) {
         complete_unit(&mut record, &leader, daemon);
     }
     if daemon.machines(|machines| machines.conflict(&record)).is_some() {
         warn!("Machine {} claims what another one has; its record is removed.", record.name);
-        return remove_dead(daemon, &record.name);
+        return remove_dead(daemon, &record.name).map(|()| None);
     }
     record.leader = Some(leader.identity());
     record.leader_start_time = leader.identifying_start_time();
     record.pid_namespace = daemon.surroundings.pid_namespace;
-    if let Ok(maps) = daemon.id_maps(&leader) {
+    // A map is written once and for all.
+    if (record.uid_map.is_empty() || record.gid_map.is_empty() || !is_ours)
+        && let Ok(maps) = daemon.id_maps(&leader)
+    {
         (record.uid_map, record.gid_map) = maps;
     }
     let found = match record.class {
+        Class::Container if is_ours => None,
         // The only error there is: the leader has ended.
         Class::Container => match daemon.keeper.look_at(&leader, &record.interfaces, true) {
             Ok(found) => Some(found),
@@ -67,13 +78,17 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record) -> Result<(), Error> {
         },
         Class::Vm => None,
     };
-    record.addresses = found.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
-    daemon.tell_started(&record);
-    let key = daemon.admit_again(record, leader)?;
-    if let Some(found) = found {
-        daemon.keeper.joined(key, found);
+    if let Some(found) = &found {
+        record.addresses = found.resolved.clone();
     }
-    Ok(())
+    let (started, is_container) = (Started::of(&record), record.class == Class::Container);
+    let key = daemon.admit_again(record, leader, text)?;
+    match found {
+        Some(found) => daemon.keeper.joined(key, found),
+        None if is_container => daemon.keeper.restored(key),
+        None => {}
+    }
+    Ok(Some(started))
 }
 
 /// The subgroup, which the original does not write down: without it a machine would seem to have all of a unit
@@ -106,11 +121,11 @@ fn living_leader(record: &Record) -> Result<Option<ProcessHandle>, Error> {
 }
 
 /// A machine whose leader died, and nobody heard of it.
-fn ended(daemon: &Daemon, record: &Record) -> Result<(), Error> {
+fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Started>, Error> {
     info!("Machine {} ended while nobody watched.", record.name);
     remove_dead(daemon, &record.name)?;
     daemon.end_rest(record);
-    Ok(())
+    Ok(None)
 }
 
 fn remove_dead(daemon: &Daemon, name: &MachineName) -> Result<(), Error> {

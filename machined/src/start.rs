@@ -9,14 +9,14 @@ use clap::Parser;
 use libmachine::ProcessHandle;
 use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
 use tokio::signal::unix::SignalKind;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::{BusChoice, Options};
-use crate::daemon::{Daemon, Surroundings, UserNamespace};
+use crate::daemon::{Daemon, Started, Surroundings, UserNamespace};
 use crate::eviction;
 use crate::log::{self, with_causes};
 use crate::predecessors;
@@ -81,7 +81,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
-    restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
+    let restored = restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
     daemon.spare_memory.give_back();
 
     let interfaces = vec![varlink::machine::interface(), service::interface()];
@@ -101,7 +101,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         failed = daemon.clone().mind_leaders() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
-        () = say_ready_and_alive(&daemon) => {}
+        () = say_ready_and_alive(&daemon, restored) => {}
         () = eviction::give_way(&daemon) => {}
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
@@ -118,12 +118,21 @@ async fn run(options: Options) -> Result<(), Failure> {
 
 /// Says that the daemon is ready, once it has its name on the bus: who calls over the bus right after the start must not
 /// have another daemon started for that. From then on says that it is alive, if somebody wants to know.
-async fn say_ready_and_alive(daemon: &Daemon) {
+async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Started>) {
     // All others are served already.
     let _ = timeout(BUS_PATIENCE, daemon.bus.at_hand()).await;
     info!("Serving {} machines.", daemon.count());
     ready();
+    tokio::task::spawn_local(note_down(restored));
     watchdog().await;
+}
+
+/// The journal is not waited for, nor does it keep others waiting.
+async fn note_down(restored: Vec<Started>) {
+    for started in restored {
+        started.note();
+        yield_now().await;
+    }
 }
 
 fn surroundings(options: &Options) -> Result<Surroundings, Failure> {

@@ -27,8 +27,6 @@ pub struct Directory {
 pub struct Names {
     /// The machines.
     pub machines: Vec<MachineName>,
-    /// The `unit:NAME` links, without the prefix.
-    pub units: Vec<String>,
     /// Left over from an interrupted write.
     pub temporary: Vec<String>,
 }
@@ -83,9 +81,7 @@ impl Directory {
         for entry in Dir::read_from(&self.fd).map_err(io)? {
             let entry = entry.map_err(io)?;
             let Ok(text) = entry.file_name().to_str() else { continue };
-            if let Some(unit) = text.strip_prefix(UNIT_PREFIX) {
-                names.units.push(unit.to_string());
-            } else if text.starts_with(TEMPORARY_PREFIX) {
+            if text.starts_with(TEMPORARY_PREFIX) {
                 names.temporary.push(text.to_string());
             } else if matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown) {
                 names.machines.extend(MachineName::new(text.as_bytes()));
@@ -99,6 +95,14 @@ impl Directory {
     /// # Errors
     /// [`Error::NoSuchMachine`], [`Error::Damaged`] (also where the record is no regular file), [`Error::Io`].
     pub fn read(&self, name: &MachineName) -> Result<Record, Error> {
+        self.read_with_text(name).map(|(record, _)| record)
+    }
+
+    /// Reads the record of a machine, as it is and as it is written.
+    ///
+    /// # Errors
+    /// As [`Directory::read`].
+    pub fn read_with_text(&self, name: &MachineName) -> Result<(Record, Vec<u8>), Error> {
         let path = self.path.join(name.as_str());
         // Not blocking: a FIFO in the place of a record must not hold up its reader.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -111,14 +115,16 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::Damaged { name: *name, reason: "it is no regular file".into() });
         }
-        let mut text = Vec::new();
+        // With room for the end, which is read then without asking for more room first.
+        let size = usize::try_from(stat.st_size).unwrap_or_default().saturating_add(1);
+        let mut text = Vec::with_capacity(size.min(RECORD_MAX));
         let limit = u64::try_from(RECORD_MAX).unwrap_or(u64::MAX).saturating_add(1);
         std::fs::File::from(fd).take(limit).read_to_end(&mut text).map_err(|source| Error::Io {
             action: "read",
             path: path.display().to_string(),
             source,
         })?;
-        Record::parse(name, &text)
+        Ok((Record::parse(name, &text)?, text))
     }
 
     /// Writes the record of a machine, in the place of what may be there: to a temporary file, which is then
@@ -188,6 +194,17 @@ impl Directory {
     /// [`Error::Io`].
     pub fn link_unit(&self, unit: &str, name: &MachineName) -> Result<(), Error> {
         self.link(&format!("{UNIT_PREFIX}{unit}"), name.as_str())
+    }
+
+    /// The links of units, unit and machine.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn unit_links(&self) -> Result<Vec<(String, String)>, Error> {
+        let links = self.links()?.into_iter();
+        Ok(links
+            .filter_map(|(link, name)| Some((link.strip_prefix(UNIT_PREFIX)?.to_string(), name)))
+            .collect())
     }
 
     /// Removes the link of a unit. That there is none is not an error.
@@ -262,6 +279,9 @@ impl Directory {
         let mut links = Vec::new();
         for entry in Dir::read_from(&self.fd).map_err(io)? {
             let entry = entry.map_err(io)?;
+            if entry.file_type() == FileType::RegularFile {
+                continue;
+            }
             let target = readlinkat(&self.fd, entry.file_name(), Vec::new());
             if let (Ok(name), Ok(Ok(target))) =
                 (entry.file_name().to_str(), target.map(|target| target.into_string()))

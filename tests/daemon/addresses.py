@@ -1,5 +1,6 @@
 """What a machine's name resolves to follows what happens in its network."""
 
+import os
 import resource
 import signal
 import socket
@@ -54,6 +55,31 @@ class Follow(world.Case):
         subprocess.run(["ip", "link", "delete", "ve-web"], check=True)
         self.assert_addresses("web", "10.9.9.9")
         self.assert_consistent()
+
+    def test_what_changes_while_nobody_watches_is_seen_after_the_start(self):
+        boxes = {name: self.container(address) for name, address in
+                 (("same", "10.1.0.1/32"), ("other", "10.2.0.1/32"), ("asked", "10.3.0.1/32"))}
+        for name, box in boxes.items():
+            self.register(name, box)
+        self.assert_consistent()
+        before = {name: os.stat(f"/run/systemd/machines/{name}").st_ino for name in boxes}
+        self.machined.kill()
+        boxes["other"].add("10.2.0.2/32")
+        boxes["asked"].add("10.3.0.2/32")
+        self.start()
+        # Whoever asks for the addresses is never told what was.
+        found = call("List", {"name": "asked", "acquireMetadata": "graceful"})["parameters"]
+        self.assertEqual([address["address"] for address in found["addresses"]],
+                         [[10, 3, 0, 1], [10, 3, 0, 2]])
+        self.assert_addresses("other", "10.2.0.1", "10.2.0.2")
+        self.assert_addresses("asked", "10.3.0.1", "10.3.0.2")
+        self.assert_addresses("same", "10.1.0.1")
+        self.assert_consistent()
+        # What still holds is not written anew.
+        after = {name: os.stat(f"/run/systemd/machines/{name}").st_ino for name in boxes}
+        self.assertEqual([name for name in boxes if after[name] == before[name]], ["same"])
+        boxes["same"].remove("10.1.0.1/32")
+        self.assert_addresses("same")
 
     def check_many(self, count, kept):
         box = self.container()

@@ -1,7 +1,7 @@
 //! Keeps the machines' addresses current: what is heard and looked at becomes what their names resolve to.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use registry::{Address, Addresses};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
@@ -23,6 +24,8 @@ use crate::machines::Key;
 
 /// How many addresses a name resolves to at the most; more would not fit into a record.
 const MAX_RESOLVED: usize = 1000;
+/// So many networks are looked at before others get their turn.
+const TURN: usize = 8;
 
 /// What a look at a machine's network found.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Keeper {
     namespaces: Namespaces,
     tracker: RefCell<Tracker<Key>>,
     lists: RefCell<HashMap<Key, Listing>>,
+    /// Machines that were there before the daemon, and were not looked at since.
+    restored: RefCell<BTreeSet<Key>>,
     changed: Notify,
 }
 
@@ -61,6 +66,7 @@ impl Keeper {
             namespaces: Namespaces::open()?,
             tracker: RefCell::new(Tracker::new(watch)),
             lists: RefCell::default(),
+            restored: RefCell::default(),
             changed: Notify::new(),
         })
     }
@@ -132,14 +138,24 @@ impl Keeper {
         self.changed.notify_one();
     }
 
+    /// A machine was there before the daemon. It is looked at in time; until then what its record says holds.
+    pub fn restored(&self, key: Key) {
+        self.restored.borrow_mut().insert(key);
+    }
+
     /// A machine is gone.
     pub fn left(&self, key: Key) {
+        self.restored.borrow_mut().remove(&key);
         self.tracker.borrow_mut().left(key);
         self.lists.borrow_mut().remove(&key);
     }
 
     /// The addresses of a machine; `None` if they are not known.
-    pub fn listing(&self, key: Key) -> Option<Listing> {
+    pub fn listing(&self, daemon: &Daemon, key: Key) -> Option<Listing> {
+        let is_restored = self.restored.borrow_mut().remove(&key);
+        if is_restored {
+            self.look_again(daemon, key);
+        }
         self.lists.borrow().get(&key).cloned()
     }
 
@@ -153,6 +169,7 @@ impl Keeper {
 
     /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
     pub async fn run(&self, daemon: &Daemon, mut notifications: Option<Notifications>) {
+        self.look_at_restored(daemon).await;
         loop {
             let deadline = self.tracker.borrow().next_deadline();
             let heard = async {
@@ -177,6 +194,34 @@ impl Keeper {
                 self.refresh(daemon, netns);
             }
         }
+    }
+
+    /// Looks at the machines that were there before the daemon.
+    async fn look_at_restored(&self, daemon: &Daemon) {
+        for turn in 1_usize.. {
+            let next = self.restored.borrow_mut().pop_first();
+            let Some(key) = next else { return };
+            self.look_again(daemon, key);
+            if turn.is_multiple_of(TURN) {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Looks at a machine as when it was registered. Where its leader has ended, that is on its way to be heard of.
+    fn look_again(&self, daemon: &Daemon, key: Key) {
+        let Some((leader, interfaces)) = daemon.leader(key).zip(daemon.interfaces(key)) else { return };
+        if let Ok(found) = self.look_at(&leader, &interfaces, true)
+            && !leader.has_exited()
+        {
+            self.moved(daemon, key, found);
+        }
+    }
+
+    fn moved(&self, daemon: &Daemon, key: Key, found: Found) {
+        let resolved = found.resolved.clone();
+        self.joined(key, found);
+        daemon.set_addresses(key, resolved);
     }
 
     fn heard(&self, heard: Result<Notification, Error>, notifications: &mut Option<Notifications>) {
@@ -219,11 +264,7 @@ impl Keeper {
                 daemon.set_addresses(key, found.resolved);
             }
             // The leader has moved to another namespace.
-            _ => {
-                let resolved = found.resolved.clone();
-                self.joined(key, found);
-                daemon.set_addresses(key, resolved);
-            }
+            _ => self.moved(daemon, key, found),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Daemon {
                 .map_err(|error| Error::System { action: ACTION, errno: error.errno() });
         };
         self.is_container(key)?;
-        match self.keeper.listing(key) {
+        match self.keeper.listing(self, key) {
             Some(Listing::Private(list)) => Ok(list),
             Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
             None => Err(Error::System { action: ACTION, errno: Errno::ACCESS }),

@@ -38,7 +38,8 @@ fn what_is_written_is_read_and_listed() {
     assert_eq!(directory.read(&record.name).unwrap(), record);
     let names = directory.names().unwrap();
     assert_eq!(names.machines, [record.name]);
-    assert_eq!(names.units, ["machine-web.scope"]);
+    assert_eq!(directory.unit_links().unwrap(), [("machine-web.scope".into(), "web.old".into())]);
+    assert_eq!(directory.links().unwrap(), [("unit:machine-web.scope".into(), "web.old".into())]);
     assert!(names.temporary.is_empty());
     directory.remove(&record.name).unwrap();
     directory.remove(&record.name).unwrap();
