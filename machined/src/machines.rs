@@ -175,9 +175,10 @@ impl Machines {
 
     /// Takes out a machine, whatever became of it.
     pub fn remove(&mut self, key: Key) -> Option<(Record, Vec<Effect>)> {
-        let lost = self.lose_ids(key);
+        // First the entries of the id index, which answer in the place of the record.
+        let mut effects = self.lose_ids(key);
         let record = *self.machines.remove(&key)?;
-        let mut effects = vec![Effect::Withdraw(record.name)];
+        effects.push(Effect::Withdraw(record.name));
         self.by_name.remove(record.name.as_str());
         if let Some(leader) = record.leader {
             self.by_leader.remove(&leader.pid);
@@ -193,7 +194,6 @@ impl Machines {
         for ip in ips(&record.addresses) {
             effects.extend(self.lose(ip, key));
         }
-        effects.extend(lost);
         effects.extend(self.named_as_alias(&record.name));
         Some((record, effects))
     }
@@ -292,7 +292,7 @@ impl Machines {
 
     /// The text of a list of the id index; `None` if there is none.
     pub fn id_list(&self, kind: IdKind, list: IdList) -> Option<String> {
-        self.ids(kind).text(list, |key| self.machines.get(&key).map(|record| &record.name))
+        self.ids(kind).text(list, |key| self.get(key))
     }
 
     /// Who has an id of the host, and which id it is inside.

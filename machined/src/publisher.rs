@@ -141,9 +141,13 @@ impl Publisher {
 
     fn index_ids(&self, machines: &Machines, kind: IdKind, list: IdList) -> Result<(), Error> {
         let entry = list_entry(kind, list);
+        let directory = self.ids(kind);
         match machines.id_list(kind, list) {
-            Some(text) => self.ids(kind).put(&entry, &text),
-            None => self.ids(kind).unlink(&entry),
+            // Where there is no room for a new list beside the old one, there may be in its place.
+            Some(text) => directory
+                .put(&entry, &text)
+                .or_else(|_| directory.unlink(&entry).and_then(|()| directory.put(&entry, &text))),
+            None => directory.unlink(&entry),
         }
     }
 

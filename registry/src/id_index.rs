@@ -5,15 +5,26 @@
 //! has none for itself: its ranges are in the list `wide`, which is read where there is no page, and in those pages that
 //! others have. Each list is the target of a symlink if it fits into one, and a file otherwise.
 //!
-//! A list is a row of `OUTSIDE:COUNT:INSIDE:MACHINE`, each ended by `;`. Where many machines have the very same range
-//! it names two of them, which is enough to know that nobody has its ids for himself. The index is a hint: the records
-//! of the machines it names decide.
+//! A list is a row of `OUTSIDE:COUNT:INSIDE:MACHINE:PID:PIDFDID`, each ended by `;`, of the machine and its leader. The
+//! leader is left out where its pidfd has no identity. Where many machines have the very same range it names two of them,
+//! which is enough to know that nobody has its ids for himself.
+//!
+//! The index is a hint: the records of the machines it names decide. An entry answers in the place of its record, which is
+//! then not read, only if the leader that the entry names certainly runs; whatever else is seen, the record is read. It is
+//! what the record says, or said until a moment ago, by what the daemon does, the only writer of both:
+//!
+//! - An entry is written after the record that it is taken from, of containers only, with the map and the leader that
+//!   stand there (or will, where /run is full). A machine's leader never changes, and the kernel lets a map be written once.
+//! - An entry is removed before the record of its machine, so that none outlives its record, wherever the daemon dies. A
+//!   list that cannot be written, because /run is full, is removed until it can be.
+//! - At its start the daemon takes in the living of the machines it finds, as they are now (a leader may have gone to
+//!   another user namespace), and then writes all lists anew. Until then they say what they said before.
 
 use crate::decimal::parse_decimal;
 use crate::files::{FileError, Files, read_file};
 use crate::path::{GID_DIRECTORY, Path, UID_DIRECTORY};
 use crate::text::Text;
-use crate::{IdKind, IdRange, MachineName};
+use crate::{IdKind, IdRange, LeaderIdentity, MachineName};
 
 /// The most pages that a machine has of its own.
 pub const WIDE: u32 = 256;
@@ -58,10 +69,19 @@ impl IdList {
     }
 }
 
+/// What a list says of a machine that may have an id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) machine: MachineName,
+    pub(crate) range: IdRange,
+    /// Its leader, by its id and that of its pidfd alone; all zero where the list does not name it.
+    pub(crate) leader: LeaderIdentity,
+}
+
 /// The machines that a list names for an id, each once.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Claimants {
-    names: [Option<MachineName>; CLAIMANTS],
+    claims: [Option<Claim>; CLAIMANTS],
     too_many: bool,
 }
 
@@ -79,18 +99,24 @@ impl Claimants {
         Ok(Some(scan.claimants).filter(|claimants| !claimants.too_many))
     }
 
-    /// Their names.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &MachineName> {
-        self.names.iter().flatten()
+    /// What is said of them.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.iter().flatten()
     }
 
-    fn add(&mut self, name: MachineName) {
-        for slot in &mut self.names {
+    fn add(&mut self, claim: Claim) {
+        for slot in &mut self.claims {
             match slot {
-                Some(other) if *other == name => return,
+                Some(other) if other.machine == claim.machine => {
+                    // The record has to say which is true.
+                    if *other != claim {
+                        other.leader = LeaderIdentity::default();
+                    }
+                    return;
+                }
                 Some(_) => {}
                 None => {
-                    *slot = Some(name);
+                    *slot = Some(claim);
                     return;
                 }
             }
@@ -102,8 +128,8 @@ impl Claimants {
 /// Reads a list in pieces.
 struct ListScan {
     id: u32,
-    // Three numbers of ten digits, a name of 64 bytes, three colons.
-    word: Text<97>,
+    // Four numbers of ten digits and one of twenty, a name of 64 bytes, five colons.
+    word: Text<129>,
     claimants: Claimants,
 }
 
@@ -111,8 +137,8 @@ impl ListScan {
     fn feed(&mut self, piece: &[u8]) {
         for &byte in piece {
             if byte == b';' {
-                if let Some(name) = self.word.get().and_then(|word| claim(word, self.id)) {
-                    self.claimants.add(name);
+                if let Some(claim) = self.word.get().and_then(|word| claim(word, self.id)) {
+                    self.claimants.add(claim);
                 }
                 self.word.clear();
             } else {
@@ -122,13 +148,20 @@ impl ListScan {
     }
 }
 
-/// The machine that an entry of a list names, if its range has the id.
-fn claim(entry: &[u8], id: u32) -> Option<MachineName> {
-    let mut fields = entry.splitn(4, |&byte| byte == b':');
+/// What an entry of a list says, if its range has the id.
+fn claim(entry: &[u8], id: u32) -> Option<Claim> {
+    let mut fields = entry.split(|&byte| byte == b':');
     let mut number = || parse_decimal(fields.next()?).and_then(|number| u32::try_from(number).ok());
     let (outside, count, inside) = (number()?, number()?, number()?);
-    IdRange::new(inside, outside, count)?.to_machine(id)?;
-    MachineName::new(fields.next()?).ok()
+    let range = IdRange::new(inside, outside, count)?;
+    range.to_machine(id)?;
+    let machine = MachineName::new(fields.next()?).ok()?;
+    let mut leader = LeaderIdentity::default();
+    if let Some(pid) = fields.next() {
+        leader.pid = parse_decimal(pid).and_then(|pid| i32::try_from(pid).ok())?;
+        leader.pidfd_id = parse_decimal(fields.next()?)?;
+    }
+    fields.next().is_none().then_some(Claim { machine, range, leader })
 }
 
 /// Apart from its caller, whose stack it would make deeper for all that follows.
@@ -152,17 +185,23 @@ fn read_list<F: Files>(files: &F, path: &Path, scan: &mut ListScan) -> Result<()
 
 #[cfg(feature = "std")]
 mod text {
-    use super::{IdRange, LIST_MAX, MachineName};
+    use super::{IdRange, LIST_MAX};
+    use crate::{Process, Record};
     use std::fmt::Write;
     use std::string::String;
 
-    /// The text of a list. Entries behind [`LIST_MAX`] bytes are left out.
-    pub fn list_text<'a>(entries: impl Iterator<Item = (IdRange, &'a MachineName)>) -> String {
+    /// The text of a list: ranges, and the records of the machines that have them. Entries behind [`LIST_MAX`] bytes are
+    /// left out.
+    pub fn list_text<'a>(entries: impl Iterator<Item = (IdRange, &'a Record)>) -> String {
         let mut text = String::new();
-        for (range, name) in entries {
+        for (range, record) in entries {
             let before = text.len();
             // Writing to a string does not fail.
-            let _ = write!(text, "{}:{}:{}:{name};", range.outside, range.count, range.inside);
+            let _ = write!(text, "{}:{}:{}:{}", range.outside, range.count, range.inside, record.name);
+            if let Some(Process { pid, pidfd_id: Some(pidfd_id) }) = record.leader {
+                let _ = write!(text, ":{pid}:{pidfd_id}");
+            }
+            text.push(';');
             if text.len() > LIST_MAX {
                 text.truncate(before);
                 break;
@@ -177,6 +216,7 @@ pub use text::list_text;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn lists_are_named_by_the_upper_half_of_the_id() {
@@ -185,11 +225,14 @@ mod tests {
         assert_eq!(IdList::Wide.path(IdKind::Group).as_c_str(), c"/run/machined/gids/wide");
     }
 
-    fn claimants(list: &str, id: u32) -> Option<std::vec::Vec<std::string::String>> {
+    fn claims(list: &str, id: u32) -> Option<std::vec::Vec<Claim>> {
         let mut scan = ListScan { id, word: Text::EMPTY, claimants: Claimants::default() };
         scan.feed(list.as_bytes());
-        let names = scan.claimants.names().map(std::string::ToString::to_string).collect();
-        Some(names).filter(|_| !scan.claimants.too_many)
+        Some(scan.claimants.claims().copied().collect()).filter(|_| !scan.claimants.too_many)
+    }
+
+    fn claimants(list: &str, id: u32) -> Option<std::vec::Vec<std::string::String>> {
+        Some(claims(list, id)?.iter().map(|claim| claim.machine.to_string()).collect())
     }
 
     #[test]
@@ -202,6 +245,19 @@ mod tests {
         assert_eq!(named(150_010), ["a"]);
         assert_eq!(named(165_536), ["b"]);
         assert_eq!(named(231_072), [""; 0]);
+    }
+
+    #[test]
+    fn an_entry_names_the_leader_or_does_not() {
+        let leader = |list: &str| claims(list, 100_000).unwrap().first().map(|claim| claim.leader);
+        let known = LeaderIdentity { pid: 42, pidfd_id: u64::MAX, ..LeaderIdentity::default() };
+        assert_eq!(leader("100000:65536:0:a:42:18446744073709551615;"), Some(known));
+        assert_eq!(leader("100000:65536:0:a;"), Some(LeaderIdentity::default()));
+        assert_eq!(leader("100000:10:0:a:42:7;100000:10:0:a:42:7;").map(|leader| leader.pid), Some(42));
+        for other in ["100000:10:0:a:42:8", "100000:10:0:a:43:7", "100000:10:1:a:42:7", "100000:10:0:a"] {
+            let twice = std::format!("100000:10:0:a:42:7;{other};");
+            assert_eq!(leader(&twice), Some(LeaderIdentity::default()), "{other}: the record has to say");
+        }
     }
 
     #[test]
@@ -228,6 +284,14 @@ mod tests {
             "-1:1:0:a",
             "100000:1:0:..",
             "0:100001:0:/etc",
+            "100000:1:0:a:",
+            "100000:1:0:a::7",
+            "100000:1:0:a:42:",
+            "100000:1:0:a:42:x",
+            "100000:1:0:a:-1:7",
+            "100000:1:0:a:2147483648:7",
+            "100000:1:0:a:42:7:",
+            "100000:1:0:a:42:18446744073709551616",
         ] {
             assert_eq!(
                 claimants(&std::format!("{damaged};100000:1:0:b;"), 100_000).unwrap(),
@@ -245,11 +309,21 @@ mod tests {
     #[test]
     #[cfg(feature = "std")]
     fn a_list_is_written_as_it_is_read_and_ends_at_its_limit() {
+        use crate::{Class, Process, Record};
         let name = MachineName::new("m".repeat(64).as_bytes()).unwrap();
+        let mut record = Record::new(name, Class::Container);
         let range = IdRange::new(4_000_000_000, 4_000_000_000, 4).unwrap();
-        let text = list_text([(range, &name)].into_iter());
-        assert_eq!(claimants(&text, 4_000_000_003).unwrap(), [name.as_str()]);
-        let text = list_text((0..20_000).map(|_| (range, &name)));
-        assert!(text.len() <= LIST_MAX && text.len() > LIST_MAX - 100 && text.ends_with(';'));
+        let read = |record: &Record| match claims(&list_text([(range, record)].into_iter()), 4_000_000_003) {
+            Some(claims) => claims.iter().map(|claim| (claim.machine, claim.leader)).next(),
+            None => None,
+        };
+        assert_eq!(read(&record), Some((name, LeaderIdentity::default())));
+        record.leader = Some(Process { pid: i32::MAX, pidfd_id: None });
+        assert_eq!(read(&record), Some((name, LeaderIdentity::default())));
+        record.leader = Some(Process { pid: i32::MAX, pidfd_id: Some(u64::MAX) });
+        let leader = LeaderIdentity { pid: i32::MAX, pidfd_id: u64::MAX, ..LeaderIdentity::default() };
+        assert_eq!(read(&record), Some((name, leader)));
+        let text = list_text((0..20_000).map(|_| (range, &record)));
+        assert!(text.len() <= LIST_MAX && text.len() > LIST_MAX - 130 && text.ends_with(';'));
     }
 }

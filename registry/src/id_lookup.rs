@@ -1,13 +1,15 @@
 //! From an id of the host to its name, and back.
 //!
-//! Both ways end in the same place: the record of the machine, which has the map and the leader. An answer is given
+//! Both ways end in the same place: the record of the machine, which has the map and the leader; or what the id index says
+//! in its place (see there). An answer is given
 //! only if the machine is a container and lives, the id is none of the host's own (below [`FIRST_MACHINE_ID`], or in a
 //! range that begins at the host's 0, as in a machine without a user namespace), and both ids are valid.
 
 use crate::files::{FileError, Files, RecordError, read_record};
-use crate::id_index::Claimants;
+use crate::id_index::{Claim, Claimants};
 use crate::id_map::{FIRST_MACHINE_ID, IdRange, is_valid_id};
 use crate::id_name::{Alias, IdName};
+use crate::liveness::certainly_runs;
 use crate::record_scan::{ClassState, Item, RecordSink};
 use crate::{IdKind, MachineName, Processes, is_alive};
 
@@ -53,12 +55,16 @@ pub fn mapped_id_by_id<F: Files, P: Processes>(
         Err(FileError::Errno(errno)) => return Err(LookupError::Unreadable(errno)),
     };
     let mut holder = None;
-    for machine in claimants.names() {
-        if let Some(pair) = translate(files, processes, machine, kind, Id::Outside(id))? {
+    for claim in claimants.claims() {
+        let pair = match indexed(processes, claim, id) {
+            Some(pair) => Some(pair),
+            None => translate(files, processes, &claim.machine, kind, Id::Outside(id))?,
+        };
+        if let Some(pair) = pair {
             if holder.is_some() {
                 return Ok(None);
             }
-            holder = Some((machine, pair));
+            holder = Some((&claim.machine, pair));
         }
     }
     let Some((machine, pair)) = holder else { return Ok(None) };
@@ -123,6 +129,14 @@ struct Pair {
 }
 
 impl Pair {
+    /// Whether this id, of this range, can be a user's or group's of a machine.
+    const fn counts(self, range: &IdRange) -> bool {
+        range.outside != 0
+            && self.outside >= FIRST_MACHINE_ID
+            && is_valid_id(self.outside)
+            && is_valid_id(self.inside)
+    }
+
     const fn named(self, machine: &MachineName, name: IdName) -> MappedId {
         MappedId { machine: *machine, inside: self.inside, outside: self.outside, name }
     }
@@ -151,6 +165,12 @@ impl RecordSink for Search {
     }
 }
 
+/// What the index says in the place of the record; `None` if the record has to be asked.
+fn indexed<P: Processes>(processes: &P, claim: &Claim, id: u32) -> Option<Pair> {
+    let pair = Pair { inside: claim.range.to_machine(id)?, outside: id };
+    (pair.counts(&claim.range) && certainly_runs(&claim.leader, processes)).then_some(pair)
+}
+
 fn translate<F: Files, P: Processes>(
     files: &F,
     processes: &P,
@@ -165,13 +185,8 @@ fn translate<F: Files, P: Processes>(
         Err(RecordError::Damaged) => return Err(LookupError::Damaged),
         Err(RecordError::Unreadable(errno)) => return Err(LookupError::Unreadable(errno)),
     };
-    let answer = search.found.filter(|(range, pair)| {
-        range.outside != 0
-            && pair.outside >= FIRST_MACHINE_ID
-            && is_valid_id(pair.outside)
-            && is_valid_id(pair.inside)
-            && head.class == ClassState::Container
-    });
+    let is_container = head.class == ClassState::Container;
+    let answer = search.found.filter(|(range, pair)| pair.counts(range) && is_container);
     Ok(answer.filter(|_| is_alive(&head.leader, processes)).map(|(_, pair)| pair))
 }
 

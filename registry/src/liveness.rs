@@ -53,6 +53,16 @@ pub fn is_alive<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
     leader.pid > 0 && (!seems_gone(leader, processes) || !sees_same_processes(leader, processes))
 }
 
+/// Whether a leader whose pidfd has an identity runs for certain, whatever PID namespace its id is meant in: a pidfd
+/// with this identity is its.
+pub(crate) fn certainly_runs<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
+    leader.pid > 0
+        && leader.pidfd_id != 0
+        && processes.open(leader.pid).is_ok_and(|process| {
+            processes.inode(&process) == Some(leader.pidfd_id) && !processes.has_exited(&process)
+        })
+}
+
 fn seems_gone<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
     // Before the process is opened: both need a descriptor, and one must be enough.
     if leader.pidfd_id == 0
@@ -86,7 +96,7 @@ mod tests {
     use super::*;
 
     /// A kernel with one process, as one reader sees it.
-    #[derive(Clone)]
+    #[derive(Clone, Debug)]
     struct Fake {
         opened: Result<(), OpenError>,
         inode: Option<u64>,
@@ -187,6 +197,25 @@ mod tests {
         assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Unknown), ..ALIVE }));
         assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Gone), namespace: Some(4), ..ALIVE }));
         assert!(is_alive(&LEADER, &Fake { inode: Some(8), namespace: None, ..ALIVE }));
+    }
+
+    #[test]
+    fn only_a_process_that_is_seen_runs_for_certain() {
+        assert!(certainly_runs(&LEADER, &ALIVE));
+        assert!(certainly_runs(&LEADER, &Fake { namespace: Some(4), start: None, ..ALIVE }));
+        for doubtful in [
+            Fake { opened: Err(OpenError::Gone), ..ALIVE },
+            Fake { opened: Err(OpenError::Unknown), ..ALIVE },
+            Fake { inode: Some(8), ..ALIVE },
+            Fake { inode: None, ..ALIVE },
+            Fake { exited: true, ..ALIVE },
+        ] {
+            assert!(!certainly_runs(&LEADER, &doubtful), "{doubtful:?}");
+        }
+        assert!(!certainly_runs(&LeaderIdentity { pid: 0, ..LEADER }, &ALIVE));
+        let unknown = LeaderIdentity { pidfd_id: 0, ..LEADER };
+        assert!(!certainly_runs(&unknown, &ALIVE));
+        assert!(!certainly_runs(&unknown, &Fake { inode: Some(0), ..ALIVE }));
     }
 
     #[test]

@@ -120,13 +120,13 @@ int main(int argc, char **argv) {
         }
     else if (argc == 4 && strcmp(what, "uids") == 0)
         for (int i = 0; i < atoi(argv[3]); i++) {
-            char name[32], more[64], path[64], list[64];
+            char name[32], more[64], path[64], list[128];
             unsigned first = (unsigned)strtoul(argv[2], NULL, 10) + (unsigned)i * 65536;
             snprintf(name, sizeof name, "u%d", i);
             snprintf(more, sizeof more, "UIDMAP=0:%u:65536\n", first);
             record(name, 1, "/init.scope", more);
             snprintf(path, sizeof path, "/run/machined/uids/%04x", first >> 16);
-            snprintf(list, sizeof list, "%u:65536:0:%s;", first, name);
+            snprintf(list, sizeof list, "%u:65536:0:%s:1:%lu;", first, name, pidfd_id(1));
             require(symlink(list, path) == 0, path);
         }
     else

@@ -49,7 +49,7 @@ static void make_machines(void) {
                      "UIDMAP=%s\nGIDMAP=%s\nCGROUP=/machine.slice/machine-%s.scope\nCGROUPID=%u\n",
                      name, name, name, lines_of_leader(getpid()), i + 1, i + 1, map, map, name, i + 1);
         snprintf(entry, sizeof entry, "%04x", i + 2);
-        snprintf(list, sizeof list, "%u:65536:0:%s;", FIRST + i * 65536U, name);
+        snprintf(list, sizeof list, "%u:65536:0:%s%s;", FIRST + i * 65536U, name, leader_in_lists(getpid()));
         link_entry(UIDS, entry, list);
         link_entry(GIDS, entry, list);
     }

@@ -412,6 +412,17 @@ static void ids_of_the_host_belong_to_machines(void) {
     subject("damaged");
     write_record("web", "CLASS=container\nUIDMAP=x\n");
     CHECK_EQUAL(machine_by_uid(1000005, &name, &inside), -EBADMSG);
+    if (pidfd_id(pid) != 0) {
+        subject("answered by the index");
+        char list[128];
+        snprintf(list, sizeof list, "1000000:65536:0:web%s;", leader_in_lists(pid));
+        write_list(UIDS, "000f", list);
+        CHECK_EQUAL(machine_by_uid(1000005, &name, &inside), 0);
+        CHECK_TEXT(name, "web");
+        CHECK_EQUAL(inside, 5);
+        free(name);
+        name = NULL;
+    }
     subject("dead");
     write_mapped("web", pid, "0:1000000:65536", "0:2031616:65536");
     end_process(pid);

@@ -92,6 +92,11 @@ def aliases():
     return {entry: os.readlink(f"{DERIVED}/aliases/{entry}") for entry in os.listdir(f"{DERIVED}/aliases")}
 
 
+def leader_in_lists(machine):
+    """How an entry of the id index goes on behind the name of a machine, by its record."""
+    return f":{machine['LEADER']}:{machine['LEADER_PIDFDID']}" if "LEADER_PIDFDID" in machine else ""
+
+
 def expected_id_lists(kind):
     """What the pages should be, from the records, as sets of entries. For machines of few ids, no two with the same."""
     key = {"uids": "UIDMAP", "gids": "GIDMAP"}[kind]
@@ -102,5 +107,5 @@ def expected_id_lists(kind):
             inside, outside, count = map(int, line.split(":"))
             if outside:
                 for page in range(max(1, outside >> 16), ((outside + count - 1) >> 16) + 1):
-                    pages[f"{page:04x}"].add(f"{outside}:{count}:{inside}:{name}")
+                    pages[f"{page:04x}"].add(f"{outside}:{count}:{inside}:{name}{leader_in_lists(machine)}")
     return dict(pages)

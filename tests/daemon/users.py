@@ -25,6 +25,12 @@ def write_map(leader, uids, gids=None):
             target.write("".join("%d %d %d\n" % line for line in lines))
 
 
+def id_lists(kind):
+    """The lists, without the leaders that their entries name: records.expected_id_lists() has those."""
+    short = lambda text: "".join(":".join(entry.split(":")[:4]) + ";" for entry in text.split(";")[:-1])
+    return {page: short(text) for page, text in records.id_lists(kind).items()}
+
+
 @world.needs_root
 class Users(world.Case):
     def setUp(self):
@@ -39,7 +45,7 @@ class Users(world.Case):
     def check(self, **kinds):
         """The lists of these pages, and no others."""
         for kind in "uids", "gids":
-            self.assertEqual(records.id_lists(kind), kinds.get(kind, {}), kind)
+            self.assertEqual(id_lists(kind), kinds.get(kind, {}), kind)
 
     def test_a_container_is_in_the_lists_of_its_pages_until_it_goes(self):
         web = self.mapped((0, FIRST, 65536), gids=[(0, 200000, 10)])
@@ -55,6 +61,18 @@ class Users(world.Case):
         self.check(uids={"0002": "165536:65536:0:db;", "0003": "165536:65536:0:db;"}, gids={"0003": "200010:10:0:db;"})
         self.assertEqual(ask("Unregister", {"name": "db"}), OK)
         self.check()
+
+    def test_an_entry_names_the_leader_by_its_pidfd(self):
+        web = self.mapped((0, FIRST, 10))
+        self.register("web", web)
+        known_by = processes.pidfd_id(web.pid)
+        entry = f"100000:10:0:web:{web.pid}:{known_by};" if known_by else "100000:10:0:web;"
+        self.assertEqual(records.id_lists("uids"), {"0001": entry})
+        # As a list of before, which named no leaders.
+        os.unlink("/run/machined/uids/0001")
+        os.symlink("100000:10:0:web;", "/run/machined/uids/0001")
+        self.restart()
+        self.assertEqual(records.id_lists("uids"), {"0001": entry})
 
     def test_ids_of_the_host_are_in_no_list(self):
         self.register("plain", self.leader())
@@ -114,16 +132,35 @@ class Users(world.Case):
         for leader in leaders[1:]:
             leader.kill()
         first = "65536:200:0:machine-with-a-long-name-0;"
-        until(lambda: records.id_lists("uids") == {"0001": first}, "the end of the others")
+        until(lambda: id_lists("uids") == {"0001": first}, "the end of the others")
         self.assertTrue(os.path.islink("/run/machined/uids/0001"))
+
+    def check_full(self, entries):
+        names = [f"machine-with-a-long-name-{number}" for number in range(8)]
+        leaders = [self.mapped((0, 0x10000 + 200 * number, 200)) for number in range(8)]
+        for name, leader in zip(names, leaders):
+            self.register(name, leader)
+        self.fill(entries)
+        # Its leader runs, so that its entry would answer.
+        self.assertEqual(ask("Unregister", {"name": names.pop(3)}), OK)
+        for kind in "uids", "gids":
+            self.assertEqual([entry.split(":")[3] for entry in id_lists(kind)["0001"].split(";")[:-1]], names)
+        self.free()
+        self.assert_consistent()
+
+    def test_who_leaves_a_full_disk_is_in_no_list(self):
+        self.check_full(entries=False)
+
+    def test_who_leaves_a_disk_without_inodes_is_in_no_list(self):
+        self.check_full(entries=True)
 
     def test_a_machine_of_millions_of_ids_is_in_the_wide_list(self):
         self.register("web", self.mapped((0, 2000000, 10)))
         self.register("wide", self.mapped((0, 1000000, 3000000000)))
         wide = "1000000:3000000000:0:wide;"
-        self.assertEqual(records.id_lists("uids"), {"001e": f"2000000:10:0:web;{wide}", "wide": wide})
+        self.assertEqual(id_lists("uids"), {"001e": f"2000000:10:0:web;{wide}", "wide": wide})
         self.assertEqual(ask("Unregister", {"name": "wide"}), OK)
-        self.assertEqual(records.id_lists("uids"), {"001e": "2000000:10:0:web;"})
+        self.assertEqual(id_lists("uids"), {"001e": "2000000:10:0:web;"})
 
     def test_a_killed_daemon_finds_the_lists_as_they_must_be(self):
         stay, go = self.mapped((0, FIRST, 10)), self.mapped((0, FIRST + 10, 10))
@@ -176,7 +213,7 @@ class Users(world.Case):
         until(lambda: "cannot" in self.machined.log(), "a failed attempt")
         self.free()
         lists = {"0001": "100000:10:0:late;"}
-        until(lambda: records.id_lists("uids") == lists and records.id_lists("gids") == lists, "the lists")
+        until(lambda: id_lists("uids") == lists and id_lists("gids") == lists, "the lists")
         until(lambda: "GIDMAP" in records.record("late"), "the record")
         self.assert_consistent()
 

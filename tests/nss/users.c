@@ -437,20 +437,54 @@ static void a_crowded_page(void) {
     expect_nobody(0x100000 + 300 * 200);
 }
 
+// A list of one entry, which ends with these words: of a leader, or none.
+static void list_mortal(const char *leader) {
+    char entry[128];
+    snprintf(entry, sizeof entry, "100000:65536:0:mortal%s;", leader);
+    list("0001", entry);
+}
+
 static void a_dying_machine(void) {
-    pid_t leader = start_process();
-    write_mapped("mortal", leader, "0:100000:65536", "0:100000:65536");
-    list("0001", "100000:65536:0:mortal;");
-    expect_id(100000, "vu-mortal-0", "vg-mortal-0");
-    make_zombie(leader);
-    expect_nobody(100000);
-    no_name("vu-mortal-0");
-    end_process(leader);
-    expect_nobody(100000);
-    no_name("vu-mortal-0");
+    pid_t leader;
+    for (int is_indexed = 0; is_indexed < 2; is_indexed++) {
+        subject(is_indexed ? "the list names the leader" : "the list does not name the leader");
+        leader = start_process();
+        write_mapped("mortal", leader, "0:100000:65536", "0:100000:65536");
+        list_mortal(is_indexed ? leader_in_lists(leader) : "");
+        expect_id(100000, "vu-mortal-0", "vg-mortal-0");
+        make_zombie(leader);
+        expect_nobody(100000);
+        no_name("vu-mortal-0");
+        end_process(leader);
+        expect_nobody(100000);
+        no_name("vu-mortal-0");
+    }
     write_record("mortal", "NAME=mortal\nCLASS=container\nUIDMAP=0:100000:65536\nGIDMAP=0:100000:65536\n");
     expect_nobody(100000);
     no_name("vu-mortal-0");
+}
+
+static void expect_user(const char *name) {
+    struct asked asked = ask_anyone(false, NULL, 100000);
+    check_end(&asked, NSS_STATUS_SUCCESS, 0);
+    CHECK_TEXT(asked.name, name);
+}
+
+static void indexed_leaders(void) {
+    // The record says something else, so that it is seen which of them answers.
+    pid_t leader = start_process();
+    write_mapped("mortal", leader, "7:100000:10", "7:100000:10");
+    list_mortal(leader_in_lists(leader));
+    expect_user(pidfd_id(leader) ? "vu-mortal-0" : "vu-mortal-7");
+    end_process(leader);
+    write_mapped("mortal", getppid(), "7:100000:10", "7:100000:10");
+    expect_user("vu-mortal-7");
+    static const char *const others[] = {":1:18446744073709551615", ":2147483647:5", ":0:0", ":1:0", ""};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        subject("leader '%s'", others[i]);
+        list_mortal(others[i]);
+        expect_user("vu-mortal-7");
+    }
 }
 
 static void other_records(void) {
@@ -562,6 +596,7 @@ static void look_up_all(void) {
     expect_id(100003, "vu-web-3", "vg-web-3");
     expect_id(0x100000 + 299 * 200, "vu-machine-299-0", "vg-machine-299-0");
     expect_id(1000000000, "vu-wide-0", "vg-wide-0");
+    expect_id(700003, "vu-indexed-3", "vg-indexed-3");
     expect_nobody(99999);
     expect_nobody(200);
     no_name("vu-web-70000");
@@ -572,6 +607,10 @@ static void prepare(void) {
     make_crowd();
     machine_with("wide", "0:1000000000:1000000000");
     list("wide", "1000000000:1000000000:0:wide;");
+    machine_with("indexed", "0:700000:10");
+    char entry[128];
+    snprintf(entry, sizeof entry, "700000:10:0:indexed%s;", leader_in_lists(getppid()));
+    list("000a", entry);
     look_up_all();
 }
 
@@ -606,6 +645,8 @@ static void no_descriptor(void) {
     asked = ask_anyone(false, "vu-nobody-0", 0);
     check_end(&asked, NSS_STATUS_TRYAGAIN, EMFILE);
     asked = ask_anyone(false, NULL, 0x100000);
+    check_end(&asked, NSS_STATUS_TRYAGAIN, EMFILE);
+    asked = ask_anyone(false, NULL, 700000);
     check_end(&asked, NSS_STATUS_TRYAGAIN, EMFILE);
     // Where the index says that nobody has it, none is needed.
     asked = ask_anyone(false, NULL, 99999);
@@ -760,6 +801,7 @@ static const struct test tests[] = {
     {"three hundred machines in one page have users", a_crowded_page, OURS_ONLY},
     {"a machine loses its users when its leader ends, zombie or gone", a_dying_machine, OURS_ONLY},
     {"what is no record of a container with maps makes no users", other_records, OURS_ONLY},
+    {"a list that names the leader answers while it runs, and else its record", indexed_leaders, OURS_ONLY},
     {"a damaged record is unavailable with EBADMSG", damaged_records, OURS_ONLY},
     {"a damaged index makes nobody of what it is asked for", damaged_index, OURS_ONLY},
     {"no list makes more than the record says", random_lists, OURS_ONLY},

@@ -147,6 +147,12 @@ const char *lines_of_leader(pid_t leader) {
     return text;
 }
 
+const char *leader_in_lists(pid_t leader) {
+    static char text[48];
+    snprintf(text, sizeof text, ":%d:%" PRIu64, (int)leader, pidfd_id(leader));
+    return text;
+}
+
 void path_of_record(char path[128], const char *name) {
     snprintf(path, 128, RECORDS "/%s", name);
 }

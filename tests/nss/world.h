@@ -74,6 +74,8 @@ void write_list(const char *directory, const char *entry, const char *text);
 
 // The lines that identify a leader. The text is overwritten by the next call.
 const char *lines_of_leader(pid_t leader);
+// How an entry of the id index goes on behind the name of its machine. The text is overwritten by the next call.
+const char *leader_in_lists(pid_t leader);
 
 // Whether there is pidfd_open(2). Where there is none (under an old valgrind) nothing is known of leaders, and records
 // are trusted.

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use registry::{
-    Class, FIRST_MACHINE_ID, IdKind, IdList, IdName, IdRange, MachineName, Record, WIDE, list_text,
-};
+use registry::{Class, FIRST_MACHINE_ID, IdKind, IdList, IdName, IdRange, Record, WIDE, list_text};
 
 use super::Key;
 
@@ -96,7 +94,7 @@ impl Ids {
     pub(super) fn text<'a>(
         &self,
         list: IdList,
-        name: impl Fn(Key) -> Option<&'a MachineName>,
+        record: impl Fn(Key) -> Option<&'a Record>,
     ) -> Option<String> {
         let (own, wide, page) = match list {
             IdList::Page(page) => (self.pages.get(&page)?, Some(&self.wide), page),
@@ -107,7 +105,7 @@ impl Ids {
         let wide = wide.into_iter().flatten().filter(|(range, _)| range_of(range).is_some_and(reaches_in));
         let entries = own.iter().chain(wide).filter_map(|(range, keys)| Some((range_of(range)?, keys)));
         Some(list_text(entries.flat_map(|(range, keys)| {
-            keys.iter().take(NAMED).filter_map(|&key| name(key)).map(move |name| (range, name))
+            keys.iter().take(NAMED).filter_map(|&key| record(key)).map(move |record| (range, record))
         })))
     }
 }

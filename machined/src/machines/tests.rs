@@ -161,11 +161,22 @@ fn the_pages_of_a_map_list_its_ranges() {
     assert_eq!(list(&machines, 2).as_deref(), Some("100000:65536:0:a;165536:65536:0:b;"));
     assert_eq!(machines.id_lists(IdKind::User).count(), 4);
     let effects = machines.remove(a).unwrap().1;
-    assert_eq!(effects[1..], [users(1), users(2), users(4), groups(3)]);
+    let withdrawn = Effect::Withdraw(MachineName::new(b"a").unwrap());
+    assert_eq!(effects, [users(1), users(2), users(4), groups(3), withdrawn], "no entry outlives the record");
     assert_eq!((list(&machines, 1), list(&machines, 4)), (None, None));
     assert_eq!(list(&machines, 2).as_deref(), Some("165536:65536:0:b;"));
     machines.remove(b);
     assert_eq!(machines.id_lists(IdKind::User).count() + machines.id_lists(IdKind::Group).count(), 0);
+}
+
+#[test]
+fn a_list_names_the_leaders_whose_pidfds_have_identities() {
+    let mut machines = Machines::default();
+    let mut record = mapped("a", 4, "0:100000:10", "");
+    record.leader = Some(Process { pid: 4, pidfd_id: Some(77) });
+    machines.insert(record);
+    machines.insert(mapped("b", 5, "0:100010:10", ""));
+    assert_eq!(list(&machines, 1).as_deref(), Some("100000:10:0:a:4:77;100010:10:0:b;"));
 }
 
 #[test]
@@ -193,7 +204,7 @@ fn a_machine_of_millions_of_ids_is_in_the_wide_list_and_in_the_pages_of_others()
     machines.remove(web);
     assert_eq!(list(&machines, 30), None, "nobody else is there, so that the wide list is read");
     let (web, _) = machines.insert(mapped("web", 1, "0:2000000:10", ""));
-    assert_eq!(machines.remove(big).unwrap().1[1..], [users(30), wide()]);
+    assert_eq!(machines.remove(big).unwrap().1[..2], [users(30), wide()]);
     assert_eq!(list(&machines, 30).as_deref(), Some("2000000:10:0:web;"));
     assert_eq!(machines.id_list(IdKind::User, IdList::Wide), None);
     machines.remove(web);
@@ -217,7 +228,7 @@ fn of_many_machines_with_the_same_range_two_are_named() {
         .collect();
     assert_eq!(list(&machines, 1).as_deref(), Some("100000:10:0:m1;100000:10:0:m2;"));
     assert_eq!(machines.remove(keys[7]).unwrap().1.len(), 1);
-    assert_eq!(machines.remove(keys[0]).unwrap().1[1..], [users(1)]);
+    assert_eq!(machines.remove(keys[0]).unwrap().1[..1], [users(1)]);
     assert_eq!(list(&machines, 1).as_deref(), Some("100000:10:0:m2;100000:10:0:m3;"));
 }
 
@@ -251,7 +262,7 @@ fn an_alias_stands_for_the_only_machine_that_needs_it() {
     assert_eq!(machines.alias(&alias), None, "it is a machine's own name");
     assert_eq!(machines.remove(namesake).unwrap().1[1..], [Effect::IndexAlias(alias)]);
     assert_eq!(machines.alias(&alias), Some(&name));
-    assert_eq!(machines.remove(dotted).unwrap().1[1..], [Effect::IndexAlias(alias), users(3), users(4)]);
+    assert_eq!(machines.remove(dotted).unwrap().1[..3], [Effect::IndexAlias(alias), users(3), users(4)]);
     assert_eq!((machines.alias(&alias), machines.aliases().count()), (None, 0));
     machines.remove(short);
     // Twenty-two bytes and five digits make a user name, six do not; without ids of its own nothing needs one.

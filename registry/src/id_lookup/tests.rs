@@ -5,7 +5,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-/// A registry in memory, with its processes: each record's LEADER lives unless it is 9.
+/// A registry in memory, with its processes: each lives unless it is 9. The pidfd of one above 100 has its id times 10.
 #[derive(Default)]
 struct World {
     files: HashMap<String, Vec<u8>>,
@@ -43,14 +43,14 @@ impl Files for World {
 }
 
 impl Processes for World {
-    type Handle = ();
-    fn open(&self, pid: i32) -> Result<(), OpenError> {
-        if pid == 9 { Err(OpenError::Gone) } else { Ok(()) }
+    type Handle = i32;
+    fn open(&self, pid: i32) -> Result<i32, OpenError> {
+        if pid == 9 { Err(OpenError::Gone) } else { Ok(pid) }
     }
-    fn inode(&self, (): &()) -> Option<u64> {
-        None
+    fn inode(&self, pid: &i32) -> Option<u64> {
+        u64::try_from(*pid).ok().filter(|&pid| pid > 100).map(|pid| pid * 10)
     }
-    fn has_exited(&self, (): &()) -> bool {
+    fn has_exited(&self, _: &i32) -> bool {
         false
     }
     fn start_time(&self, _: i32) -> Option<u64> {
@@ -155,6 +155,50 @@ fn the_record_decides_and_not_the_index() {
         .link("uids/0003", "200000:10:7:web;");
     assert_eq!(world.by_id(100_000), None);
     assert_eq!(world.by_id(200_003).as_deref(), Some("vu-web-3"), "whatever the index says of the id inside");
+}
+
+#[test]
+fn an_entry_with_a_leader_that_runs_answers_for_the_record() {
+    // Each record says something else than the entry, so that it is seen which of them answered.
+    let world = World::default()
+        .record("web", "LEADER=101", "7:100000:10")
+        .link("uids/0001", "100000:10:3:web:101:1010;100020:10:0:web:101:1010;");
+    let inside = |world: &World, id| {
+        mapped_id_by_id(world, world, IdKind::User, id).map(|found| found.map(|found| found.inside))
+    };
+    assert_eq!(inside(&world, 100_000), Ok(Some(3)));
+    assert_eq!(inside(&world, 100_020), Ok(Some(0)));
+    for (doubtful, why) in [
+        ("web:9:90", "it is gone"),
+        ("web:101:1011", "it is another process"),
+        ("web:99:990", "its pidfd has no identity"),
+        ("web:0:0", "it is none"),
+        ("web", "it is not named"),
+    ] {
+        let world = World::default()
+            .record("web", "LEADER=101", "7:100000:10")
+            .link("uids/0001", &format!("100000:10:3:{doubtful};"));
+        assert_eq!(inside(&world, 100_000), Ok(Some(7)), "the record decides where {why}");
+    }
+    let rules = World::default()
+        .record("m", "LEADER=101", "")
+        .link("uids/0001", "0:4294967295:0:m:101:1010;")
+        .link("uids/0002", "131072:65536:0:m:101:1010;");
+    assert_eq!(inside(&rules, 100_000), Ok(None), "an identity map");
+    assert_eq!(inside(&rules, 131_072 + 65_535), Ok(None), "65535 inside is nobody");
+    assert_eq!(inside(&rules, 131_072 + 65_534), Ok(Some(65_534)));
+}
+
+#[test]
+fn an_id_that_two_entries_with_leaders_have_is_nobodys() {
+    let world = World::default()
+        .record("a", "LEADER=101", "0:100000:65536")
+        .record("b", "LEADER=102", "0:120000:10")
+        .link("uids/0001", "100000:65536:0:a:101:1010;120000:10:0:b:102:1020;");
+    assert_eq!(world.by_id(119_999).as_deref(), Some("vu-a-19999"));
+    assert_eq!(world.by_id(120_000), None);
+    let mixed = world.link("uids/0001", "100000:65536:0:a:101:1010;120000:10:0:b;");
+    assert_eq!(mixed.by_id(120_000), None);
 }
 
 #[test]
