@@ -504,6 +504,44 @@ struct machine *machine_free(struct machine *m);
 const char *machine_name(const struct machine *m);
 
 /**
+ * Whether a machine may still be alive: the process that leads it is not provably gone. The answer is that of now, not of
+ * when the record was read.
+ *
+ * Parameters:
+ *   m  the machine
+ *
+ * Returns: 1, 0, or -EINVAL if m is NULL.
+ */
+int machine_is_alive(const struct machine *m);
+
+/**
+ * The network interfaces of the host that lead to a machine, by their indexes.
+ *
+ * Parameters:
+ *   m    the machine
+ *   ret  where the address of the first goes, NULL if there are none; may be NULL
+ *
+ * Returns: how many there are, or a negative errno. -EINVAL: m is NULL.
+ *
+ * Memory: the machine's.
+ */
+int machine_ifindices(const struct machine *m, const int **ret);
+
+/**
+ * What the name of a machine resolves to, the best first.
+ *
+ * Parameters:
+ *   m    the machine
+ *   ret  where the address of the first goes, NULL if there are none; may be NULL
+ *
+ * Returns: how many there are, or a negative errno. -ENOSYS: the machine shares the host's network. -ENODATA: not known, as where
+ * another registry wrote the record. -EINVAL: m is NULL.
+ *
+ * Memory: the machine's.
+ */
+int machine_addresses(const struct machine *m, const struct machine_address **ret);
+
+/**
  * The class of a machine: "container" or "vm", or what else its record says.
  *
  * Parameters:
@@ -623,17 +661,6 @@ const char *machine_control_group(const struct machine *m);
 int machine_id(const struct machine *m, uint8_t *id);
 
 /**
- * Whether a machine may still be alive: the process that leads it is not provably gone. The answer is that of now, not of
- * when the record was read.
- *
- * Parameters:
- *   m  the machine
- *
- * Returns: 1, 0, or -EINVAL if m is NULL.
- */
-int machine_is_alive(const struct machine *m);
-
-/**
  * The process that leads a machine, as the PID namespace of its registry numbers it. machine_leader_pidfd() is safe from
  * the number becoming another process's.
  *
@@ -736,33 +763,6 @@ int machine_realtime(const struct machine *m, uint64_t *usec);
  * Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
  */
 int machine_monotonic(const struct machine *m, uint64_t *usec);
-
-/**
- * The network interfaces of the host that lead to a machine, by their indexes.
- *
- * Parameters:
- *   m    the machine
- *   ret  where the address of the first goes, NULL if there are none; may be NULL
- *
- * Returns: how many there are, or a negative errno. -EINVAL: m is NULL.
- *
- * Memory: the machine's.
- */
-int machine_ifindices(const struct machine *m, const int **ret);
-
-/**
- * What the name of a machine resolves to, the best first.
- *
- * Parameters:
- *   m    the machine
- *   ret  where the address of the first goes, NULL if there are none; may be NULL
- *
- * Returns: how many there are, or a negative errno. -ENOSYS: the machine shares the host's network. -ENODATA: not known, as where
- * another registry wrote the record. -EINVAL: m is NULL.
- *
- * Memory: the machine's.
- */
-int machine_addresses(const struct machine *m, const struct machine_address **ret);
 
 /**
  * The uids of a machine and what they are on the host; none if the machine has no user namespace.
