@@ -1,6 +1,6 @@
 //! What process 1 says unasked: that jobs have ended, that units are gone, that it was reloaded or replaced.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use tracing::debug;
 use zbus::message::Header;
@@ -25,6 +25,8 @@ pub struct Systemd {
     pub jobs: Jobs,
     /// Whose signals count: anybody may send some that look like them.
     owner: RefCell<Option<String>>,
+    /// Whether the bus has told it unasked, since it was joined.
+    is_told: Cell<bool>,
 }
 
 impl Systemd {
@@ -33,18 +35,28 @@ impl Systemd {
     /// # Errors
     /// The bus does not answer.
     pub async fn listen(&self, connection: &Connection) -> Result<(), CallError> {
+        self.is_now(None);
+        self.is_told.set(false);
         for rule in RULES {
             call(connection.clone(), BUS, "AddMatch", rule, DEADLINE).await?;
         }
         match call(connection.clone(), BUS, "GetNameOwner", SERVICE, DEADLINE).await {
-            Ok(answer) => self.is_now(Some(answer.body().deserialize::<String>()?)),
+            Ok(answer) => self.is_answered(Some(answer.body().deserialize::<String>()?)),
             // Not there yet.
-            Err(CallError::Refused { .. }) => self.is_now(None),
+            Err(CallError::Refused { .. }) => self.is_answered(None),
             Err(error) => return Err(error),
         }
         self.subscribe(connection);
         self.jobs.doubt();
         Ok(())
+    }
+
+    /// The bus was asked. A signal that was heard meanwhile, by another task, may have come after the answer, and is never
+    /// older.
+    fn is_answered(&self, owner: Option<String>) {
+        if !self.is_told.get() {
+            self.is_now(owner);
+        }
     }
 
     fn is_now(&self, owner: Option<String>) {
@@ -84,6 +96,7 @@ impl Systemd {
         }
         let body = message.body();
         let Ok((SERVICE, _, new)) = body.deserialize::<(&str, &str, &str)>() else { return false };
+        self.is_told.set(true);
         self.is_now((!new.is_empty()).then(|| new.to_owned()));
         self.jobs.doubt();
         !new.is_empty()
@@ -163,6 +176,19 @@ mod tests {
         assert_eq!(heard(&[job_removed(":1.2")]), Some(Some("done".to_owned())));
         assert_eq!(heard(&[job_removed(":1.66")]), None);
         assert_eq!(heard(&[owner_changed(":1.66", ":1.66"), job_removed(":1.66")]), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_taken_in_after_the_news_does_not_undo_it() {
+        for late in [None, Some(":1.1".to_owned())] {
+            let systemd = Systemd::default();
+            systemd.hear(&owner_changed(BUS.service, ":1.2"));
+            systemd.is_answered(late);
+            assert_eq!(systemd.owner.borrow().as_deref(), Some(":1.2"));
+        }
+        let systemd = Systemd::default();
+        systemd.is_answered(Some(":1.2".to_owned()));
+        assert_eq!(systemd.owner.borrow().as_deref(), Some(":1.2"));
     }
 
     #[test]
