@@ -1,7 +1,9 @@
 """Scopes, jobs and the units that machines run in."""
 
 import os
+import pathlib
 import signal
+import subprocess
 import time
 
 import place
@@ -13,6 +15,9 @@ from varlink import MACHINE_EXISTS, OK, ask, call, listed, register
 from waiting import until
 
 DBUS = "dbus.service"
+# What keeps process 1 busy, that it is busy, and that it may go on.
+GENERATOR = pathlib.Path("/run/systemd/system-generators/freeze")
+FROZEN, THAWED = pathlib.Path("/run/frozen"), pathlib.Path("/run/thawed")
 
 
 class Units(place.Case):
@@ -197,6 +202,70 @@ class Units(place.Case):
         self.assertEqual([name for name in records.names() if "slow" in name], [])
         os.kill(bus, signal.SIGCONT)
         self.assertEqual(self.create("fast", self.leader()), OK)
+
+    def freeze(self):
+        """Keeps process 1 busy until `thaw`, which is what a generator can do: it waits for each while it reloads."""
+        for path in FROZEN, THAWED:
+            path.unlink(missing_ok=True)
+        GENERATOR.parent.mkdir(exist_ok=True)
+        GENERATOR.write_text(f"#!/bin/sh\ntouch {FROZEN}\nuntil [ -e {THAWED} ]; do sleep 0.02; done\n")
+        GENERATOR.chmod(0o755)
+        self.addCleanup(GENERATOR.unlink)
+        reload = subprocess.Popen(["systemctl", "daemon-reload"])
+        self.addCleanup(reload.wait, 30)
+        self.addCleanup(THAWED.touch)
+        until(FROZEN.exists, "the reload")
+
+    def test_a_frozen_process_1_holds_up_nobody_but_who_wants_a_scope(self):
+        (_, pid), (_, later) = self.service(), self.service()
+        self.assertEqual(register("before", pid), OK)
+        one, other = self.leader(), self.leader()
+        manager = ("busctl", "--timeout=40", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+                   "org.freedesktop.machine1.Manager")
+        self.freeze()
+        with varlink.Client(deadline=30) as slow:
+            slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": one.pid,
+                                                   "allocateUnit": True}))
+            began = time.monotonic()
+            create = subprocess.Popen([*manager, "CreateMachine", "sayssusa(sv)", "create", "0", "", "container",
+                                       str(other.pid), "", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(10):
+                self.assertEqual(ask("List", {"name": ".host"}), OK)
+                self.assertIn('"before"', run(*manager, "ListMachines"))
+                self.assertIn("/before", run(*manager, "GetMachine", "s", "before"))
+                self.assertIn("/before", run(*manager, "GetMachineByPID", "u", pid))
+                self.assertEqual(register("later", later), OK)
+                self.assertEqual(ask("Unregister", {"name": "later"}), OK)
+                run(*manager, "RegisterMachine", "sayssus", "later", "0", "", "container", later, "")
+                run(*manager, "UnregisterMachine", "s", "later")
+                self.assertEqual(run("ps", "-o", "machine=", "-p", pid), "before")
+                run("getent", "hosts", "before", check=False, timeout=2)
+                self.assertEqual(ask("Kill", {"name": "before", "whom": "leader", "signal": 18}), OK)
+            self.assertLess(time.monotonic() - began, 5)
+            # Who wants something of process 1 is told that it does not answer.
+            self.assertEqual(slow.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+        self.assertEqual(create.communicate(timeout=20)[0].strip(), "Call failed: Connection timed out")
+        self.assertEqual(list(listed()), ["before"])
+        THAWED.touch()
+        # What it is asked for then is done, whatever it was asked for before.
+        leader = self.leader()
+        until(lambda: self.create("after", leader) == OK, "the answer of process 1")
+        until(lambda: "SCOPE_JOB" not in records.record("after"), "the end of the job")
+        self.assertEqual(sorted(listed()), ["after", "before"])
+        self.assertEqual(ask("Terminate", {"name": "before"}), OK)
+        self.assert_ends(pid)
+
+    def test_a_scope_that_is_wanted_of_a_process_1_that_is_back_soon_is_made(self):
+        self.freeze()
+        with varlink.Client(deadline=30) as slow:
+            leader = self.leader()
+            slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": leader.pid,
+                                                   "allocateUnit": True}))
+            until(lambda: "slow" in listed(), "the question to process 1")
+            THAWED.touch()
+            self.assertEqual(varlink.verdict(slow.receive()), OK)
+        until(lambda: "SCOPE_JOB" not in records.record("slow"), "the end of the job")
+        self.assertTrue(is_active("machine-slow.scope"))
 
     def test_scopes_are_made_again_when_the_bus_was_restarted(self):
         run("systemctl", "restart", DBUS)
