@@ -24,6 +24,7 @@ use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::os_release::OsReleases;
 use crate::publisher::Publisher;
+use crate::root_directory::RootDirectories;
 use crate::spare_memory::SpareMemory;
 use crate::systemd::Systemd;
 use crate::watch::Watch;
@@ -70,6 +71,8 @@ pub struct Daemon {
     pub surroundings: Surroundings,
     /// What the containers' operating systems say of themselves.
     pub os_releases: OsReleases,
+    /// The root directories of machines that are being opened.
+    pub root_directories: RootDirectories,
     /// Who has which addresses.
     pub keeper: Keeper,
     /// The system bus.
@@ -100,6 +103,7 @@ impl Daemon {
         Self {
             surroundings,
             os_releases: OsReleases::default(),
+            root_directories: RootDirectories::default(),
             keeper,
             bus: Bus::default(),
             polkit: Polkit::default(),

@@ -19,6 +19,7 @@ pub mod place;
 pub mod predecessors;
 pub mod publisher;
 pub mod restore;
+pub mod root_directory;
 pub mod spare_memory;
 mod start;
 pub mod systemd;

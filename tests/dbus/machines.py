@@ -116,6 +116,32 @@ def names_that_no_machine_has_are_unknown():
 
 
 @case()
+def the_root_directory_of_a_container_is_opened_for_who_may_manage_it():
+    root = template("root1", "ID=inside\n")
+    bus.register("web", Leader("/usr/bin/sleep", "infinity", properties=[f"RootDirectory={root}"]).pid)
+    bus.register("vm1", Leader().pid, kind="vm")
+
+    def opened(client, path, interface, member, *arguments):
+        reply = client.reply(client.send(NAME, path, interface, member, *arguments))
+        (descriptor,) = reply.fds
+        try:
+            assert sorted(os.listdir(descriptor)), "it can be listed"
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
+    for name, inode in (("web", os.stat(root).st_ino), (".host", os.stat("/").st_ino)):
+        same(opened(bus, ROOT, MANAGER, "OpenMachineRootDirectory", "s", name), inode)
+        same(opened(bus, path_of(name), MACHINE, "OpenRootDirectory"), inode)
+    none = "NotSupported: Opening the root directory is only supported on container machines."
+    same(bus.manager("OpenMachineRootDirectory", "s", "vm1"), none)
+    same(bus.machine("vm1", "OpenRootDirectory"), none)
+    same(bus.manager("OpenMachineRootDirectory", "s", "nope"), no_machine("nope"))
+    for name in ("web", "vm1", ".host"):
+        got = as_user(UNPRIVILEGED, lambda client, name=name: client.manager("OpenMachineRootDirectory", "s", name))
+        assert got.startswith("InteractiveAuthorizationRequired: "), got
+
+
+@case()
 def processes_that_are_in_no_machine_are_unknown():
     for pid in (0, 1, 2, os.getpid(), 0x7fffffff, 999999):
         same(bus.manager("GetMachineByPID", "u", pid),

@@ -37,7 +37,7 @@ def a_name_that_is_nobodys_is_unknown_to_every_method():
     def ask(client):
         for name in NOBODYS:
             for member in ("GetMachine", "GetMachineAddresses", "GetMachineSSHInfo", "GetMachineOSRelease",
-                           "GetMachineUIDShift", "TerminateMachine", "UnregisterMachine"):
+                           "GetMachineUIDShift", "OpenMachineRootDirectory", "TerminateMachine", "UnregisterMachine"):
                 same(client.manager(member, "s", name), no_machine(name), member)
             for whom, number, _ in (*SIGNALS, ("leader", 18, ""), ("all", 9, "")):
                 same(client.manager("KillMachine", "ssi", name, whom, number), no_machine(name), (whom, number))

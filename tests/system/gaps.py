@@ -19,7 +19,6 @@ GAPS = {
     },
     "ours": {
         "a container that machinectl starts": "machinectl asks for the image first, and images come later",
-        "journalctl reads the journal of a machine": "it asks for the root directory, which comes later",
         "machinectl show without a name prints the pool": "the pool of images comes later",
     },
 }

@@ -103,6 +103,9 @@ pub(super) const INTERFACE: Interface<Daemon, Subject> = Interface {
         Method::new("GetUIDShift", &[], &[arg("u", "shift")], |daemon, subject, call| {
             now(metadata::shift(&daemon, subject, &call))
         }),
+        Method::new("OpenRootDirectory", &[], &[arg("h", "fd")], |daemon, subject, call| {
+            Box::pin(metadata::root_directory(daemon, subject, call))
+        }),
     ],
     signals: &[],
 };

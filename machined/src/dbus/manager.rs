@@ -94,6 +94,9 @@ pub(super) const INTERFACE: Interface<Daemon, Subject> = Interface {
         Method::new("GetMachineOSRelease", &[NAME], &[arg("a{ss}", "fields")], |daemon, subject, call| {
             Box::pin(metadata::os_release(daemon, subject, call))
         }),
+        Method::new("OpenMachineRootDirectory", &[NAME], &[arg("h", "fd")], |daemon, subject, call| {
+            Box::pin(metadata::root_directory(daemon, subject, call))
+        }),
         Method::new("GetMachineUIDShift", &[NAME], &[arg("u", "shift")], |daemon, subject, call| {
             now(metadata::shift(&daemon, subject, &call))
         }),

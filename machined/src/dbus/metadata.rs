@@ -7,6 +7,7 @@ use std::rc::Rc;
 use dbus_server::{Call, ErrorReply, Reply, description};
 use rustix::io::Errno;
 use serde::{Serialize, Serializer};
+use zbus::Fd;
 
 use super::authority;
 use super::errors;
@@ -85,6 +86,24 @@ pub(super) async fn os_release(
         error => errors::of_operation(error, &name_of(&daemon, target)),
     })?;
     call.reply(&Dictionary::of(&fields))
+}
+
+/// `OpenMachineRootDirectory`, `OpenRootDirectory`.
+pub(super) async fn root_directory(
+    daemon: Rc<Daemon>,
+    subject: Subject,
+    call: Call,
+) -> Result<Reply, ErrorReply> {
+    let target = target(&daemon, subject, &call)?;
+    let authorized = authority::may_manage(&daemon, &call, target, "open_root_directory").await?;
+    let opened = call.turn.passing(daemon.root_directory(&authorized, target)).await;
+    let root = opened.map_err(|error| match error {
+        Error::NotAvailable => {
+            errors::not_supported("Opening the root directory is only supported on container machines.")
+        }
+        error => errors::of_operation(error, &name_of(&daemon, target)),
+    })?;
+    call.reply(&Fd::from(root))
 }
 
 /// Fields in the order of their file; of those with the same key the last.

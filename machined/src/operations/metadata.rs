@@ -1,5 +1,6 @@
 //! What can be told of a machine beyond its registration.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use registry::{Class, IdRange, Record};
@@ -7,11 +8,12 @@ use rustix::io::Errno;
 
 use super::Target;
 use crate::addresses::{InterfaceAddress, Listing};
-use crate::authorization::{Authorized, Inspect};
+use crate::authorization::{Authorized, Inspect, Manage};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::machines::Key;
 use crate::os_release::{self, Fields};
+use crate::root_directory;
 
 /// How many files are read before they are asked for.
 const LOOK_AHEAD: usize = 64;
@@ -53,6 +55,22 @@ impl Daemon {
             }
         };
         fields.map_err(|errno| Error::System { action: "read the OS release", errno })
+    }
+
+    /// The root directory of a machine, for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotAvailable`]: it is no container. Others as opening it has them.
+    pub async fn root_directory(&self, _: &Authorized<Manage>, target: Target) -> Result<OwnedFd, Error> {
+        let root = match target {
+            Target::Host => root_directory::of_host(),
+            Target::Machine(key) => {
+                self.is_container(key)?;
+                let leader = self.leader(key).ok_or(Error::NoSuchMachine)?;
+                self.root_directories.open(key, &leader).await
+            }
+        };
+        root.map_err(|errno| Error::System { action: "open the root directory", errno })
     }
 
     /// Whoever asks for one machine after the other, in the order in which they are listed, will go on.
