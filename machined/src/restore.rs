@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::{Class, KernelProcesses, MachineName, Record, is_alive};
+use registry::{Class, KernelProcesses, MachineName, OpenError, Processes, Record, is_alive};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
@@ -34,7 +34,7 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
         }
     }
     // In the order in which they were registered.
-    records.sort_by_key(|(record, _)| (record.monotonic, record.name));
+    records.sort_unstable_by_key(|(record, _)| (record.monotonic, record.name));
     let mut started = Vec::new();
     for (record, text) in records {
         started.extend(take_in(daemon, record, &text)?);
@@ -116,8 +116,35 @@ fn living_leader(record: &Record) -> Result<Option<ProcessHandle>, Error> {
             return Err(Error::System { action: "open the leader of a machine", errno });
         }
     };
-    // The process is pinned now, so that what is found of it holds.
-    Ok(is_alive(&record.leader_identity(), &KernelProcesses).then_some(handle))
+    let is_leader = is_alive(&record.leader_identity(), &Pinned(&handle));
+    Ok(is_leader.then_some(handle))
+}
+
+/// A process that is open already, so that what is found of it holds.
+struct Pinned<'a>(&'a ProcessHandle);
+
+impl Processes for Pinned<'_> {
+    type Handle = ();
+
+    fn open(&self, _: i32) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    fn inode(&self, (): &()) -> Option<u64> {
+        self.0.identity().pidfd_id
+    }
+
+    fn has_exited(&self, (): &()) -> bool {
+        self.0.has_exited()
+    }
+
+    fn start_time(&self, pid: i32) -> Option<u64> {
+        KernelProcesses.start_time(pid)
+    }
+
+    fn pid_namespace(&self) -> Option<u64> {
+        KernelProcesses.pid_namespace()
+    }
 }
 
 /// A machine whose leader died, and nobody heard of it.

@@ -37,10 +37,16 @@ impl Systemd {
     pub async fn listen(&self, connection: &Connection) -> Result<(), CallError> {
         self.is_now(None);
         self.is_told.set(false);
-        for rule in RULES {
-            call(connection.clone(), BUS, "AddMatch", rule, DEADLINE).await?;
+        // One after the other on the way, and waited for together.
+        let ask = |method, argument: &'static str| {
+            tokio::task::spawn_local(call(connection.clone(), BUS, method, argument, DEADLINE))
+        };
+        let rules = RULES.map(|rule| ask("AddMatch", rule));
+        let owner = ask("GetNameOwner", SERVICE);
+        for rule in rules {
+            rule.await.map_err(|_| CallError::NoBus)??;
         }
-        match call(connection.clone(), BUS, "GetNameOwner", SERVICE, DEADLINE).await {
+        match owner.await.map_err(|_| CallError::NoBus)? {
             Ok(answer) => self.is_answered(Some(answer.body().deserialize::<String>()?)),
             // Not there yet.
             Err(CallError::Refused { .. }) => self.is_answered(None),
