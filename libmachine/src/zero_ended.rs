@@ -12,15 +12,16 @@ pub struct ZeroEnded<const N: usize> {
 impl<const N: usize> ZeroEnded<N> {
     /// The path that these pieces make.
     pub fn new(pieces: &[&[u8]]) -> Self {
-        let mut path = Self { bytes: [0; N], length: 0 };
-        for &byte in pieces.iter().copied().flatten() {
-            // The last byte stays zero.
-            let is_last = path.length.wrapping_add(1) >= N;
-            match path.bytes.get_mut(path.length) {
-                Some(slot) if !is_last && byte != 0 => *slot = byte,
-                _ => return Self { bytes: [0; N], length: 0 },
+        let nothing = Self { bytes: [0; N], length: 0 };
+        let mut path = nothing;
+        for &piece in pieces {
+            let end = path.length.saturating_add(piece.len());
+            match path.bytes.get_mut(path.length..end) {
+                // The last byte stays zero.
+                Some(room) if end < N && !piece.contains(&0) => room.copy_from_slice(piece),
+                _ => return nothing,
             }
-            path.length = path.length.wrapping_add(1);
+            path.length = end;
         }
         path
     }
