@@ -193,8 +193,8 @@ int machine_by_pidfd(int pidfd, char **path);
  *   name    where the name of the machine goes; may be NULL
  *   inside  where the uid inside the machine goes; may be NULL
  *
- * Returns: 0, or a negative errno. -ENXIO: to none that lives, or to more than one. -EBADMSG: the record that decides is
- * damaged.
+ * Returns: 0, or a negative errno. -ENXIO: to none that lives (as the host's own), or to more than one. -EBADMSG: the record
+ * that decides is damaged.
  *
  * Memory: free(3) the name.
  */
@@ -208,8 +208,8 @@ int machine_by_uid(uid_t uid, char **name, uid_t *inside);
  *   name    where the name of the machine goes; may be NULL
  *   inside  where the gid inside the machine goes; may be NULL
  *
- * Returns: 0, or a negative errno. -ENXIO: to none that lives, or to more than one. -EBADMSG: the record that decides is
- * damaged.
+ * Returns: 0, or a negative errno. -ENXIO: to none that lives (as the host's own), or to more than one. -EBADMSG: the record
+ * that decides is damaged.
  *
  * Memory: free(3) the name.
  */
@@ -253,7 +253,7 @@ int machine_monitor_new(struct machine_monitor **ret);
 struct machine_monitor *machine_monitor_free(struct machine_monitor *m);
 
 /**
- * The descriptor of a monitor, for poll(2) with POLLIN; it stays the monitor's.
+ * The descriptor of a monitor, for poll(2) with POLLIN; it stays the monitor's, and is closed on exec.
  *
  * Parameters:
  *   m  the monitor
@@ -263,7 +263,9 @@ struct machine_monitor *machine_monitor_free(struct machine_monitor *m);
 int machine_monitor_fd(const struct machine_monitor *m);
 
 /**
- * Tells the next change, and does not wait for one. Call it until it returns 0, then wait for the descriptor.
+ * Tells the next change, and does not wait for one. Call it until it returns 0, then wait for the descriptor. No machine
+ * that came or went is missed: where more happens than the kernel keeps, they are found by comparing, and all others are told
+ * as MACHINE_CHANGED.
  *
  * Parameters:
  *   m      the monitor
@@ -297,7 +299,8 @@ int machine_name_check(const char *name);
 const char *machine_name_rule(int rule);
 
 /**
- * Finds a name that resembles a text and may be the name of a machine. A text that may be one is its own suggestion.
+ * Finds a name that resembles a text and may be the name of a machine. A text that may be one is its own suggestion. Whether
+ * there is a machine of that name is not looked at.
  *
  * Parameters:
  *   name        the text
@@ -364,10 +367,13 @@ int sd_peer_get_machine_name(int fd, char **name);
 int sd_get_machine_names(char ***machines);
 
 /**
- * Lists all machines of the host, in no order: those too that sd_get_machine_names() takes for backups.
+ * Lists all machines of the host, in no order: those too that sd_get_machine_names() takes for backups. One that has just
+ * died may be among them, and one that is listed may be gone by the time it is opened: machine_is_alive() and -ENXIO of
+ * machine_open() tell.
  *
  * Parameters:
- *   machines  where the list goes, which ends in NULL; may be NULL. It is NULL if there is not even a file.
+ *   machines  where the list goes, which ends in NULL; may be NULL. Where there is no registry, or nothing in it, the list
+ *             itself is NULL, and the result 0.
  *
  * Returns: how many there are, or a negative errno.
  *

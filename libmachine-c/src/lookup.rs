@@ -90,8 +90,8 @@ unsafe fn owner(kind: IdKind, id: u32, place: *mut *mut c_char, inside: *mut u32
 ///   name    where the name of the machine goes; may be NULL
 ///   inside  where the uid inside the machine goes; may be NULL
 ///
-/// Returns: 0, or a negative errno. -ENXIO: to none that lives, or to more than one. -EBADMSG: the record that decides is
-/// damaged.
+/// Returns: 0, or a negative errno. -ENXIO: to none that lives (as the host's own), or to more than one. -EBADMSG: the record
+/// that decides is damaged.
 ///
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]
@@ -107,8 +107,8 @@ pub unsafe extern "C" fn machine_by_uid(uid: uid_t, name: *mut *mut c_char, insi
 ///   name    where the name of the machine goes; may be NULL
 ///   inside  where the gid inside the machine goes; may be NULL
 ///
-/// Returns: 0, or a negative errno. -ENXIO: to none that lives, or to more than one. -EBADMSG: the record that decides is
-/// damaged.
+/// Returns: 0, or a negative errno. -ENXIO: to none that lives (as the host's own), or to more than one. -EBADMSG: the record
+/// that decides is damaged.
 ///
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]

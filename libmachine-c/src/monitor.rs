@@ -84,7 +84,7 @@ pub unsafe extern "C" fn machine_monitor_free(m: *mut machine_monitor) -> *mut m
     ptr::null_mut()
 }
 
-/// The descriptor of a monitor, for poll(2) with POLLIN; it stays the monitor's.
+/// The descriptor of a monitor, for poll(2) with POLLIN; it stays the monitor's, and is closed on exec.
 ///
 /// Parameters:
 ///   m  the monitor
@@ -96,7 +96,9 @@ pub unsafe extern "C" fn machine_monitor_fd(m: *const machine_monitor) -> c_int 
     status(unsafe { m.as_ref() }.ok_or(Errno::INVAL).map(|monitor| Borrowed::number(monitor.0.descriptor())))
 }
 
-/// Tells the next change, and does not wait for one. Call it until it returns 0, then wait for the descriptor.
+/// Tells the next change, and does not wait for one. Call it until it returns 0, then wait for the descriptor. No machine
+/// that came or went is missed: where more happens than the kernel keeps, they are found by comparing, and all others are told
+/// as MACHINE_CHANGED.
 ///
 /// Parameters:
 ///   m      the monitor

@@ -79,7 +79,8 @@ pub extern "C" fn machine_name_rule(rule: c_int) -> *const c_char {
     words.map_or(ptr::null(), CStr::as_ptr)
 }
 
-/// Finds a name that resembles a text and may be the name of a machine. A text that may be one is its own suggestion.
+/// Finds a name that resembles a text and may be the name of a machine. A text that may be one is its own suggestion. Whether
+/// there is a machine of that name is not looked at.
 ///
 /// Parameters:
 ///   name        the text

@@ -113,10 +113,13 @@ pub unsafe extern "C" fn sd_get_machine_names(machines: *mut *mut *mut c_char) -
     unsafe { list(Listing::AsStock, machines) }
 }
 
-/// Lists all machines of the host, in no order: those too that sd_get_machine_names() takes for backups.
+/// Lists all machines of the host, in no order: those too that sd_get_machine_names() takes for backups. One that has just
+/// died may be among them, and one that is listed may be gone by the time it is opened: machine_is_alive() and -ENXIO of
+/// machine_open() tell.
 ///
 /// Parameters:
-///   machines  where the list goes, which ends in NULL; may be NULL. It is NULL if there is not even a file.
+///   machines  where the list goes, which ends in NULL; may be NULL. Where there is no registry, or nothing in it, the list
+///             itself is NULL, and the result 0.
 ///
 /// Returns: how many there are, or a negative errno.
 ///
