@@ -1,10 +1,14 @@
 """Who may do what, with the polkit of the system and rules for the occasion, and without polkit."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
+import pty
+import select
 import signal
 import subprocess
+import termios
 import time
 import unittest
 
@@ -21,6 +25,12 @@ CHALLENGE = "io.systemd.InteractiveAuthenticationRequired"
 RULES = pathlib.Path("/etc/polkit-1/rules.d/10-test.rules")
 PREFIX = "org.freedesktop.machine1."
 CLONE_NEWUSER = 0x10000000
+# Polkit's agent for the process that becomes the command, once it is there.
+AGENT = """
+    exec 8< <(exec pkttyagent --process $$ --notify-fd 9 9>&1 >/dev/tty)
+    cat <&8
+    exec "$@" 8<&-
+"""
 
 
 def rules(body):
@@ -215,6 +225,74 @@ class Polkit(place.Case):
             (0, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
             (0, "Unregister", {"name": "his"}, OK),
         ])
+
+    def typed(self, answer, *command):
+        """Runs a command as a user at a terminal with an agent of polkit's. Types the answer when it asks for a password;
+        without one, the agent ends. Returns whether the command succeeded, and the last line on the screen."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.setgroups([])
+            os.setresgid(USER, USER, USER)
+            os.setresuid(USER, USER, USER)
+            os.execvpe("bash", ["bash", "-c", AGENT, "bash", *command], {**os.environ, "SYSTEMD_COLORS": "0"})
+        self.addCleanup(os.close, terminal)
+        screen, is_answered = b"", False
+
+        def ended():
+            """Gives the answer once what is typed is hidden."""
+            nonlocal screen, is_answered
+            if select.select([terminal], [], [], 0)[0]:
+                with contextlib.suppress(OSError):
+                    screen += os.read(terminal, 4096)
+            elif not is_answered and b"Password: " in screen and not termios.tcgetattr(terminal)[3] & termios.ECHO:
+                self.answer(pid, terminal, answer)
+                is_answered = True
+            done, status = os.waitpid(pid, os.WNOHANG)
+            return [status] if done else None
+        (status,) = until(ended, f"the end of {command}")
+        while select.select([terminal], [], [], 0)[0]:
+            try:
+                screen += os.read(terminal, 4096)
+            except OSError:
+                break
+        lines = screen.decode().split("\r\n")
+        return status == 0, next((line for line in reversed(lines) if line), "")
+
+    @staticmethod
+    def answer(pid, terminal, answer):
+        if answer is not None:
+            os.write(terminal, f"{answer}\n".encode())
+            return
+        for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+
+    def test_an_administrators_password_lets_a_user_in(self):
+        subprocess.run(["chpasswd"], input="root:right", text=True, check=True)
+        self.addCleanup(run, "usermod", "--password", "*", "root")
+        by_bus = ("machinectl", "terminate", "web")
+        by_varlink = ("varlinkctl", "call", varlink.SOCKET, "io.systemd.Machine.Terminate",
+                      '{"name":"web","allowInteractiveAuthentication":true}')
+        denied = "Method call io.systemd.Machine.Terminate() failed: org.varlink.service.PermissionDenied"
+        for answer, command, succeeds, told in [
+            ("wrong", by_bus, False, "Could not terminate machine: Access denied"),
+            (None, by_varlink, False, denied),
+            ("right", by_bus, True, None),
+            ("right", by_varlink, True, None),
+            ("right", ("machinectl", "--no-ask-password", "terminate", "web"), False,
+             "Could not terminate machine: Interactive authentication required."),
+        ]:
+            with self.subTest(f"{answer} {command[0]}"):
+                if "web" not in listed():
+                    leader = self.machine("web")
+                done, line = self.typed(answer, *command)
+                self.assertEqual(done, succeeds, line)
+                if told:
+                    # The agent's colours may come before it.
+                    self.assertTrue(line.endswith(told), line)
+                    self.assertIn("web", listed())
+                else:
+                    self.assert_ends(leader.pid)
+                    until(lambda: listed() == {}, "the end of the machine")
 
     def test_a_machine_may_go_while_polkit_is_asked(self):
         leader = self.machine("web")

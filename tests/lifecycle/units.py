@@ -255,6 +255,19 @@ class Units(place.Case):
         self.assertEqual(ask("Terminate", {"name": "before"}), OK)
         self.assert_ends(pid)
 
+    def test_who_goes_away_before_the_answer_has_created_a_machine(self):
+        self.freeze()
+        create = subprocess.Popen(["busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+                                   "org.freedesktop.machine1.Manager", "CreateMachine", "sayssusa(sv)", "web", "0", "",
+                                   "container", str(self.leader().pid), "", "0"])
+        until(lambda: "web" in listed(), "the question to process 1")
+        create.kill()
+        create.wait()
+        THAWED.touch()
+        until(lambda: is_active("machine-web.scope"), "the scope")
+        until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+        self.assertEqual(list(listed()), ["web"])
+
     def test_a_scope_that_is_wanted_of_a_process_1_that_is_back_soon_is_made(self):
         self.freeze()
         with varlink.Client(deadline=30) as slow:
