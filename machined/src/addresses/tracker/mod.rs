@@ -152,6 +152,7 @@ impl<K: Copy + Ord> Tracker<K> {
     }
 
     /// Whether the id of `netns` is to be asked for again, before it is dumped: it is not known, or was another's.
+    #[cfg(test)]
     pub fn wants_nsid(&self, netns: NetnsId) -> bool {
         self.watch == Watch::Notifications
             && self.namespaces.get(&netns).is_some_and(|watched| watched.nsid.is_none())
@@ -232,6 +233,7 @@ impl<K: Copy + Ord> Tracker<K> {
     }
 
     /// The namespace of `machine`: `Some(None)` is the daemon's own, `None` an unknown machine.
+    #[cfg(test)]
     pub fn namespace_of(&self, machine: K) -> Option<Option<NetnsId>> {
         self.machines.get(&machine).copied()
     }
