@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +32,19 @@ static void empty(void) {
 
 static int is_open(int fd) {
     return fcntl(fd, F_GETFD) >= 0;
+}
+
+// Whose pidfd it is, by proc_pid_fdinfo(5): valgrind 3.24 knows pidfds, and cannot send signals by them.
+static int pid_behind(int fd) {
+    char path[64], line[128];
+    int pid = 0;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    FILE *file = fopen(path, "re");
+    REQUIRE(file);
+    while (pid == 0 && fgets(line, sizeof line, file))
+        sscanf(line, "Pid:%d", &pid);
+    fclose(file);
+    return pid;
 }
 
 static void a_snapshot_has_all_of_a_record(void) {
@@ -116,7 +128,7 @@ static void a_snapshot_has_all_of_a_record(void) {
         int fd = machine_leader_pidfd(m), other = machine_supervisor_pidfd(m);
         CHECK(fd >= 0 && other >= 0);
         CHECK_EQUAL(fcntl(fd, F_GETFD), FD_CLOEXEC);
-        CHECK_EQUAL(syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0), 0);
+        CHECK_EQUAL(pid_behind(fd), pid);
         close(fd);
         close(other);
         make_zombie(pid);
