@@ -2,7 +2,7 @@
 
 import bus
 from machines import Container, shared
-from scene import Case, end, is_running, out, record, refused, run, until, unit_property
+from scene import PATIENCE, Case, end, is_running, out, record, refused, run, until, unit_property
 
 
 class Ending(Case):
@@ -98,7 +98,7 @@ class Debian(Case):
         real = shared.real
         before = record("real")
         out("machinectl", "reboot", "real")
-        until(lambda: record("real").get("LEADER") not in (None, before["LEADER"]), "it is there again", 60)
+        until(lambda: record("real").get("LEADER") not in (None, before["LEADER"]), "it is there again", PATIENCE)
         real.wait_until_up()
         self.assertEqual(record("real")["SCOPE"], before["SCOPE"])
         self.assertFalse(is_running(int(before["LEADER"])))
@@ -106,7 +106,7 @@ class Debian(Case):
     def test_z_poweroff_ends_the_machine_in_good_order(self):
         real = shared.real
         out("machinectl", "poweroff", "real")
-        self.assert_gone("real", 60)
-        until(lambda: unit_property(real.unit, "ActiveState") == "inactive", "the service ends", 60)
+        self.assert_gone("real", PATIENCE)
+        until(lambda: unit_property(real.unit, "ActiveState") == "inactive", "the service ends", PATIENCE)
         self.assertEqual(unit_property(real.unit, "Result"), "success")
         shared.forget("real")

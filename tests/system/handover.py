@@ -31,7 +31,7 @@ import bus  # noqa: E402
 import registering  # noqa: E402
 import scene  # noqa: E402
 from machines import Container, shared  # noqa: E402
-from scene import Case, daemon_pid, is_running, out, record, run, unit_property, until  # noqa: E402
+from scene import PATIENCE, Case, daemon_pid, is_running, out, record, run, unit_property, until  # noqa: E402
 
 
 def kept(name):
@@ -56,8 +56,8 @@ class Handover(Case):
         cls.before = {name: kept(name) for name in cls.names}
         cls.old = daemon_pid()
         if options.to == "ours":
-            out(TOP / "scripts/install.sh", "install", deadline=60, PREFIX="/usr/local")
-        out("sh", "-c", COMMANDS[options.to], deadline=60)
+            out(TOP / "scripts/install.sh", "install", deadline=PATIENCE, PREFIX="/usr/local")
+        out("sh", "-c", COMMANDS[options.to], deadline=PATIENCE)
         # The next call starts it, where it does not run yet.
         bus.machines()
 
@@ -114,7 +114,7 @@ class Handover(Case):
     def test_6_a_restart_keeps_the_daemon_in_charge(self):
         before = os.readlink(f"/proc/{daemon_pid()}/exe")
         for unit in NAMES:
-            out("systemctl", "restart", unit, deadline=60)
+            out("systemctl", "restart", unit, deadline=PATIENCE)
             self.assertEqual(os.readlink(f"/proc/{daemon_pid()}/exe"), before)
         self.assertEqual({name: kept(name) for name in self.names}, self.before)
 

@@ -3,7 +3,7 @@
 import pathlib
 
 import bus
-from scene import Case, is_running, out, record, refused, run, unit_property, until
+from scene import PATIENCE, Case, is_running, out, record, refused, run, unit_property, until
 
 DOMAIN = """<domain type='qemu'>
   <name>guest</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
@@ -11,7 +11,6 @@ DOMAIN = """<domain type='qemu'>
   <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/></devices>
 </domain>
 """
-PATIENCE = 300
 GROUPS = pathlib.Path("/sys/fs/cgroup")
 
 

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import subprocess
 
-from scene import DEADLINE, ENVIRONMENT, end, out, record, run, until
+from scene import DEADLINE, ENVIRONMENT, PATIENCE, end, out, record, run, until
 
 TEMPLATE = pathlib.Path("/usr/share/machine-template")
 IMAGES = pathlib.Path("/var/lib/machines")
@@ -96,19 +96,19 @@ class Debian:
         # What nobody asks of this one, and takes its time.
         for unit in ("systemd-resolved.service", "systemd-userdbd.socket", "systemd-userdbd.service", "e2scrub_reap.service"):
             os.symlink("/dev/null", self.directory / "etc/systemd/system" / unit)
-        out("systemctl", "start", self.unit, deadline=60)
+        out("systemctl", "start", self.unit, deadline=PATIENCE)
         self.wait_until_up()
 
     def wait_until_up(self):
         until(lambda: run("systemctl", "--machine", self.name, "is-system-running").stdout.strip() in ("running", "degraded"),
-              f"{self.name} is up", 60)
+              f"{self.name} is up", PATIENCE)
 
     @property
     def leader(self):
         return int(record(self.name)["LEADER"])
 
     def end(self):
-        run("systemctl", "stop", self.unit, deadline=60)
+        run("systemctl", "stop", self.unit, deadline=PATIENCE)
         until(lambda: not record(self.name), f"{self.name} is gone")
         run("systemctl", "reset-failed", self.unit)
         out("umount", self.directory)

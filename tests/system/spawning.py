@@ -5,7 +5,7 @@ import re
 
 import bus
 from machines import IMAGES, Container, image, remove_image
-from scene import FLAVOUR, SYSTEMD, Case, out, record, run, until, unit_property
+from scene import FLAVOUR, PATIENCE, SYSTEMD, Case, out, record, run, until, unit_property
 
 
 class Spawning(Case):
@@ -111,8 +111,8 @@ class Spawning(Case):
         self.addCleanup(remove_image, "box")
         unit = "systemd-nspawn@box.service"
         self.addCleanup(run, "systemctl", "reset-failed", unit)
-        self.addCleanup(run, "systemctl", "stop", unit, deadline=60)
-        out("systemctl", "start", unit, deadline=60)
+        self.addCleanup(run, "systemctl", "stop", unit, deadline=PATIENCE)
+        out("systemctl", "start", unit, deadline=PATIENCE)
         told = self.told()
         self.assertEqual((told["Unit"], told["Service"]), (unit, "systemd-nspawn"))
         self.assertEqual(unit_property(unit, "Slice"), "machine.slice")
@@ -134,7 +134,7 @@ class Spawning(Case):
         unit = "systemd-nspawn@box.service"
         self.addCleanup(run, "systemctl", "reset-failed", unit)
         self.addCleanup(run, "systemctl", "kill", "--signal=SIGKILL", unit)
-        out("machinectl", "start", "box", deadline=60)
+        out("machinectl", "start", "box", deadline=PATIENCE)
         self.assertEqual(self.told()["Unit"], unit)
         until(lambda: "sleep" in out("systemd-cgls", "--machine=box"), "it has started")
         out("machinectl", "kill", "--kill-whom=leader", "--signal=SIGKILL", "box")

@@ -5,7 +5,7 @@ import signal
 
 import bus
 from machines import Container
-from scene import Case, daemon_pid, is_running, out, record, run, unit_property, until
+from scene import PATIENCE, Case, daemon_pid, is_running, out, record, run, unit_property, until
 
 UNIT = "dbus-org.freedesktop.machine1.service"
 STARTED, ENDED = "24d8d4452573402496068381a6312df2", "58432bd3bace477cb514b56381b8a758"
@@ -55,7 +55,7 @@ class Surviving(Case):
     def test_a_machine_survives_a_restart_of_the_daemon(self):
         box = self.box("box", "--network-veth")
         monitor = bus.Monitor(self)
-        self.assert_kept(box, lambda _: out("systemctl", "restart", UNIT, deadline=60))
+        self.assert_kept(box, lambda _: out("systemctl", "restart", UNIT, deadline=PATIENCE))
         monitor.hears("MachineNew", "box", bus.object_path("box"))
         self.assertNotIn("MachineRemoved", [name for name, *_ in monitor.heard()])
         # And ends afterwards, as if nothing had been.
@@ -94,9 +94,9 @@ class Surviving(Case):
     def test_a_machine_survives_a_reload_of_the_service_manager(self):
         box = self.box()
         before = bus.properties("box")
-        out("systemctl", "daemon-reload", deadline=60)
+        out("systemctl", "daemon-reload", deadline=PATIENCE)
         self.assertEqual(bus.properties("box"), before)
-        out("systemctl", "daemon-reexec", deadline=60)
+        out("systemctl", "daemon-reexec", deadline=PATIENCE)
         self.assertEqual(bus.properties("box"), before)
         self.assertTrue(is_running(box.leader))
         out("machinectl", "terminate", "box")
@@ -106,5 +106,5 @@ class Surviving(Case):
 def stop_all():
     """Stops the daemon, and what would start it again by itself."""
     sockets = [word for word in out("systemctl", "show", "--property=TriggeredBy", "--value", UNIT).split()]
-    out("systemctl", "stop", *sockets, UNIT, deadline=60)
+    out("systemctl", "stop", *sockets, UNIT, deadline=PATIENCE)
     until(lambda: daemon_pid() == 0, "the daemon ends")
