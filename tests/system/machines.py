@@ -93,6 +93,10 @@ class Debian:
             f"lowerdir={ROOT},upperdir={self.upper},workdir={self.work}", self.directory)
         (self.directory / "etc/machine-id").write_text(f"{os.urandom(16).hex()}\n")
         (self.directory / "etc/hostname").write_text(f"{name}\n")
+        # systemd-nspawn makes its own, and may not give these away where its service's devices are restricted.
+        for node in (self.directory / "dev").iterdir():
+            if node.is_char_device():
+                node.unlink()
         # What nobody asks of this one, and takes its time.
         for unit in ("systemd-resolved.service", "systemd-userdbd.socket", "systemd-userdbd.service", "e2scrub_reap.service"):
             os.symlink("/dev/null", self.directory / "etc/systemd/system" / unit)
