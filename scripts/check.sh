@@ -124,7 +124,7 @@ else
 fi
 # The lab's Debian is built here, so that the limits below are those of the tests alone.
 step lab 1200 tests/lab/root.sh $suite
-step install 300 scripts/install-test.sh
+step install 300 scripts/install-test.sh $suite
 step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
   --in policy:/policy
 step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance

@@ -4,11 +4,11 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: install-test.sh [--in-root|--in-boot]
+usage: install-test.sh [SUITE|--in-root|--in-boot]
 
 Installs what was built into a DESTDIR, into a throw-away copy of a Debian with the original's packages (chroot), and
-into one that is booted. Prints a line for each check and how many passed; exits 1 if one failed. Needs root or sudo,
-and what tests/lab/setup.sh installs. --in-root and --in-boot are the parts that run inside.
+into one that is booted; of SUITE, trixie by default. Prints a line for each check and how many passed; exits 1 if one
+failed. Needs root or sudo, and what tests/lab/setup.sh installs. --in-root and --in-boot are the parts that run inside.
 U
 }
 
@@ -286,13 +286,13 @@ case ${1-} in
   --in-root) in_root; finish; exit ;;
   --in-boot) in_boot; finish; exit ;;
   --in-overlay) in_overlay "$2"; exit ;;
-  '') ;;
-  *) usage >&2; exit 2 ;;
+  -*) usage >&2; exit 2 ;;
 esac
-[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB,PATH "$0"
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB,PATH "$0" "$@"
+suite=${1:-trixie}
 
 into_destdir
-lab=$("$root/tests/lab/root.sh" trixie)
+lab=$("$root/tests/lab/root.sh" "$suite")
 part root unshare --mount --propagation private "$0" --in-overlay "$lab"
 scratch=$work/boot
 mkdir "$scratch"
@@ -300,5 +300,5 @@ cat >"$scratch/script" <<'S'
 #!/bin/sh
 exec /src/scripts/install-test.sh --in-boot
 S
-part boot "$root/tests/lab/boot.sh" --in "$root:/src" trixie "$scratch" "$scratch/script" 120
+part boot "$root/tests/lab/boot.sh" --in "$root:/src" "$suite" "$scratch" "$scratch/script" 120
 finish
