@@ -21,7 +21,13 @@ pub struct Options {
     #[arg(long, value_name = "TARGET", default_value = "auto")]
     pub log_target: LogTarget,
     /// How long a machine that is told to terminate has before it is killed
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds,
+        allow_negative_numbers = true
+    )]
     pub grace: Duration,
     /// The bus to join: the system bus when it is there, or none
     #[arg(long, value_name = "BUS", default_value = "system")]
@@ -64,5 +70,7 @@ mod tests {
         for bad in ["", "x", "-1", "3601", "nan", "inf"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+        let error = Options::try_parse_from(["machined", "--grace", "-1"]).unwrap_err().to_string();
+        assert!(error.contains("not from 0 to 3600 seconds"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! From the command line to a running daemon, and to its end.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -65,9 +66,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let mut interrupt = signals(SignalKind::interrupt())?;
 
     predecessors::end().await;
-    let publisher = Publisher::open().map_err(|error| {
-        Failure::new("cannot open the registry (is this root, or a user namespace in which it is?)", error)
-    })?;
+    let publisher = Publisher::open().map_err(cannot_open)?;
     // Before anything is read or written: what is there may be in the middle of being written.
     publisher.lock().map_err(|error| Failure::new("another machined keeps the registry", error))?;
     let (notifications, source) = match Notifications::open() {
@@ -114,6 +113,16 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     stopping();
     Ok(())
+}
+
+fn cannot_open(error: registry::Error) -> Failure {
+    let what = match &error {
+        registry::Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "cannot open the registry (is this root, or a user namespace in which it is?)"
+        }
+        _ => "cannot open the registry",
+    };
+    Failure::new(what, error)
 }
 
 /// Says that the daemon is ready, once it has its name on the bus: who calls over the bus right after the start must not
@@ -179,4 +188,21 @@ fn listeners() -> Result<Vec<Listener>, Failure> {
         }
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn who_lacks_permission_is_asked_whether_he_is_root() {
+        let told = |kind: ErrorKind| {
+            let source = io::Error::from(kind);
+            cannot_open(registry::Error::Io { action: "make", path: "/run/machined".to_owned(), source })
+                .to_string()
+        };
+        assert!(told(ErrorKind::PermissionDenied).contains("is this root"));
+        assert_eq!(told(ErrorKind::StorageFull), "cannot open the registry");
+    }
 }
