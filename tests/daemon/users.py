@@ -57,7 +57,7 @@ class Users(world.Case):
                          "0003": "165536:65536:0:db;"}, gids={"0003": "200000:10:0:web;200010:10:0:db;"})
         self.assert_consistent()
         web.kill()
-        until(lambda: "web" not in str(records.id_lists("uids")), "the end of its users")
+        until(lambda: "web" not in str([records.id_lists(kind) for kind in ("uids", "gids")]), "the end of its users")
         self.check(uids={"0002": "165536:65536:0:db;", "0003": "165536:65536:0:db;"}, gids={"0003": "200010:10:0:db;"})
         self.assertEqual(ask("Unregister", {"name": "db"}), OK)
         self.check()
