@@ -6,6 +6,7 @@ import os
 import pathlib
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import termios
@@ -281,14 +282,17 @@ class Polkit(place.Case):
             ("right", ("machinectl", "--no-ask-password", "terminate", "web"), False,
              "Could not terminate machine: Interactive authentication required."),
         ]:
+            # Debian 12 has no varlinkctl.
+            if not shutil.which(command[0]):
+                continue
             with self.subTest(f"{answer} {command[0]}"):
                 if "web" not in listed():
                     leader = self.machine("web")
                 done, line = self.typed(answer, *command)
                 self.assertEqual(done, succeeds, line)
                 if told:
-                    # The agent's colours may come before it.
-                    self.assertTrue(line.endswith(told), line)
+                    # The agent's colours may come before it, and what its terminal makes of a line's end after it.
+                    self.assertTrue(line.rstrip("\r").endswith(told), line)
                     self.assertIn("web", listed())
                 else:
                     self.assert_ends(leader.pid)
