@@ -131,7 +131,7 @@ impl Processes for Pinned<'_> {
     }
 
     fn inode(&self, (): &()) -> Option<u64> {
-        self.0.identity().pidfd_id
+        rustix::fs::fstat(self.0.pidfd()).ok().map(|stat| stat.st_ino)
     }
 
     fn has_exited(&self, (): &()) -> bool {
