@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import pathlib
-import shutil
 import subprocess
 import time
 import unittest
@@ -148,44 +146,6 @@ class Handover(place.Case):
         # Not beside the original, without its names.
         run("systemctl", "start", "machined", check=False)
         self.assertEqual((on_the_bus(), main_process("machined.service")), (STOCK, None))
-
-    def nspawn(self, name):
-        """A container of systemd-nspawn, by hand."""
-        image = pathlib.Path("/var/lib/machines") / name
-        shutil.copytree("/usr/share/machine-template", image, symlinks=True)
-        self.addCleanup(shutil.rmtree, image)
-        unit = f"test-{name}.service"
-        run("systemd-run", "--quiet", "--collect", f"--unit={unit}", "systemd-nspawn", "--quiet", "--console=pipe",
-            f"--directory={image}", f"--machine={name}", "--as-pid2", "sleep", "infinity")
-        self.addCleanup(run, "systemctl", "stop", unit, check=False)
-        self.addCleanup(run, "machinectl", "kill", "--signal=KILL", name, check=False)
-        until(lambda: f'"{name}"' in busctl("ListMachines") and "running" in property_of(name, "State"), "the container")
-
-    def test_disabled_and_enabled_at_once_again_and_again_it_stays_in_charge_and_loses_nothing(self):
-        wanting = pathlib.Path("/run/systemd/system/test-wants.service")
-        wanting.write_text("[Unit]\nWants=systemd-machined.service machine.slice\nAfter=systemd-machined.service\nStartLimitIntervalSec=0\n"
-                           "[Service]\nExecStart=sleep infinity\n")
-        self.addCleanup(run, "systemctl", "daemon-reload")
-        self.addCleanup(wanting.unlink)
-        run("systemctl", "daemon-reload")
-        run("systemctl", "start", "test-wants.service")
-        self.addCleanup(run, "systemctl", "stop", "test-wants.service")
-        self.nspawn("spawned")
-        _, pid = self.registered("one")
-        before = self.facts("one", "spawned")
-        for _ in range(5):
-            run("sh", "-c", "systemctl disable machined && systemctl enable machined && systemctl restart machined")
-            self.assertEqual([main_process(name) for name in NAMES], [OURS] * 3)
-            self.assertEqual(on_the_bus(), OURS)
-            until(lambda: answers() == "ours", "its socket")
-            run("systemctl", "restart", "test-wants.service")
-            self.assertEqual([main_process(name) for name in NAMES], [OURS] * 3)
-            self.assertEqual(self.facts("one", "spawned"), before)
-        disable()
-        run("systemctl", "restart", "test-wants.service")
-        self.assertEqual([main_process(name) for name in NAMES], [None, STOCK, STOCK])
-        self.assertEqual(self.facts("one", "spawned"), before)
-        self.assertTrue(processes.is_running(pid))
 
     def test_who_calls_during_a_restart_is_answered_soon(self):
         enable()
