@@ -131,6 +131,7 @@ impl Processes for Pinned<'_> {
     }
 
     fn inode(&self, (): &()) -> Option<u64> {
+        // Not the handle's own identity, which has no number before Linux 6.9: all pidfds share one there, no leader's.
         rustix::fs::fstat(self.0.pidfd()).ok().map(|stat| stat.st_ino)
     }
 
