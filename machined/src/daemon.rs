@@ -325,6 +325,11 @@ impl Daemon {
         Ok(self.publisher.carry_out(&self.machines.borrow(), effects)?)
     }
 
+    /// Brings the published index in line with the records, for what happened while no daemon ran.
+    pub async fn tidy(&self) {
+        self.publisher.tidy(&self.machines).await;
+    }
+
     /// The published registry.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher

@@ -1,7 +1,7 @@
 //! Carries out on disk what the table of machines demands: records, links of units, and the indexes of addresses,
 //! control groups, ids and aliases.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -9,9 +9,13 @@ use registry::{
     ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, Directory, Error, GID_DIRECTORY, GROUP_DIRECTORY,
     IdKind, IdList, MACHINE_DIRECTORY, MachineName, Record, UID_DIRECTORY, address_link, group_link,
 };
+use tokio::task::yield_now;
 use tracing::warn;
 
 use crate::machines::{Effect, Machines};
+
+/// Brings a part of the index in line with the table.
+type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
 
 /// The daemon's writing end of the published registry.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub struct Publisher {
     aliases: Directory,
     /// Whether the table is complete. Until then it is only a part of what stands on disk, written by an earlier run,
     /// which is right; so links and lists are left alone.
-    is_tidied: Cell<bool>,
+    is_complete: Cell<bool>,
     /// A part of an index could not be written.
     index_is_behind: Cell<bool>,
 }
@@ -45,7 +49,7 @@ impl Publisher {
             uids: Directory::create(Path::new(UID_DIRECTORY))?,
             gids: Directory::create(Path::new(GID_DIRECTORY))?,
             aliases: Directory::create(Path::new(ALIAS_DIRECTORY))?,
-            is_tidied: Cell::new(false),
+            is_complete: Cell::new(false),
             index_is_behind: Cell::new(false),
         })
     }
@@ -63,8 +67,8 @@ impl Publisher {
         &self.records
     }
 
-    /// Carries out the effects in order, whatever becomes of one of them; before [`Publisher::tidy`], those on
-    /// records alone.
+    /// Carries out the effects in order, whatever becomes of one of them; before [`Publisher::complete`], those
+    /// on records alone.
     ///
     /// # Errors
     /// The first record or link of a unit that could not be written. The indexes can be made anew from
@@ -72,7 +76,7 @@ impl Publisher {
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
         let mut result = Ok(());
         let is_on_record = |effect: &Effect| matches!(effect, Effect::Publish(_) | Effect::Withdraw(_));
-        for effect in effects.iter().filter(|effect| self.is_tidied.get() || is_on_record(effect)) {
+        for effect in effects.iter().filter(|effect| self.is_complete.get() || is_on_record(effect)) {
             let done = match effect {
                 Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
                 Effect::Withdraw(name) => self.records.remove(name),
@@ -165,34 +169,39 @@ impl Publisher {
         }
     }
 
-    /// Brings links and temporary files in line with the table, after the records were read.
-    ///
-    /// # Errors
-    /// Where a directory cannot be listed.
-    pub fn tidy(&self, machines: &Machines) -> Result<(), Error> {
-        let names = self.records.names()?;
-        for temporary in &names.temporary {
-            log(self.records.remove_temporary(temporary));
-        }
-        self.is_tidied.set(true);
-        self.indexed(self.tidy_index(machines));
-        Ok(())
+    /// All records were read: from now on links and lists follow the table.
+    pub fn complete(&self) {
+        self.is_complete.set(true);
     }
 
-    /// Brings the links of units and the indexes in line with the table.
+    /// Brings links and lists in line with the table, for what happened while no daemon ran. Others get their turn
+    /// before each part, and what they change is carried out as ever.
+    pub async fn tidy(&self, machines: &RefCell<Machines>) {
+        for part in Self::INDEX {
+            yield_now().await;
+            self.indexed(part(self, &machines.borrow()));
+        }
+    }
+
+    const INDEX: [Part; 4] = [Self::tidy_units, Self::tidy_addresses, Self::tidy_groups, Self::tidy_ids];
+
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
+        Self::INDEX.iter().map(|part| part(self, machines)).fold(Ok(()), Result::and)
+    }
+
+    fn tidy_units(&self, machines: &Machines) -> Result<(), Error> {
         let units = machines.units().map(|(unit, name)| (unit.to_owned(), name)).collect();
-        let addresses = machines.index().map(|(ip, name)| (entry(ip), name)).collect();
+        let link = |unit: &str, name: &MachineName| self.records.link_unit(unit, name);
+        tidy_links(self.records.unit_links()?, units, link, |unit| self.records.unlink_unit(unit))
+    }
+
+    fn tidy_addresses(&self, machines: &Machines) -> Result<(), Error> {
+        tidy_directory(&self.addresses, machines.index().map(|(ip, name)| (entry(ip), name)).collect())
+    }
+
+    fn tidy_groups(&self, machines: &Machines) -> Result<(), Error> {
         let groups = machines.groups().map(|(group, name)| (group_entry(group), name)).collect();
-        let tidy = |directory: &Directory, index| {
-            let make = |link: &str, name: &MachineName| directory.link(link, name.as_str());
-            tidy_links(directory.links()?, index, make, |link| directory.unlink(link))
-        };
-        let link_unit = |unit: &str, name: &MachineName| self.records.link_unit(unit, name);
-        tidy_links(self.records.unit_links()?, units, link_unit, |unit| self.records.unlink_unit(unit))
-            .and(tidy(&self.addresses, addresses))
-            .and(tidy(&self.groups, groups))
-            .and(self.tidy_ids(machines))
+        tidy_directory(&self.groups, groups)
     }
 
     fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
@@ -211,6 +220,11 @@ impl Publisher {
         }
         machines.aliases().try_for_each(|alias| self.index_alias(machines, alias))
     }
+}
+
+fn tidy_directory(directory: &Directory, index: HashMap<String, MachineName>) -> Result<(), Error> {
+    let link = |entry: &str, name: &MachineName| directory.link(entry, name.as_str());
+    tidy_links(directory.links()?, index, link, |entry| directory.unlink(entry))
 }
 
 /// Makes these the links, and no others of those there are.

@@ -25,9 +25,14 @@ use crate::place::Place;
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
 pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
-    let names = daemon.publisher().records().names()?.machines;
-    let mut records = Vec::with_capacity(names.len());
-    for name in names {
+    let names = daemon.publisher().records().names()?;
+    for temporary in &names.temporary {
+        if let Err(error) = daemon.publisher().records().remove_temporary(temporary) {
+            warn!("{}", with_causes(&error));
+        }
+    }
+    let mut records = Vec::with_capacity(names.machines.len());
+    for name in names.machines {
         match daemon.publisher().records().read_with_text(&name) {
             Ok(record) => records.push(record),
             Err(error) => warn!("{}", with_causes(&error)),
@@ -39,7 +44,7 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
     for (record, text) in records {
         started.extend(take_in(daemon, record, &text)?);
     }
-    daemon.machines(|machines| daemon.publisher().tidy(machines))?;
+    daemon.publisher().complete();
     Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
     Ok(started)
 }

@@ -125,15 +125,16 @@ fn cannot_open(error: registry::Error) -> Failure {
     Failure::new(what, error)
 }
 
-/// Says that the daemon is ready, once it has its name on the bus: who calls over the bus right after the start must not
-/// have another daemon started for that. From then on says that it is alive, if somebody wants to know.
+/// Says that the daemon is ready, once lookups find all there is and it has its name on the bus: who calls over the bus
+/// right after the start must not have another daemon started for that. From then on says that it is alive, if somebody
+/// wants to know.
 async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Started>) {
-    // All others are served already.
-    let _ = timeout(BUS_PATIENCE, daemon.bus.at_hand()).await;
+    // The bus is asked first, and answers meanwhile. All others are served already.
+    let _ = tokio::join!(timeout(BUS_PATIENCE, daemon.bus.at_hand()), daemon.tidy());
     info!("Serving {} machines.", daemon.count());
     ready();
     tokio::task::spawn_local(note_down(restored));
-    watchdog().await;
+    tokio::join!(daemon.keeper.look_at_restored(daemon), watchdog());
 }
 
 /// The journal is not waited for, nor does it keep others waiting.

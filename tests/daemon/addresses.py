@@ -202,7 +202,7 @@ class Follow(world.Case):
         box.add("10.1.0.2/32")
         box.remove("10.1.0.1/32")
         self.start()
-        self.assertEqual(records.addresses("web"), ["10.1.0.2"])
+        self.assert_addresses("web", "10.1.0.2")
         self.assert_consistent()
         box.add("10.1.0.3/32")
         self.assert_addresses("web", "10.1.0.2", "10.1.0.3")

@@ -169,7 +169,6 @@ impl Keeper {
 
     /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
     pub async fn run(&self, daemon: &Daemon, mut notifications: Option<Notifications>) {
-        self.look_at_restored(daemon).await;
         loop {
             let deadline = self.tracker.borrow().next_deadline();
             let heard = async {
@@ -197,7 +196,8 @@ impl Keeper {
     }
 
     /// Looks at the machines that were there before the daemon.
-    async fn look_at_restored(&self, daemon: &Daemon) {
+    /// Looks at the networks of those that were there before the daemon, while others are served.
+    pub async fn look_at_restored(&self, daemon: &Daemon) {
         for turn in 1_usize.. {
             let next = self.restored.borrow_mut().pop_first();
             let Some(key) = next else { return };
