@@ -44,6 +44,18 @@ class Guests(userdb.Case):
             info = client.call("org.varlink.service.GetInfo")["parameters"]
         self.assertEqual(info["interfaces"], ["io.systemd", "io.systemd.UserDatabase", "org.varlink.service"])
 
+    def test_a_search_for_very_much_holds_up_nobody(self):
+        leader = self.leader()
+        userdb.write_record("web", leader.pid, f"UIDMAP=0:{FIRST}:65536\n")
+        userdb.write_list("uids", "0001", f"{FIRST}:65536:0:web;")
+        among = {"uidMin": FIRST, "uidMax": FIRST + 1000}
+        self.assertEqual(userdb.search(**among, fuzzyNames=["vu-web-5ééé"] * 64), [NO_RECORD])
+        self.assertEqual(userdb.search(**among, fuzzyNames=["aaaaaaaaaa"] * 60_000), [f"{userdb.INVALID} fuzzyNames"])
+        with Client() as busy:
+            busy.send(message("GetUserRecord", {**among, "fuzzyNames": ["x" * 200_000] * 64}, more=True))
+            self.assert_served()
+            self.assertEqual(verdict(busy.receive()), NO_RECORD)
+
     def test_half_a_message_waits_and_holds_up_nobody(self):
         with Client() as half:
             half.send(PING[:20])

@@ -7,6 +7,10 @@ const CHANGES: usize = 3;
 
 /// Whether `sought` is a part of `name`, or the whole of it but for two letters; case does not matter.
 pub fn is_like(name: &str, sought: &str) -> bool {
+    // However long a text is, it costs no more than one that may be found.
+    if sought.len() >= name.len() + CHANGES {
+        return false;
+    }
     let (name, sought) = (name.to_ascii_lowercase(), sought.to_ascii_lowercase());
     name.contains(&sought)
         || (sought.len() >= LONG_ENOUGH && distance(name.as_bytes(), sought.as_bytes()) < CHANGES)

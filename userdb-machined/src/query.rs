@@ -15,6 +15,9 @@ pub const BAD_SERVICE: ErrorReply = ErrorReply::named("io.systemd.UserDatabase.B
 const DISPOSITIONS: [&str; 7] =
     ["intrinsic", "system", "dynamic", "regular", DISPOSITION, "foreign", "reserved"];
 
+/// How many texts a search may have: each is compared with all who come into question.
+const FUZZY_NAMES_MAX: usize = 64;
+
 /// Whom a call asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
@@ -68,7 +71,7 @@ impl Query {
     /// Reads the parameters of a call.
     ///
     /// # Errors
-    /// `InvalidParameter` for what can be no id, name, UUID or disposition; then [`BAD_SERVICE`].
+    /// `InvalidParameter` for what can be no id, name, UUID or disposition, and for too many texts; then [`BAD_SERVICE`].
     pub fn new(kind: IdKind, parameters: &Map<String, Value>) -> Result<Self, ErrorReply> {
         let keys = keys(kind);
         let query = Self {
@@ -78,7 +81,7 @@ impl Query {
             filter: Filter {
                 ids: id(parameters, keys.least)?.unwrap_or(0)
                     ..=id(parameters, keys.most)?.unwrap_or(u32::MAX),
-                fuzzy_names: words(parameters, "fuzzyNames").map(String::from).collect(),
+                fuzzy_names: fuzzy_names(parameters)?,
                 containers: has_containers(parameters)?,
                 by_uuid: is_uuid_asked_for(parameters)?,
             },
@@ -118,6 +121,14 @@ fn name(parameters: &Map<String, Value>, key: &str) -> Result<Option<String>, Er
 
 fn words<'a>(parameters: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a str> {
     parameters.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn fuzzy_names(parameters: &Map<String, Value>) -> Result<Vec<String>, ErrorReply> {
+    const KEY: &str = "fuzzyNames";
+    if words(parameters, KEY).count() > FUZZY_NAMES_MAX {
+        return Err(ErrorReply::invalid_parameter(KEY));
+    }
+    Ok(words(parameters, KEY).map(String::from).collect())
 }
 
 fn has_containers(parameters: &Map<String, Value>) -> Result<bool, ErrorReply> {
@@ -205,6 +216,7 @@ mod tests {
             (json!({"userName": ""}), "userName"),
             (json!({"userName": "1000"}), "userName"),
             (json!({"dispositionMask": ["container", "x"]}), "dispositionMask"),
+            (json!({"fuzzyNames": vec!["x"; FUZZY_NAMES_MAX + 1]}), "fuzzyNames"),
             (json!({"uuid": ""}), "uuid"),
             (json!({"uuid": "0123456789abcdef0123456789abcde"}), "uuid"),
             (json!({"uuid": "0123456789abcdef0123456789abcdeg"}), "uuid"),
