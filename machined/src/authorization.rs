@@ -1,8 +1,9 @@
 //! Who may do what, as a type: what changes a machine or tells its secrets takes an [`Authorized`] of that action,
 //! and only this module makes one.
 //!
-//! Root may do all, and so may whom the daemon runs as. Who registered a machine may end it and look into it. Everybody
-//! else is polkit's to judge; where there is no polkit, or no bus, he may not.
+//! Root may do all, and so may whom the daemon runs as. Who registered a machine may end it. All else is polkit's to
+//! judge; where there is no polkit, or no bus, it is refused. That goes for the owner, too, who wants something read out
+//! of his machine: it is read as root, and its mounts and links are his to arrange.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -31,6 +32,9 @@ pub struct Manage;
 /// To be told what is inside a machine: its OS, its addresses.
 #[derive(Debug)]
 pub struct Inspect;
+/// To open the root directory of a machine.
+#[derive(Debug)]
+pub struct Enter;
 
 impl Action for Register {
     const IS_THE_OWNERS: bool = false;
@@ -41,7 +45,11 @@ impl Action for Manage {
 }
 
 impl Action for Inspect {
-    const IS_THE_OWNERS: bool = true;
+    const IS_THE_OWNERS: bool = false;
+}
+
+impl Action for Enter {
+    const IS_THE_OWNERS: bool = false;
 }
 
 /// Polkit's names of actions, org.freedesktop.machine1.policy.
@@ -93,6 +101,19 @@ impl Daemon {
         target: Target,
         details: Details<'_>,
     ) -> Result<Authorized<Manage>, Error> {
+        self.may(caller, Some(target), id::MANAGE, details).await
+    }
+
+    /// Whether somebody may open the root directory of a machine, or of the host.
+    ///
+    /// # Errors
+    /// As [`Daemon::may_manage`].
+    pub async fn may_enter(
+        &self,
+        caller: &Caller,
+        target: Target,
+        details: Details<'_>,
+    ) -> Result<Authorized<Enter>, Error> {
         self.may(caller, Some(target), id::MANAGE, details).await
     }
 

@@ -127,7 +127,7 @@ class Leader(world.Case):
             (world.NOBODY, "List", {"name": "root"}, OK),
             (world.NOBODY, "List", {"name": "root", "acquireMetadata": "graceful"}, DENIED),
             (world.NOBODY, "List", {"name": ".host", "acquireMetadata": "graceful"}, DENIED),
-            (world.OWNER, "List", {"name": "his", "acquireMetadata": "graceful"}, OK),
+            (world.OWNER, "List", {"name": "his", "acquireMetadata": "graceful"}, DENIED),
             (world.OWNER, "List", {"name": "root", "acquireMetadata": "graceful"}, DENIED),
             (world.NOBODY, "io.systemd.service.Ping", {}, OK),
             (world.NOBODY, "io.systemd.service.GetLogLevel", {}, OK),

@@ -9,6 +9,7 @@ from waiting import until
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+MS_BIND, MS_REC = 0x1000, 0x4000
 
 
 def checked(result):

@@ -26,6 +26,7 @@ CHALLENGE = "io.systemd.InteractiveAuthenticationRequired"
 RULES = pathlib.Path("/etc/polkit-1/rules.d/10-test.rules")
 PREFIX = "org.freedesktop.machine1."
 CLONE_NEWUSER = 0x10000000
+PR_SET_DUMPABLE = 4
 # Polkit's agent for the process that becomes the command, once it is there.
 AGENT = """
     exec 8< <(exec pkttyagent --process $$ --notify-fd 9 9>&1 >/dev/tty)
@@ -79,6 +80,21 @@ class Polkit(place.Case):
             pathlib.Path(f"/proc/{process.pid}/{file}").write_text("0 100000 65536\n")
         return process
 
+    def in_own_namespaces_of(self, uid, prepare):
+        """A process in a user and a mount namespace of a user's, who is root there, and has prepared them."""
+        def body():
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            # Who changed his uid may not write to his own files in /proc, until he says that he has nothing to hide.
+            processes.LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+            processes.checked(processes.LIBC.unshare(CLONE_NEWUSER | processes.CLONE_NEWNS))
+            pathlib.Path("/proc/self/setgroups").write_text("deny")
+            for file in "uid_map", "gid_map":
+                pathlib.Path(f"/proc/self/{file}").write_text(f"0 {uid} 1")
+            prepare()
+        return self.apart(body)
+
     def machine(self, name, owner=0, **more):
         """Registers a machine as this uid; root's are registered by root."""
         leader = self.of_user(owner) if owner else self.apart()
@@ -110,7 +126,8 @@ class Polkit(place.Case):
             (USER, "Unregister", {"name": "roots"}, CHALLENGE),
             (USER, "List", {"name": "roots"}, OK),
             (USER, "List", {"name": "roots", **metadata}, CHALLENGE),
-            (USER, "List", {"name": "his", **metadata}, OK),
+            (USER, "List", {"name": "his", **metadata}, CHALLENGE),
+            (0, "List", {"name": "his", **metadata}, OK),
             (USER, "Register", {"name": "new", "class": "container", "leader": leader.pid}, CHALLENGE),
             (0, "Unregister", {"name": "roots"}, OK),
             (USER, "Unregister", {"name": "his"}, OK),
@@ -182,6 +199,8 @@ class Polkit(place.Case):
             (USER, "RegisterMachine", new("new", his), OK),
             (KNOWN, "KillMachine", ("string:new", "string:leader", "int32:18"), challenge),
             (USER, "KillMachine", ("string:new", "string:leader", "int32:18"), OK),
+            (USER, "GetMachineOSRelease", ("string:new",), challenge),
+            (USER, "OpenMachineRootDirectory", ("string:new",), challenge),
             (0, "KillMachine", ("string:new", "string:leader", "int32:18"), OK),
             (USER, "UnregisterMachine", ("string:new",), OK),
         ]:
@@ -189,6 +208,32 @@ class Polkit(place.Case):
                 self.assertEqual(self.send(uid, method, *arguments), expected)
         run("systemctl", "mask", "--runtime", "--now", "polkit.service")
         self.assertEqual(self.send(USER, "KillMachine", "string:one", "string:leader", "int32:18"), denied)
+
+    def test_nobody_reads_roots_files_through_a_machine_of_his_own(self):
+        """The user's mounts make a file of root's the os-release of his machine; and its root a directory that he may
+        pass, but not read."""
+        rules('return id == "register-machine" ? polkit.Result.YES : undefined;')
+        secret, hidden, etc = (pathlib.Path(path) for path in ("/run/secret.env", "/run/hidden", "/tmp/his-etc"))
+        secret.write_text("TOKEN=secret\n")
+        secret.chmod(0o600)
+        hidden.mkdir()
+        hidden.chmod(0o711)
+        etc.mkdir()
+        (etc / "os-release").symlink_to(secret)
+
+        def link():
+            flags = processes.MS_BIND | processes.MS_REC
+            processes.checked(processes.LIBC.mount(bytes(etc), b"/etc", None, flags, None))
+
+        for name, prepare in ("linked", link), ("hidden", lambda: os.chroot(hidden)):
+            leader = self.in_own_namespaces_of(USER, prepare)
+            self.assertEqual(as_user(USER, lambda: register(name, leader.pid)), OK)  # noqa: B023
+        metadata = {"acquireMetadata": "graceful"}
+        told = as_user(0, lambda: varlink.call("List", {"name": "linked", **metadata}))
+        self.assertEqual(told["parameters"].get("OSRelease"), ["TOKEN=secret"], "root may read what is root's")
+        self.assertEqual(as_child(USER, "List", {"name": "linked", **metadata}), CHALLENGE)
+        for method, name in ("GetMachineOSRelease", "linked"), ("OpenMachineRootDirectory", "hidden"):
+            self.assertIn("InteractiveAuthorizationRequired", self.send(USER, method, f"string:{name}"))
 
     def test_one_permission_implies_another(self):
         rules("""
@@ -221,7 +266,8 @@ class Polkit(place.Case):
             (USER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
             (OTHER, "Kill", {"name": "his", "whom": "leader", "signal": 18}, DENIED),
             (USER, "Register", {"name": "new", "class": "container", "leader": leader.pid}, DENIED),
-            (USER, "List", {"name": "his", "acquireMetadata": "graceful"}, OK),
+            (USER, "List", {"name": "his"}, OK),
+            (USER, "List", {"name": "his", "acquireMetadata": "graceful"}, DENIED),
             (USER, "List", {"name": "roots", "acquireMetadata": "graceful"}, DENIED),
             (0, "Kill", {"name": "his", "whom": "leader", "signal": 18}, OK),
             (0, "Unregister", {"name": "his"}, OK),

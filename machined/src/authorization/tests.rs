@@ -49,7 +49,7 @@ const ADMIN: Verdict = Verdict::Authorized { is_admin: true };
 
 #[test]
 fn the_table_of_verdicts_on_machines() {
-    // Caller, daemon, owner, polkit; to manage and to inspect, and whether polkit was asked.
+    // Caller, daemon, owner, polkit; to manage, and whether polkit was asked.
     for (uid, daemon, owner, polkit, verdict, is_asked) in [
         (0, 0, Some(0), Verdict::Denied, "yes", false),
         (0, 0, Some(1000), Verdict::Denied, "yes", false),
@@ -72,8 +72,13 @@ fn the_table_of_verdicts_on_machines() {
         assert_eq!(word(&manage), verdict, "manage: {row}");
         let asked = ["manage-machines machine=web,verb=kill"];
         assert_eq!(*fake.asked.borrow(), if is_asked { &asked[..] } else { &[] }, "{row}");
+        // What is read out of a machine is read as root: that it is his is not enough.
+        let nobodys = owner.filter(|owner| *owner != uid);
+        let expected = word(&now(decide::<Manage>(&fake, daemon, &caller(uid), nobodys, id::MANAGE, &[])));
         let inspect = now(decide::<Inspect>(&fake, daemon, &caller(uid), owner, id::INSPECT, &[]));
-        assert_eq!(word(&inspect), verdict, "inspect: {row}");
+        assert_eq!(word(&inspect), expected, "inspect: {row}");
+        let enter = now(decide::<Enter>(&fake, daemon, &caller(uid), owner, id::MANAGE, &[]));
+        assert_eq!(word(&enter), expected, "enter: {row}");
     }
 }
 

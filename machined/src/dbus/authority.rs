@@ -4,7 +4,7 @@ use dbus_server::{Call, ErrorReply};
 
 use super::errors;
 use super::subject::name_of;
-use crate::authorization::{Authorized, Caller, Inspect, Manage, Register, Subject};
+use crate::authorization::{Authorized, Caller, Enter, Inspect, Manage, Register, Subject};
 use crate::daemon::Daemon;
 use crate::operations::{Registration, Target};
 
@@ -45,6 +45,21 @@ pub(super) async fn may_manage(
     let (caller, name) = (caller(call).await?, name_of(daemon, target));
     let details = [("machine", name.as_str()), ("verb", verb)];
     let verdict = call.turn.passing(daemon.may_manage(&caller, target, &details)).await;
+    verdict.map_err(|error| errors::of_operation(error, &name))
+}
+
+/// To open the root directory of a machine.
+///
+/// # Errors
+/// As [`may_manage`].
+pub(super) async fn may_enter(
+    daemon: &Daemon,
+    call: &Call,
+    target: Target,
+) -> Result<Authorized<Enter>, ErrorReply> {
+    let (caller, name) = (caller(call).await?, name_of(daemon, target));
+    let details = [("machine", name.as_str()), ("verb", "open_root_directory")];
+    let verdict = call.turn.passing(daemon.may_enter(&caller, target, &details)).await;
     verdict.map_err(|error| errors::of_operation(error, &name))
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn root_directory(
     call: Call,
 ) -> Result<Reply, ErrorReply> {
     let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may_manage(&daemon, &call, target, "open_root_directory").await?;
+    let authorized = authority::may_enter(&daemon, &call, target).await?;
     let opened = call.turn.passing(daemon.root_directory(&authorized, target)).await;
     let root = opened.map_err(|error| match error {
         Error::NotAvailable => {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::Target;
 use crate::addresses::{InterfaceAddress, Listing};
-use crate::authorization::{Authorized, Inspect, Manage};
+use crate::authorization::{Authorized, Enter, Inspect};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::machines::Key;
@@ -61,7 +61,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Error::NotAvailable`]: it is no container. Others as opening it has them.
-    pub async fn root_directory(&self, _: &Authorized<Manage>, target: Target) -> Result<OwnedFd, Error> {
+    pub async fn root_directory(&self, _: &Authorized<Enter>, target: Target) -> Result<OwnedFd, Error> {
         let root = match target {
             Target::Host => root_directory::of_host(),
             Target::Machine(key) => {
