@@ -218,6 +218,17 @@ pub fn unified_processes(process: &ProcessHandle, is_wanted: impl FnOnce(&str) -
     if is_wanted(&path) { processes(&hierarchy.join(path.trim_start_matches('/'))) } else { Vec::new() }
 }
 
+/// Whether all processes of a group and of those below are such; not if they are more than `many`, or cannot be seen.
+pub fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle) -> bool) -> bool {
+    let Some(hierarchy) = hierarchy() else { return false };
+    let pids = processes(&hierarchy.join(group.trim_start_matches('/')));
+    let is_such = |pid| match ProcessHandle::open(pid) {
+        Ok(process) => is_such(&process) || process.has_exited(),
+        Err(error) => matches!(error, libmachine::Error::NoSuchProcess(_)),
+    };
+    !pids.is_empty() && pids.len() <= many && pids.into_iter().all(is_such)
+}
+
 /// Where a process is in the unified hierarchy, also on a host that has systemd's own beside it.
 fn unified_path(process: &ProcessHandle) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).ok()?;

@@ -256,6 +256,28 @@ class Polkit(place.Case):
         self.assertEqual(as_child(OTHER, "Register", {"name": "no", "class": "container", "leader": his_own.pid}),
                          DENIED)
 
+    @staticmethod
+    def until_his(pid):
+        until(lambda: os.stat(f"/proc/{pid}").st_uid == USER, "a process of the user's")
+
+    def test_a_user_who_has_a_process_in_a_service_does_not_end_all_of_it(self):
+        rules('return id == "register-machine" ? polkit.Result.YES : undefined;')
+        become = f"setpriv --reuid={USER} --regid={USER} --clear-groups"
+        for call in ("Terminate", {}), ("Kill", {"signal": signal.SIGTERM}):
+            unit, main = self.service(f"{become} sleep infinity & exec sleep infinity")
+            his = self.child(main)
+            self.until_his(his)
+            self.assertEqual(as_child(USER, "Register", {"name": "his", "class": "container", "leader": his}), OK)
+            self.assertEqual(as_child(USER, call[0], {"name": "his", **call[1]}), OK)
+            self.assert_ends(his)
+            until(lambda: listed() == {}, "the end of the machine")
+            self.assertTrue(place.is_active(unit) and processes.is_running(main))
+        unit, main = self.service("sleep infinity & exec sleep infinity", f"--property=User={USER}")
+        self.until_his(main)
+        self.assertEqual(as_child(USER, "Register", {"name": "his", "class": "container", "leader": main}), OK)
+        self.assertEqual(as_child(USER, "Terminate", {"name": "his"}), OK)
+        until(lambda: not place.is_active(unit), "the end of a service that is all his")
+
     def test_without_polkit_there_are_root_and_the_owner(self):
         rules("return polkit.Result.YES;")
         self.machine("roots"), self.machine("his", USER)

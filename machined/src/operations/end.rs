@@ -14,10 +14,13 @@ use super::state::{Job, State};
 use crate::authorization::{Authorized, Manage};
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::group::Group;
+use crate::group::{Group, is_all_of};
 use crate::machines::{Key, own_unit};
+use crate::place::PAYLOAD;
 use crate::systemd;
 
+/// So many processes are looked at to see whose a unit is.
+const MANY: usize = 4096;
 /// How often to look whether a unit that is about to be stopped has been started.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -73,7 +76,7 @@ impl Daemon {
     pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         let (key, record, leader) = self.running(target)?;
         let grace = self.surroundings.grace;
-        match Processes::of(&record) {
+        match Processes::of(&record, self.surroundings.uid) {
             Processes::Unit(unit) => self.stop(key, unit).await?,
             Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
             Processes::Subgroup(..) | Processes::Leader => {
@@ -122,7 +125,7 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (_, record, leader) = self.running(target)?;
         let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
-        match (whom, Processes::of(&record)) {
+        match (whom, Processes::of(&record, self.surroundings.uid)) {
             (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
             (KillWhom::Supervisor, _) => {
                 let nobody = Error::System { action: "find the supervisor", errno: Errno::SRCH };
@@ -165,15 +168,26 @@ enum Processes<'a> {
 }
 
 impl<'a> Processes<'a> {
-    fn of(record: &'a Record) -> Self {
+    fn of(record: &'a Record, daemon: u32) -> Self {
         if let Some(unit) = own_unit(record) {
-            return Self::Unit(unit);
+            // Who has one process in a service, a cron job for example, cannot have all of it ended.
+            return if is_the_registrars(record, unit, daemon) { Self::Unit(unit) } else { Self::Leader };
         }
         if let (Some(unit), Some(subgroup)) = (&record.unit, &record.subgroup) {
             return Self::Subgroup(unit, subgroup);
         }
         Group::of_record(record).map_or(Self::Leader, Self::Group)
     }
+}
+
+/// Whether a unit was made for a machine, or has only processes of who registered that, if he is no more than a user.
+fn is_the_registrars(record: &Record, unit: &str, daemon: u32) -> bool {
+    let Some(uid) = record.uid.filter(|&uid| uid != 0 && uid != daemon) else { return true };
+    unit == systemd::scope_name(&record.name)
+        || record.cgroup.as_deref().is_some_and(|group| {
+            let group = group.strip_suffix(PAYLOAD).unwrap_or(group);
+            is_all_of(group, MANY, |process| process.is_owned_by(uid).unwrap_or(false))
+        })
 }
 
 /// Opens a process that was known before, if it is still the same.
