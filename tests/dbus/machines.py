@@ -612,6 +612,11 @@ def what_is_said_of_a_leader_has_to_fit_together():
     same(ex("web", CONTAINER, pid(leader), number(inode)), [path_of("web")])
     same(bus.get(path_of("web"), MACHINE, "Leader"), leader)
     os.close(fd)
+    init = os.pidfd_open(1)
+    for said, fds in ([pid(1), number(os.fstat(init).st_ino)], []), ([pidfd], [init]):
+        for member in "RegisterMachineEx", "CreateMachineEx":
+            same(ex("host", CONTAINER, *said, fds=fds, member=member), "InvalidArgs: Invalid leader PID", (said, member))
+    os.close(init)
 
 
 @case("stock257")

@@ -76,6 +76,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         Leader::Number(0) => sender(&call).await?,
         Leader::Number(pid) => by_number(pid)?,
         Leader::Named(leader) => match leader.open()? {
+            Some(process) if process.pid() == 1 => return Err(leader_of_host()),
             Some(process) => process,
             None => sender(&call).await?,
         },
@@ -151,7 +152,7 @@ fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
     wish.interfaces = indices(&interfaces)?;
     wish.class = class_of(&class)?;
     if leader == 1 {
-        return Err(ErrorReply::invalid_args("Invalid leader PID"));
+        return Err(leader_of_host());
     }
     wish.root = root_directory(root)?;
     Ok(Arguments { name, wish, leader: Leader::Number(leader), scope_properties })
@@ -161,6 +162,11 @@ fn read_properties(name: &str, properties: List, scope_properties: List) -> Resu
     let name = machine_name(name)?;
     let Properties { wish, leader } = Properties::read(properties)?;
     Ok(Arguments { name, wish, leader: Leader::Named(leader), scope_properties })
+}
+
+/// Process 1 leads the host, and no machine.
+fn leader_of_host() -> ErrorReply {
+    ErrorReply::invalid_args("Invalid leader PID")
 }
 
 fn machine_name(name: &str) -> Result<MachineName, ErrorReply> {
