@@ -5,7 +5,7 @@
 //! can keep only its own answer waiting. Nothing enters the container: the kernel resolves the path below its root.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use libmachine::ProcessHandle;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::machines::Key;
@@ -61,8 +61,8 @@ pub struct OsReleases {
     known: RefCell<HashMap<Key, (Instant, Rc<Fields>)>>,
     /// Asked for ahead of time, and when.
     ahead: RefCell<HashMap<Key, (Instant, oneshot::Receiver<Answer>)>>,
-    /// Whose last read still hangs.
-    hanging: RefCell<HashSet<Key>>,
+    /// Whose last read hung, and where its end is heard of.
+    hanging: RefCell<HashMap<Key, oneshot::Receiver<Answer>>>,
     /// Who was asked for last.
     last: Cell<Option<Key>>,
 }
@@ -77,7 +77,7 @@ impl OsReleases {
         if let Some(fields) = self.fresh(key) {
             return Ok(fields);
         }
-        if self.hanging.borrow().contains(&key) {
+        if self.still_hangs(key) {
             return Err(Errno::TIMEDOUT);
         }
         let ahead = self.ahead.borrow_mut().remove(&key);
@@ -92,7 +92,7 @@ impl OsReleases {
                 Ok(answer) => break answer.unwrap_or(Err(Errno::IO)),
                 Err(_) if look < deadline => self.replace_hanging()?,
                 Err(_) => {
-                    self.hanging.borrow_mut().insert(key);
+                    self.hanging.borrow_mut().insert(key, receiver);
                     return Err(Errno::TIMEDOUT);
                 }
             }
@@ -118,7 +118,7 @@ impl OsReleases {
 
     /// Has the file of a machine read that will be asked for soon.
     pub fn look_ahead(&self, key: Key, leader: &ProcessHandle) {
-        let known = self.fresh(key).is_some() || self.hanging.borrow().contains(&key);
+        let known = self.fresh(key).is_some() || self.still_hangs(key);
         if known || self.ahead.borrow().contains_key(&key) {
             return;
         }
@@ -131,6 +131,16 @@ impl OsReleases {
     fn fresh(&self, key: Key) -> Option<Rc<Fields>> {
         let known = self.known.borrow();
         known.get(&key).filter(|(read, _)| read.elapsed() < FRESH).map(|(_, fields)| fields.clone())
+    }
+
+    /// Whether a machine's last read has not come to an end yet.
+    fn still_hangs(&self, key: Key) -> bool {
+        let mut hanging = self.hanging.borrow_mut();
+        let still = hanging.get_mut(&key).is_some_and(|read| read.try_recv() == Err(TryRecvError::Empty));
+        if !still {
+            hanging.remove(&key);
+        }
+        still
     }
 
     fn ask(&self, leader: &ProcessHandle) -> Result<oneshot::Receiver<Answer>, Errno> {
@@ -309,6 +319,20 @@ mod tests {
         let other = releases.of_machine(Key::of_number(2), &me).await.unwrap();
         assert!(Rc::ptr_eq(&first, &other), "the same OS is kept once");
         assert!(!first.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_answers_again_is_asked_again() {
+        let releases = OsReleases::default();
+        let me = ProcessHandle::open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let key = Key::of_number(1);
+        let (read, receiver) = oneshot::channel();
+        releases.hanging.borrow_mut().insert(key, receiver);
+        for _ in 0..2 {
+            assert_eq!(releases.of_machine(key, &me).await, Err(Errno::TIMEDOUT));
+        }
+        read.send(Err(Errno::IO)).unwrap();
+        assert!(!releases.of_machine(key, &me).await.unwrap().is_empty(), "what it says now");
     }
 
     #[tokio::test]
