@@ -8,9 +8,11 @@ use std::net::IpAddr;
 
 use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
 
+mod holders;
 mod ids;
 
 use crate::place::PAYLOAD;
+use holders::{Change, Holders};
 use ids::Ids;
 
 /// A machine of this run of the daemon; never used twice.
@@ -46,7 +48,7 @@ pub enum Effect {
     UnindexAddress(IpAddr),
     /// Point the link of this control group at the machine.
     IndexGroup(String, MachineName),
-    /// Remove the link of this control group.
+    /// Remove the link of this control group: no machine has it, or more than one.
     UnindexGroup(String),
     /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
     IndexIds(IdKind, IdList),
@@ -74,8 +76,9 @@ pub struct Machines {
     by_name: HashMap<Box<str>, Key>,
     by_leader: HashMap<i32, Key>,
     by_unit: HashMap<String, Key>,
-    by_group: HashMap<String, Key>,
-    by_address: HashMap<IpAddr, Vec<Key>>,
+    /// Machines that share a unit may share a group of it.
+    by_group: Holders<String>,
+    by_address: Holders<IpAddr>,
     /// Those that need one.
     by_alias: BTreeMap<Alias, Vec<Key>>,
     uids: Ids,
@@ -125,11 +128,11 @@ impl Machines {
         self.by_unit.get(unit).copied()
     }
 
-    /// The machine whose own control group is this one, or the nearest above it.
+    /// The machine whose own control group is this one, or the nearest above it. One that two machines have is neither's.
     pub fn by_group(&self, path: &str) -> Option<Key> {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(&key) = self.by_group.get(path) {
+            if let Some(key) = self.by_group.only(path) {
                 return Some(key);
             }
             path = path.rsplit_once('/')?.0;
@@ -157,14 +160,14 @@ impl Machines {
             self.by_unit.insert(unit.into(), key);
             effects.push(Effect::LinkUnit(unit.into(), record.name));
         }
-        if let Some(group) = &record.cgroup {
-            self.by_group.insert(group.clone(), key);
-            effects.push(Effect::IndexGroup(group.clone(), record.name));
-        }
-        let addresses = ips(&record.addresses);
+        let (addresses, group) = (ips(&record.addresses), record.cgroup.clone());
         let name = record.name;
         // Of its own: the nodes of the tree are half empty.
         self.machines.insert(key, Box::new(record));
+        if let Some(group) = group {
+            let change = self.by_group.gain(group.clone(), key);
+            effects.extend(change.and_then(|change| self.group_effect(group, change)));
+        }
         for ip in addresses {
             effects.extend(self.gain(ip, key));
         }
@@ -188,8 +191,8 @@ impl Machines {
             effects.push(Effect::UnlinkUnit(unit.into()));
         }
         if let Some(group) = &record.cgroup {
-            self.by_group.remove(group);
-            effects.push(Effect::UnindexGroup(group.clone()));
+            let change = self.by_group.lose(group.as_str(), key);
+            effects.extend(change.and_then(|change| self.group_effect(group.clone(), change)));
         }
         for ip in ips(&record.addresses) {
             effects.extend(self.lose(ip, key));
@@ -313,34 +316,36 @@ impl Machines {
     }
 
     fn gain(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
-        let holders = self.by_address.entry(ip).or_default();
-        holders.push(key);
-        match holders.len() {
-            1 => self.machines.get(&key).map(|record| Effect::IndexAddress(ip, record.name)),
-            2 => Some(Effect::UnindexAddress(ip)),
-            _ => None,
-        }
+        let change = self.by_address.gain(ip, key)?;
+        self.address_effect(ip, change)
     }
 
     fn lose(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
-        let holders = self.by_address.get_mut(&ip)?;
-        holders.retain(|&holder| holder != key);
-        match holders.as_slice() {
-            [] => {
-                self.by_address.remove(&ip);
-                Some(Effect::UnindexAddress(ip))
-            }
-            [last] => self.machines.get(last).map(|record| Effect::IndexAddress(ip, record.name)),
-            _ => None,
+        let change = self.by_address.lose(&ip, key)?;
+        self.address_effect(ip, change)
+    }
+
+    fn address_effect(&self, ip: IpAddr, change: Change) -> Option<Effect> {
+        match change {
+            Change::Only(key) => self.name(key).map(|name| Effect::IndexAddress(ip, name)),
+            Change::Nobodys => Some(Effect::UnindexAddress(ip)),
         }
+    }
+
+    fn group_effect(&self, group: String, change: Change) -> Option<Effect> {
+        match change {
+            Change::Only(key) => self.name(key).map(|name| Effect::IndexGroup(group, name)),
+            Change::Nobodys => Some(Effect::UnindexGroup(group)),
+        }
+    }
+
+    fn name(&self, key: Key) -> Option<MachineName> {
+        self.machines.get(&key).map(|record| record.name)
     }
 
     /// What the address index has to say: each address that one machine alone has.
     pub fn index(&self) -> impl Iterator<Item = (IpAddr, MachineName)> {
-        self.by_address.iter().filter_map(|(&ip, holders)| match holders.as_slice() {
-            [only] => self.machines.get(only).map(|record| (ip, record.name)),
-            _ => None,
-        })
+        self.by_address.iter().filter_map(|(&ip, key)| Some((ip, self.name(key)?)))
     }
 
     /// The machines that are all of a unit, with that.
@@ -352,9 +357,7 @@ impl Machines {
 
     /// The whole group index: the machine of each control group that is one.
     pub fn groups(&self) -> impl Iterator<Item = (&str, MachineName)> {
-        self.by_group
-            .iter()
-            .filter_map(|(group, key)| self.machines.get(key).map(|record| (group.as_str(), record.name)))
+        self.by_group.iter().filter_map(|(group, key)| Some((group.as_str(), self.name(key)?)))
     }
 }
 

@@ -58,6 +58,27 @@ fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
 }
 
 #[test]
+fn a_control_group_that_two_machines_share_is_neithers_until_one_goes() {
+    let mut machines = Machines::default();
+    let in_group = |name, pid| {
+        let mut record = machine(name, pid);
+        record.unit = Some("user@1.service".into());
+        record.subgroup = Some("app".into());
+        record.cgroup = Some("/user.slice/user@1.service/app".into());
+        record
+    };
+    let group = || String::from("/user.slice/user@1.service/app");
+    let (web, _) = machines.insert(in_group("web", 7));
+    let (db, effects) = machines.insert(in_group("db", 8));
+    assert_eq!(effects, [Effect::Publish(db), Effect::UnindexGroup(group())]);
+    assert_eq!((machines.by_group(&group()), machines.groups().count()), (None, 0));
+    let (gone, effects) = machines.remove(db).unwrap();
+    let web_name = machines.get(web).unwrap().name;
+    assert_eq!(effects, [Effect::Withdraw(gone.name), Effect::IndexGroup(group(), web_name)]);
+    assert_eq!(machines.by_group(&group()), Some(web));
+}
+
+#[test]
 fn name_leader_and_unit_belong_to_one_machine_alone() {
     let mut machines = Machines::default();
     let mut first = machine("web", 7);
