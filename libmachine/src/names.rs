@@ -2,6 +2,7 @@
 
 use registry::MachineName;
 
+use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::system::{Descriptor, entries, open};
 
@@ -40,7 +41,9 @@ pub(crate) fn each_entry(
     directory: &Descriptor,
     take: &mut dyn FnMut(Entry<'_>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let mut buffer = [0_u8; PIECE];
+    // Not on the stack, of which the smallest thread has as much in all.
+    let mut buffer = Buffer::new();
+    buffer.fill(0_u8, PIECE)?;
     loop {
         let mut rest = entries(directory, &mut buffer)?;
         if rest.is_empty() {

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -309,6 +310,48 @@ static void a_child_of_a_busy_process_looks_up(void) {
     }
 }
 
+static void *look_everything_up(void *unused) {
+    pid_t self = getpid();
+    char *text = NULL, **list = NULL;
+    struct machine *m = NULL;
+    struct machine_monitor *monitor = NULL;
+    CHECK_EQUAL(sd_get_machine_names(NULL), 1);
+    CHECK_EQUAL(machine_list(NULL), 1);
+    CHECK_EQUAL(sd_machine_get_class("web", NULL), 0);
+    CHECK_EQUAL(sd_machine_get_ifindices("web", NULL), 0);
+    CHECK_EQUAL(sd_pid_get_machine_name(0, NULL), 0);
+    CHECK_EQUAL(machine_by_pid(0, &text), 0);
+    CHECK_EQUAL(machine_by_pids(&self, 1, &list), 1);
+    CHECK_EQUAL(machine_by_uid(1000000, NULL, NULL), 0);
+    CHECK_EQUAL(machine_by_address(AF_INET, "\x0a\0\0\x01", NULL), 0);
+    CHECK_EQUAL(machine_open("web", &m), 0);
+    CHECK_EQUAL(machine_monitor_new(&monitor), 0);
+    machine_free(m);
+    machine_monitor_free(monitor);
+    free(list);
+    free(text);
+    return unused;
+}
+
+static void the_smallest_stack_is_enough(void) {
+    empty();
+    seem_in(1, "/init.scope");
+    seem_in(getpid(), "/machine.slice/web.scope");
+    link_entry(RECORDS, "unit:web.scope", "web");
+    write_record("web", "CLASS=container\nSCOPE=web.scope\nUIDMAP=0:1000000:65536\nADDRESSES=10.0.0.1\n%s",
+                 lines_of_leader(getpid()));
+    link_address("10.0.0.1", "web");
+    write_list(UIDS, "000f", "1000000:65536:0:web;");
+    pthread_attr_t attributes;
+    pthread_t thread;
+    REQUIRE(pthread_attr_init(&attributes) == 0);
+    // Sanitizers take some of it for themselves.
+    REQUIRE(pthread_attr_setstacksize(&attributes, getenv("SLOW") ? 1 << 18 : PTHREAD_STACK_MIN) == 0);
+    REQUIRE(pthread_create(&thread, &attributes, look_everything_up, NULL) == 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
 static void no_free_descriptor_is_an_error(void) {
     empty();
     write_record("web", "CLASS=vm\n");
@@ -344,6 +387,7 @@ int main(int argc, char **argv) {
         TEST(readers_race_a_writer),
         TEST(a_cancelled_thread_leaves_no_descriptor),
         TEST(a_child_of_a_busy_process_looks_up),
+        TEST(the_smallest_stack_is_enough),
         TEST(no_free_descriptor_is_an_error),
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);

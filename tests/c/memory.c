@@ -18,6 +18,7 @@
 #include "group.h"
 
 extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void __libc_free(void *);
 
@@ -31,6 +32,13 @@ static bool fails(void) {
 
 void *malloc(size_t size) {
     void *memory = fails() ? NULL : __libc_malloc(size);
+    held += memory != NULL;
+    return memory;
+}
+
+// What a compiler makes of an allocation that is filled with zeros.
+void *calloc(size_t number, size_t size) {
+    void *memory = fails() ? NULL : __libc_calloc(number, size);
     held += memory != NULL;
     return memory;
 }
