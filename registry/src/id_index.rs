@@ -35,6 +35,9 @@ pub const LIST_LINK_MAX: usize = 4095;
 /// The longest list. What does not fit is not found by its id.
 pub const LIST_MAX: usize = 1024 * 1024;
 
+/// How often a list is looked for that was a file when it was asked for as a symlink, and none when it was opened.
+const ATTEMPTS: u32 = 4;
+
 /// How many machines a list may name for one id. More are too many to have it for themselves.
 const CLAIMANTS: usize = 4;
 
@@ -168,19 +171,24 @@ fn claim(entry: &[u8], id: u32) -> Option<Claim> {
 #[inline(never)]
 fn read_list<F: Files>(files: &F, path: &Path, scan: &mut ListScan) -> Result<(), FileError> {
     let mut buffer = [0_u8; LIST_LINK_MAX + 1];
-    match files.read_link(path, &mut buffer) {
-        Ok(list) => {
-            scan.feed(list);
-            return Ok(());
+    for _ in 0..ATTEMPTS {
+        match files.read_link(path, &mut buffer) {
+            Ok(list) => {
+                scan.feed(list);
+                return Ok(());
+            }
+            Err(FileError::OtherKind) => {}
+            Err(error) => return Err(error),
         }
-        Err(FileError::OtherKind) => {}
-        Err(error) => return Err(error),
+        match read_file(files, path, LIST_MAX, &mut |piece| scan.feed(piece)) {
+            // A file a moment ago, and a symlink now; or gone.
+            Err(FileError::Absent) => {}
+            // A directory, which nobody of this suite made.
+            Err(FileError::OtherKind) => return Err(FileError::Absent),
+            other => return other,
+        }
     }
-    match read_file(files, path, LIST_MAX, &mut |piece| scan.feed(piece)) {
-        // A directory, which nobody of this suite made.
-        Err(FileError::OtherKind) => Err(FileError::Absent),
-        other => other,
-    }
+    Err(FileError::Absent)
 }
 
 #[cfg(feature = "std")]

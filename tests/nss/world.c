@@ -208,11 +208,12 @@ void link_entry(const char *directory, const char *entry, const char *target) {
 }
 
 void write_list(const char *directory, const char *entry, const char *text) {
-    char path[128];
+    char path[128], temporary[128];
     snprintf(path, sizeof path, "%s/%s", directory, entry);
-    unlink(path);
-    FILE *file = fopen(path, "we");
-    if (!file || fputs(text, file) < 0 || fclose(file) != 0)
+    snprintf(temporary, sizeof temporary, "%s/.#%s", directory, entry);
+    unlink(temporary);
+    FILE *file = fopen(temporary, "we");
+    if (!file || fputs(text, file) < 0 || fclose(file) != 0 || rename(temporary, path) < 0)
         die(path);
 }
 

@@ -69,7 +69,7 @@ void link_address(const char *address, const char *name);
 // Replaces a symlink of the registry, at once.
 void link_entry(const char *directory, const char *entry, const char *target);
 
-// Replaces a list of the uid or gid index by this text, in a file.
+// Replaces a list of the uid or gid index by this text, in a file, at once.
 void write_list(const char *directory, const char *entry, const char *text);
 
 // The lines that identify a leader. The text is overwritten by the next call.

@@ -11,6 +11,8 @@ struct World {
     files: HashMap<String, Vec<u8>>,
     links: HashMap<String, String>,
     failing: Option<FileError>,
+    /// So many times a list is a file when it is read as a link, and a link when it is opened.
+    turning: core::cell::Cell<u32>,
 }
 
 fn text(path: &Path) -> String {
@@ -32,6 +34,10 @@ impl Files for World {
     }
     fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
         self.failing.map_or(Ok(()), Err)?;
+        if let Some(rest) = self.turning.get().checked_sub(1).filter(|_| text(path).contains("/uids/")) {
+            self.turning.set(rest);
+            return Err(FileError::OtherKind);
+        }
         let Some(target) = self.links.get(&text(path)) else {
             let is_file = self.files.contains_key(&text(path));
             return Err(if is_file { FileError::OtherKind } else { FileError::Absent });
@@ -91,6 +97,18 @@ impl World {
             user.outside
         })
     }
+}
+
+#[test]
+fn a_list_that_becomes_a_link_while_it_is_read_is_found() {
+    let world =
+        World::default().record("web", ALIVE, "0:100000:65536").link("uids/0001", "100000:65536:0:web;");
+    for times in 0..4 {
+        world.turning.set(times);
+        assert_eq!(world.by_id(100_000).as_deref(), Some("vu-web-0"), "{times}");
+    }
+    world.turning.set(u32::MAX);
+    assert_eq!(mapped_id_by_id(&world, &world, IdKind::User, 100_000), Ok(None), "it ends");
 }
 
 #[test]
@@ -240,7 +258,7 @@ fn an_alias_of_another_machine_or_of_none_is_no_alias() {
         .record("c.d", ALIVE, "0:200000:65536")
         .link("uids/0001", "100000:65536:0:a.b;");
     for target in ["c.d", "a_b", "", "/etc/passwd", "gone.x"] {
-        let world = World { files: world.files.clone(), links: world.links.clone(), failing: None }
+        let world = World { files: world.files.clone(), links: world.links.clone(), ..World::default() }
             .link(&format!("aliases/{alias}"), target);
         assert_eq!(world.by_name(&format!("vu-{alias}-0")), None, "{target}");
         assert_eq!(world.by_id(100_000), None, "{target}");
