@@ -146,10 +146,11 @@ extern "C" {
  * Parameters:
  *   pids   the processes
  *   n      how many there are
- *   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine or gone
+ *   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone, or
+ *          hidden from the caller
  *
  * Returns: how many of the processes are in a machine, or a negative errno. -EINVAL: paths is NULL, or pids is and n is
- * not 0.
+ * not 0. -ESRCH: /proc is not mounted.
  *
  * Memory: free(3) the array, and nothing else: the texts are in it.
  */
@@ -679,13 +680,15 @@ int machine_id(const struct machine *m, uint8_t *id);
 int machine_leader(const struct machine *m, pid_t *pid);
 
 /**
- * Opens the process that leads a machine: a pidfd, which is certainly of that process.
+ * Opens the process that leads a machine: a pidfd, which is certainly of that process. (But for a record that has no more of
+ * it than its number, as systemd-machined's before 257 or Linux 6.9.)
  *
  * Parameters:
  *   m  the machine
  *
- * Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known. -ESRCH: it has gone.
- * -EINVAL: m is NULL.
+ * Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known, or not to be told from
+ * another process, as where /proc hides it before Linux 6.9. -ESRCH: it has gone. -EREMOTE: its number means nothing in
+ * the caller's PID namespace. -EINVAL: m is NULL.
  *
  * Memory: close(2) the descriptor.
  */
@@ -703,13 +706,14 @@ int machine_leader_pidfd(const struct machine *m);
 int machine_supervisor(const struct machine *m, pid_t *pid);
 
 /**
- * Opens the process that looks after a machine.
+ * Opens the process that looks after a machine. Before Linux 6.9 the record has no more of it than its number, which may have
+ * become another process's.
  *
  * Parameters:
  *   m  the machine
  *
  * Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known. -ESRCH: it has gone.
- * -EINVAL: m is NULL.
+ * -EREMOTE: its number means nothing in the caller's PID namespace. -EINVAL: m is NULL.
  *
  * Memory: close(2) the descriptor.
  */

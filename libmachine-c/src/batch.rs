@@ -25,10 +25,11 @@ use crate::answer::{count, put, tell, wanted};
 /// Parameters:
 ///   pids   the processes
 ///   n      how many there are
-///   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine or gone
+///   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone, or
+///          hidden from the caller
 ///
 /// Returns: how many of the processes are in a machine, or a negative errno. -EINVAL: paths is NULL, or pids is and n is
-/// not 0.
+/// not 0. -ESRCH: /proc is not mounted.
 ///
 /// Memory: free(3) the array, and nothing else: the texts are in it.
 #[unsafe(no_mangle)]

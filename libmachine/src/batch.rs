@@ -9,7 +9,7 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::group::{Group, below, root_of, unit_of};
+use crate::group::{Group, below, unit_of};
 use crate::names::{Listing, each_entry, each_name};
 use crate::nearest::path_of_group;
 use crate::pid::machine_of_unit;
@@ -41,7 +41,7 @@ impl Batch {
     /// Looks for the machines of these processes, as [`path_of_pid`](crate::path_of_pid) does for one.
     ///
     /// # Errors
-    /// `ENOMEM`, `EMFILE` and the like. That a process is in no machine, or gone, is none.
+    /// `ENOMEM`, `EMFILE` and the like. `ESRCH`: there is no /proc. That a process is in no machine, gone or hidden is none.
     pub fn of(pids: &[i32]) -> Result<Self, Errno> {
         let mut batch = Self::default();
         batch.places.fill(0, pids.len())?;
@@ -50,11 +50,14 @@ impl Batch {
         if machines.is_empty() {
             return Ok(batch);
         }
-        let init = Group::of(1)?;
-        let root = root_of(init.path());
-        let is_complete = pids.len() >= machines.len() && batch.ask_machines(pids, &machines, root)?;
+        let root = Group::visible_root()?;
+        let own = own_group()?.filter(|_| pids.len() >= machines.len());
+        let is_complete = match own.and_then(|own| mount(&own)) {
+            Some(mount) => batch.ask_machines(&mount, pids, &machines, &root)?,
+            None => false,
+        };
         if !is_complete {
-            batch.ask_processes(pids, root)?;
+            batch.ask_processes(pids, &root)?;
         }
         Ok(batch)
     }
@@ -80,8 +83,13 @@ impl Batch {
     }
 
     /// Asks each machine for its processes; `false` if one could not be asked.
-    fn ask_machines(&mut self, pids: &[i32], names: &[MachineName], root: &[u8]) -> Result<bool, Errno> {
-        let Some(mount) = mount()? else { return Ok(false) };
+    fn ask_machines(
+        &mut self,
+        mount: &Descriptor,
+        pids: &[i32],
+        names: &[MachineName],
+        root: &[u8],
+    ) -> Result<bool, Errno> {
         let table = PidTable::of(pids)?;
         let (mut paths, mut homes) = (Buffer::new(), Buffer::new());
         let mut is_complete = true;
@@ -99,7 +107,7 @@ impl Batch {
         sort(&mut homes, |(one, ..), (other, ..)| one < other);
         for &(length, start, name) in homes.iter() {
             let path = paths.get(start..start.saturating_add(length)).unwrap_or_default();
-            is_complete &= self.ask_machine(&mount, path, &name, &table)?;
+            is_complete &= self.ask_machine(mount, path, &name, &table)?;
         }
         Ok(is_complete)
     }
@@ -151,8 +159,9 @@ impl Batch {
             let Some(pid) = u32::try_from(pid).ok().filter(|&pid| pid > 0 && !is_known) else { continue };
             let group = match Group::of(pid) {
                 Ok(group) => group,
-                Err(Errno::SRCH | Errno::UNATCH | Errno::NODATA) => continue,
-                Err(errno) => return Err(errno),
+                Err(errno) if errno.is_shortage() => return Err(errno),
+                // Gone, or hidden from the caller.
+                Err(_) => continue,
             };
             let place = match seen.find(group.path()) {
                 Some(place) => place,
@@ -217,7 +226,7 @@ fn home_of(name: &MachineName, root: &[u8]) -> Result<Home, Errno> {
     let unit = machine.text(Field::Unit);
     let owns_unit = match unit.map(machine_of_unit) {
         Some(Ok(owner)) => *owner == *name.as_bytes(),
-        Some(Err(errno @ (Errno::NOMEM | Errno(libc::EMFILE)))) => return Err(errno),
+        Some(Err(errno)) if errno.is_shortage() => return Err(errno),
         _ => false,
     };
     let mut home = Buffer::new();
@@ -245,22 +254,24 @@ fn home_of(name: &MachineName, root: &[u8]) -> Result<Home, Errno> {
     }
 }
 
-/// The mount of the hierarchy, if paths of groups lead to the right ones there: this process's own group has it.
-fn mount() -> Result<Option<Descriptor>, Errno> {
-    let own = Group::of(0)?;
-    for (mount, sign) in MOUNTS {
-        if open(None, sign, 0).is_err() {
-            continue;
-        }
-        let Ok(mount) = open(None, mount, libc::O_DIRECTORY) else { continue };
-        let mut is_there = false;
-        let is_read = processes(&mount, own.path(), &mut |pid| {
-            is_there |= pid == own_pid();
-            Ok(())
-        });
-        return Ok((is_there && is_read.is_ok()).then_some(mount));
+/// The group of this process; `None` if it is not to be seen.
+fn own_group() -> Result<Option<Group>, Errno> {
+    match Group::of(0) {
+        Err(errno) if errno.is_shortage() || errno == Errno::SRCH => Err(errno),
+        own => Ok(own.ok()),
     }
-    Ok(None)
+}
+
+/// The mount of the hierarchy, if paths of groups lead to the right ones there: this process's own group has it.
+fn mount(own: &Group) -> Option<Descriptor> {
+    let (mount, _) = MOUNTS.into_iter().find(|(_, sign)| open(None, sign, 0).is_ok())?;
+    let mount = open(None, mount, libc::O_DIRECTORY).ok()?;
+    let mut is_there = false;
+    let is_read = processes(&mount, own.path(), &mut |pid| {
+        is_there |= pid == own_pid();
+        Ok(())
+    });
+    (is_there && is_read.is_ok()).then_some(mount)
 }
 
 /// Takes each process of a group and of those below it; `false` if one of them could not be read.
@@ -282,7 +293,7 @@ fn each_process(
             Ok(group) => group,
             // It went meanwhile.
             Err(Errno::NOENT) => continue,
-            Err(errno @ (Errno::NOMEM | Errno(libc::EMFILE | libc::ENFILE))) => return Err(errno),
+            Err(errno) if errno.is_shortage() => return Err(errno),
             Err(_) => {
                 is_complete = false;
                 continue;

@@ -49,6 +49,11 @@ impl Errno {
     pub const AGAIN: Self = Self(libc::EAGAIN);
     /// An address family that is neither IPv4 nor IPv6.
     pub const AFNOSUPPORT: Self = Self(libc::EAFNOSUPPORT);
+
+    /// Whether descriptors or memory are short, which says nothing about what was asked.
+    pub(crate) const fn is_shortage(self) -> bool {
+        matches!(self.0, libc::ENOMEM | libc::EMFILE | libc::ENFILE)
+    }
 }
 
 impl fmt::Display for Errno {

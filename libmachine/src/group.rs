@@ -38,13 +38,26 @@ impl Group {
     /// # Errors
     /// Those of [`Group::of`], for process 1.
     pub fn root(&self) -> Result<Buffer<u8>, Errno> {
-        if !depends_on_root(&self.path) {
-            return Ok(Buffer::new());
-        }
+        if depends_on_root(&self.path) { Self::of_systemd() } else { Ok(Buffer::new()) }
+    }
+
+    fn of_systemd() -> Result<Buffer<u8>, Errno> {
         let mut root = Self::of(1)?.path;
         let length = root_of(&root).len();
         root.truncate(length);
         Ok(root)
+    }
+
+    /// The group that systemd runs in, as far as the caller sees it: the root of all where /proc hides process 1 (hidepid),
+    /// or its group is outside of the caller's namespace.
+    ///
+    /// # Errors
+    /// A shortage of descriptors or memory.
+    pub fn visible_root() -> Result<Buffer<u8>, Errno> {
+        match Self::of_systemd() {
+            Err(errno) if !errno.is_shortage() => Ok(Buffer::new()),
+            root => root,
+        }
     }
 
     fn read(path: &CStr) -> Result<Self, Errno> {

@@ -101,6 +101,8 @@ pub struct Monitor {
     next: usize,
     /// Found by comparing, after events were lost.
     differences: Buffer<(Change, MachineName)>,
+    /// Events were lost, and nothing was compared yet.
+    is_behind: bool,
     is_gone: bool,
 }
 
@@ -126,6 +128,7 @@ impl Monitor {
             pending: Buffer::new(),
             next: 0,
             differences: Buffer::new(),
+            is_behind: false,
             is_gone: false,
         })
     }
@@ -144,6 +147,10 @@ impl Monitor {
             if let Some(&difference) = self.differences.first() {
                 self.differences.remove(0);
                 return Ok(Some(difference));
+            }
+            if self.is_behind {
+                self.compare()?;
+                continue;
             }
             if let Some((mask, name, length)) = event(self.pending.get(self.next..).unwrap_or_default()) {
                 self.next = self.next.saturating_add(length);
@@ -180,7 +187,7 @@ impl Monitor {
 
     fn take(&mut self, mask: u32, name: Option<MachineName>) -> Result<Option<(Change, MachineName)>, Errno> {
         if mask & libc::IN_Q_OVERFLOW != 0 {
-            self.compare()?;
+            self.is_behind = true;
             return Ok(None);
         }
         if mask & (libc::IN_IGNORED | libc::IN_DELETE_SELF) != 0 {
@@ -206,14 +213,16 @@ impl Monitor {
     /// Events were lost: finds out who came and went. Those that are there still may have changed.
     fn compare(&mut self) -> Result<(), Errno> {
         let now = sorted_names()?;
+        let mut differences = Buffer::new();
         for name in self.known.iter().filter(|name| position(&now, name).is_err()) {
-            self.differences.push((Change::Removed, *name))?;
+            differences.push((Change::Removed, *name))?;
         }
         for name in now.iter() {
             let change = if position(&self.known, name).is_ok() { Change::Changed } else { Change::New };
-            self.differences.push((change, *name))?;
+            differences.push((change, *name))?;
         }
-        self.known = now;
+        // All at once: where something was short, the next call compares again.
+        (self.known, self.differences, self.is_behind) = (now, differences, false);
         Ok(())
     }
 }

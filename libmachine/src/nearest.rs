@@ -7,7 +7,7 @@ use registry::{FileError, Files, MachineName, group_link};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::group::{Group, below, unit_of};
+use crate::group::{Group, below, depends_on_root, unit_of};
 use crate::pid::{machine_of_unit, pid_of};
 use crate::snapshot::{Field, Snapshot};
 use crate::system::{Borrowed, System};
@@ -20,7 +20,8 @@ use crate::unit_name::{is_slice, is_unit, unescape};
 /// cgroup namespace.
 pub fn path_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
     let group = Group::of(pid)?;
-    let path = path_of_group(group.path(), &group.root()?)?;
+    let root = if depends_on_root(group.path()) { Group::visible_root()? } else { Buffer::new() };
+    let path = path_of_group(group.path(), &root)?;
     if path.is_empty() { Err(Errno::NXIO) } else { Ok(path) }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn machine_of_unit(unit: &[u8]) -> Result<Buffer<u8>, Errno> {
 ///
 /// # Errors
 /// `EBADF`, `ENOTTY`: no descriptor, or none of a process. `ESRCH`: it has exited and is reaped. `EREMOTE`: it is of a
-/// PID namespace that this process does not see.
+/// PID namespace that this process does not see. `ENOSYS`: before Linux 6.13 /proc has to tell, and is not there.
 pub fn pid_of(pidfd: Borrowed) -> Result<u32, Errno> {
     match process_of_pidfd(pidfd) {
         Ok(0) => Err(Errno::REMOTE),
@@ -72,8 +72,12 @@ fn pid_in_fdinfo(pidfd: Borrowed) -> Result<u32, Errno> {
     let number = Decimal::new(u32::try_from(pidfd.number()).map_err(|_| Errno::BADF)?);
     let path = ZeroEnded::<40>::new(&[b"/proc/self/fdinfo/", number.as_bytes()]);
     let file = open(None, path.as_c_str(), 0).map_err(|errno| {
-        // Without /proc the descriptor may be there nevertheless.
-        if errno == Errno::NOENT && status(pidfd).is_err() { Errno::BADF } else { errno }
+        match errno {
+            Errno::NOENT if status(pidfd).is_err() => Errno::BADF,
+            // There is no /proc: -ENOENT would say that no machine runs in the unit.
+            Errno::NOENT => Errno::NOSYS,
+            errno => errno,
+        }
     })?;
     let mut buffer = [0; 1024];
     let text = read(file.borrow(), &mut buffer)?;

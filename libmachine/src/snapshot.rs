@@ -2,7 +2,7 @@
 
 use registry::{
     Address, AddressState, EnvLexer, EnvSink, IdKind, IdRange, Item, LeaderIdentity, MachineId, MachineName,
-    RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
+    Processes, RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
 };
 
 use crate::buffer::Buffer;
@@ -202,24 +202,44 @@ impl Snapshot {
     /// Opens the leader.
     ///
     /// # Errors
-    /// `ENODATA`: the record has none. `ESRCH`: it has gone, or its number is another process's now. Others:
-    /// pidfd_open(2) fails.
+    /// `ENODATA`: the record has none, or /proc does not tell that it is still the one. `ESRCH`: it has gone, or its number
+    /// is another process's now. `EREMOTE`: its number means nothing in this PID namespace. Others: pidfd_open(2) fails.
     pub fn open_leader(&self) -> Result<Descriptor, Errno> {
         let pid = self.leader().ok_or(Errno::NODATA)?;
         if !self.is_alive() {
             return Err(Errno::SRCH);
         }
-        opened(pid, self.leader.pidfd_id)
+        let process = self.opened(pid, self.leader.pidfd_id)?;
+        let LeaderIdentity { pidfd_id, start_time, .. } = self.leader;
+        if pidfd_id == 0 && start_time != 0 {
+            // Once more: now that it is open, its number cannot become another's.
+            let found = System.start_time(pid).ok_or(Errno::NODATA)?;
+            if found != start_time {
+                return Err(Errno::SRCH);
+            }
+        }
+        Ok(process)
     }
 
-    /// Opens the supervisor.
+    /// Opens the supervisor. Before Linux 6.9 the record has no more of it than its number.
     ///
     /// # Errors
     /// As for the leader.
     pub fn open_supervisor(&self) -> Result<Descriptor, Errno> {
         let pid = self.number(Number::Supervisor).and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.filter(|&pid| pid > 0).ok_or(Errno::NODATA)?;
-        opened(pid, self.number(Number::SupervisorPidfdId).unwrap_or(0))
+        self.opened(pid, self.number(Number::SupervisorPidfdId).unwrap_or(0))
+    }
+
+    /// Opens the process with this number, and the inode number of its pidfd if that is not 0.
+    fn opened(&self, pid: i32, pidfd_id: u64) -> Result<Descriptor, Errno> {
+        let namespace = self.leader.pid_namespace;
+        if pidfd_id == 0 && namespace != 0 && System.pid_namespace() != Some(namespace) {
+            return Err(Errno::REMOTE);
+        }
+        let process = open_process(pid)?;
+        let is_other = pidfd_id != 0 && status(process.borrow())?.inode != pidfd_id;
+        if is_other || !runs(process.borrow()) { Err(Errno::SRCH) } else { Ok(process) }
     }
 
     /// The host's interfaces that lead to it.
@@ -246,12 +266,6 @@ impl Snapshot {
             IdKind::Group => &self.gid_map,
         }
     }
-}
-
-fn opened(pid: i32, pidfd_id: u64) -> Result<Descriptor, Errno> {
-    let process = open_process(pid)?;
-    let is_other = pidfd_id != 0 && status(process.borrow())?.inode != pidfd_id;
-    if is_other || !runs(process.borrow()) { Err(Errno::SRCH) } else { Ok(process) }
 }
 
 /// What the registry's scan of a record lists.

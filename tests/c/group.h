@@ -9,3 +9,6 @@ void seem_in(pid_t pid, const char *path);
 
 // Makes this the text of /proc/PID/cgroup.
 void seem_to_have(pid_t pid, const char *text);
+
+// Hides a process from all who look into /proc, as hidepid of proc(5) does; for this test alone.
+void hide_process(pid_t pid);

@@ -246,6 +246,30 @@ static void readers_race_a_writer(void) {
     pthread_join(writer, NULL);
 }
 
+// The daemon writes a list as a symlink where it fits into one, and as a file otherwise.
+static void *write_a_list_all_the_time(void *unused) {
+    for (unsigned round = 0; !stop; round++)
+        if (round % 2)
+            write_list(UIDS, "000f", "1000000:65536:0:web;");
+        else
+            link_entry(UIDS, "000f", "1000000:65536:0:web;");
+    return unused;
+}
+
+static void a_list_that_becomes_a_link_is_never_missed(void) {
+    empty();
+    write_record("web", "CLASS=container\nUIDMAP=0:1000000:65536\n%s", lines_of_leader(getpid()));
+    link_entry(UIDS, "000f", "1000000:65536:0:web;");
+    pthread_t writer;
+    REQUIRE(pthread_create(&writer, NULL, write_a_list_all_the_time, NULL) == 0);
+    unsigned missed = 0, count = getenv("SLOW") ? 2000 : 100000;
+    for (unsigned round = 0; round < count; round++)
+        missed += machine_by_uid(1000000, NULL, NULL) != 0;
+    CHECK_EQUAL(missed, 0);
+    stop = true;
+    pthread_join(writer, NULL);
+}
+
 static int count_descriptors(void) {
     int count = 0;
     DIR *directory = opendir("/proc/self/fd");
@@ -385,6 +409,7 @@ int main(int argc, char **argv) {
         TEST(a_record_of_any_size_is_survived),
         TEST(ten_thousand_machines_are_listed),
         TEST(readers_race_a_writer),
+        TEST(a_list_that_becomes_a_link_is_never_missed),
         TEST(a_cancelled_thread_leaves_no_descriptor),
         TEST(a_child_of_a_busy_process_looks_up),
         TEST(the_smallest_stack_is_enough),

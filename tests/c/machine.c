@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,6 +21,7 @@
 // Both have a `struct machine`.
 #define machine world_machine
 #include "../nss/check.h"
+#include "../nss/filter.h"
 #include "../nss/process.h"
 #include "../nss/world.h"
 #undef machine
@@ -537,14 +541,19 @@ static void a_monitor_says_what_changed(void) {
     CHECK(!monitor);
 }
 
-static void a_monitor_that_lost_events_finds_out(void) {
-    empty();
+static unsigned queued_events(void) {
     unsigned limit = 16384;
     FILE *stream = fopen("/proc/sys/fs/inotify/max_queued_events", "re");
     if (stream) {
         CHECK_EQUAL(fscanf(stream, "%u", &limit), 1);
         fclose(stream);
     }
+    return limit;
+}
+
+static void a_monitor_that_lost_events_finds_out(void) {
+    empty();
+    unsigned limit = queued_events();
     for (unsigned i = 0; i < 10; i++) {
         char name[32];
         snprintf(name, sizeof name, "m%u", i);
@@ -566,6 +575,129 @@ static void a_monitor_that_lost_events_finds_out(void) {
     CHECK_EQUAL(seen_removed, 1);
     CHECK_EQUAL(seen_new, 1);
     machine_monitor_free(monitor);
+}
+
+// Events that were lost, and none of the descriptors that the comparison takes.
+static void a_monitor_that_cannot_compare_does_so_later(void) {
+    empty();
+    write_record("web", "CLASS=vm\n");
+    struct machine_monitor *monitor = NULL;
+    REQUIRE(machine_monitor_new(&monitor) == 0);
+    unsigned limit = queued_events();
+    for (unsigned i = 0; i < limit + 100; i++)
+        write_record(i % 2 ? "m0" : "m1", "CLASS=vm\n");
+    unlink(RECORDS "/web");
+    struct rlimit few, none;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &few) == 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = few.rlim_max};
+    int limited = setrlimit(RLIMIT_NOFILE, &none) == 0, removed = 0, shortages = 0, r;
+    struct machine_event event;
+    while ((r = machine_monitor_next(monitor, &event)) != 0) {
+        if (r < 0) {
+            CHECK_EQUAL(r, -EMFILE);
+            // A second time it still wants to compare.
+            if (++shortages == 2)
+                REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+        } else {
+            removed += event.change == MACHINE_REMOVED && strcmp(event.name, "web") == 0;
+        }
+        if (shortages > 2)
+            break;
+    }
+    // Under valgrind the limit is valgrind's.
+    CHECK_EQUAL(shortages, limited ? 2 : 0);
+    CHECK_EQUAL(removed, 1);
+    machine_monitor_free(monitor);
+}
+
+// As before Linux 6.9: the record knows the leader by its number, and when it started.
+static void a_leader_that_is_known_by_its_number_alone_is_opened_where_that_means_it(void) {
+    empty();
+    pid_t pid = start_process();
+    struct {
+        uint64_t start, namespace;
+        int expected;
+    } rows[] = {{start_time(pid), pid_namespace(), 0},
+                {start_time(pid) + 1, pid_namespace(), -ESRCH},
+                // In another namespace the number is another process's.
+                {start_time(pid), pid_namespace() + 1, -EREMOTE},
+                {start_time(pid) + 1, pid_namespace() + 1, -EREMOTE}};
+    if (!has_pidfds()) {
+        end_process(pid);
+        return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        subject("row %zu", i);
+        write_record("web", "CLASS=vm\nLEADER=%d\nSUPERVISOR=%d\nLEADER_STARTTIME=%llu\nPIDNS=%llu\n", (int)pid, (int)pid,
+                     (unsigned long long)rows[i].start, (unsigned long long)rows[i].namespace);
+        struct machine *m = NULL;
+        REQUIRE(machine_open("web", &m) == 0);
+        int fd = machine_leader_pidfd(m), other = machine_supervisor_pidfd(m);
+        CHECK_EQUAL(fd < 0 ? fd : 0, rows[i].expected);
+        CHECK_EQUAL(other < 0 ? other : 0, rows[i].expected == -EREMOTE ? -EREMOTE : 0);
+        if (fd >= 0)
+            CHECK_EQUAL(pid_behind(fd), pid);
+        close(fd);
+        close(other);
+        machine_free(m);
+    }
+    subject("hidden by /proc");
+    write_record("web", "CLASS=vm\nLEADER=%d\nLEADER_STARTTIME=%llu\n", (int)pid, (unsigned long long)start_time(pid));
+    struct machine *m = NULL;
+    REQUIRE(machine_open("web", &m) == 0);
+    hide_process(pid);
+    CHECK_EQUAL(machine_is_alive(m), 1);
+    CHECK_EQUAL(machine_leader_pidfd(m), -ENODATA);
+    machine_free(m);
+    end_process(pid);
+}
+
+// As /proc with hidepid is for a user.
+static void who_does_not_see_process_1_finds_machines_all_the_same(void) {
+    empty();
+    pid_t leader = start_process(), hidden = start_process();
+    write_record("web", "CLASS=container\nSCOPE=machine-web.scope\n%s", lines_of_leader(leader));
+    link_entry(RECORDS, "unit:machine-web.scope", "web");
+    seem_in(leader, "/machine.slice/machine-web.scope/payload");
+    hide_process(1);
+    hide_process(hidden);
+    char *path = NULL, **paths = NULL;
+    CHECK_EQUAL(machine_by_pid(leader, &path), 0);
+    REQUIRE(path);
+    CHECK_TEXT(path, "web");
+    CHECK_EQUAL(machine_by_pid(hidden, NULL), -ESRCH);
+    pid_t pids[] = {hidden, leader};
+    CHECK_EQUAL(machine_by_pids(pids, 2, &paths), 1);
+    REQUIRE(paths && paths[1]);
+    CHECK(!paths[0]);
+    CHECK_TEXT(paths[1], "web");
+    free(path);
+    free(paths);
+    end_process(leader);
+    end_process(hidden);
+}
+
+static void without_proc_nothing_is_said_to_be_in_no_machine(void) {
+    empty();
+    write_record("web", "CLASS=vm\nLEADER=%d\n", (int)getpid());
+    bool is_known = has_pidfds();
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    REQUIRE(unshare(CLONE_NEWNS) == 0 && umount2("/proc", MNT_DETACH) == 0);
+    char **paths = NULL;
+    pid_t pids[] = {getpid(), 1};
+    for (size_t n = 0; n <= 2; n++)
+        CHECK_EQUAL(machine_by_pids(pids, n, &paths), -ESRCH);
+    CHECK_EQUAL(machine_by_pid(0, NULL), -ESRCH);
+    CHECK_EQUAL(sd_pid_get_machine_name(0, NULL), -ESRCH);
+    CHECK(!paths);
+    if (!is_known)
+        return;
+    CHECK_EQUAL(sd_pidfd_get_machine_name(fd, NULL), -ESRCH);
+    // Before Linux 6.13 a pidfd does not tell whose it is.
+    filter_calls((struct filtered[]){{SYS_ioctl, ENOTTY}}, 1);
+    CHECK_EQUAL(sd_pidfd_get_machine_name(fd, NULL), -ENOSYS);
+    CHECK_EQUAL(machine_by_pidfd(fd, NULL), -ENOSYS);
+    CHECK_EQUAL(machine_by_pidfd(fd + 1, NULL), -EBADF);
 }
 
 static void a_name_is_checked_and_a_better_one_suggested(void) {
@@ -628,6 +760,10 @@ int main(int argc, char **argv) {
         TEST(addresses_belong_to_machines),
         TEST(a_monitor_says_what_changed),
         TEST(a_monitor_that_lost_events_finds_out),
+        TEST(a_monitor_that_cannot_compare_does_so_later),
+        TEST(a_leader_that_is_known_by_its_number_alone_is_opened_where_that_means_it),
+        TEST(who_does_not_see_process_1_finds_machines_all_the_same),
+        TEST(without_proc_nothing_is_said_to_be_in_no_machine),
         TEST(a_name_is_checked_and_a_better_one_suggested),
         TEST(all_machines_are_listed),
     };

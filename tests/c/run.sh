@@ -181,7 +181,7 @@ examples() {
   "$here/examples.sh" "$work/bin" "$lib"
 }
 
-frame='group check world process'
+frame='group check world process filter'
 for part in $frame; do
   source=$here/../nss/$part.c
   [ -e "$source" ] || source=$here/$part.c

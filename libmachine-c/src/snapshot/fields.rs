@@ -200,13 +200,15 @@ fn small<T: TryFrom<u64>>(machine: &Snapshot, number: Number) -> Option<T> {
     machine.number(number).and_then(|number| T::try_from(number).ok())
 }
 
-/// Opens the process that leads a machine: a pidfd, which is certainly of that process.
+/// Opens the process that leads a machine: a pidfd, which is certainly of that process. (But for a record that has no more of
+/// it than its number, as systemd-machined's before 257 or Linux 6.9.)
 ///
 /// Parameters:
 ///   m  the machine
 ///
-/// Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known. -ESRCH: it has gone.
-/// -EINVAL: m is NULL.
+/// Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known, or not to be told from
+/// another process, as where /proc hides it before Linux 6.9. -ESRCH: it has gone. -EREMOTE: its number means nothing in
+/// the caller's PID namespace. -EINVAL: m is NULL.
 ///
 /// Memory: close(2) the descriptor.
 #[unsafe(no_mangle)]
@@ -228,13 +230,14 @@ pub unsafe extern "C" fn machine_supervisor(m: *const machine, pid: *mut pid_t) 
     unsafe { answer(m, pid, |machine| small(machine, Number::Supervisor).filter(|&pid| pid > 0)) }
 }
 
-/// Opens the process that looks after a machine.
+/// Opens the process that looks after a machine. Before Linux 6.9 the record has no more of it than its number, which may have
+/// become another process's.
 ///
 /// Parameters:
 ///   m  the machine
 ///
 /// Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: it is not known. -ESRCH: it has gone.
-/// -EINVAL: m is NULL.
+/// -EREMOTE: its number means nothing in the caller's PID namespace. -EINVAL: m is NULL.
 ///
 /// Memory: close(2) the descriptor.
 #[unsafe(no_mangle)]
