@@ -272,12 +272,22 @@ impl tracing::field::Visit for Entry {
     }
 }
 
+/// Whether standard error is the stream of this device and inode number, `$JOURNAL_STREAM` of systemd.exec(5). The variable
+/// alone says nothing: whoever is started by a service, in a terminal too, has it of that service.
+fn is_journal(stream: Option<&str>) -> bool {
+    let is_it = |(device, inode): (&str, &str)| {
+        let stderr = rustix::fs::fstat(std::io::stderr()).ok()?;
+        Some(device.parse() == Ok(stderr.st_dev) && inode.parse() == Ok(stderr.st_ino))
+    };
+    stream.and_then(|stream| stream.split_once(':')).and_then(is_it).unwrap_or(false)
+}
+
 /// Starts to log, as the daemon of this name.
 pub fn start(daemon: &'static str, target: LogTarget) {
     IDENTIFIER.get_or_init(|| daemon);
     let journal = Path::new(JOURNAL).exists().then(Journal::connect).and_then(Result::ok);
     let wants_journal = match target {
-        LogTarget::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
+        LogTarget::Auto => is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()),
         LogTarget::Journal => true,
         LogTarget::Stderr => false,
     };

@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -70,6 +71,20 @@ class Logging(world.Case):
             self.start(*arguments, env=env)
             self.assertIn("Serving 0 machines.", self.machined.log())
             self.machined.kill()
+
+    def test_the_journal_is_told_only_where_standard_error_is_the_journals(self):
+        os.makedirs("/run/systemd/journal")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, open("/run/stderr", "w") as stderr:
+            journal.bind("/run/systemd/journal/socket")
+            journal.settimeout(5)
+            # A service that was started by another one, and whose output goes elsewhere.
+            self.start(env={"JOURNAL_STREAM": "1:2"})
+            self.assertIn("Serving 0 machines.", self.machined.log())
+            self.machined.kill()
+            status = os.fstat(stderr.fileno())
+            self.start(env={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, log=stderr)
+            self.assertIn(b"Serving 0 machines.", journal.recv(4096))
+            self.assertEqual(os.fstat(stderr.fileno()).st_size, 0)
 
     def test_a_log_that_nobody_reads_holds_up_nobody(self):
         reader, writer = os.pipe()
