@@ -19,6 +19,7 @@ OURS, STOCK = "/usr/local/sbin/machined", "/usr/lib/systemd/systemd-machined"
 ORIGINAL = "stock" if place.SYSTEMD >= 257 else "nobody"
 NAMES = ("machined.service", "systemd-machined.service", "dbus-org.freedesktop.machine1.service")
 ALIASES = NAMES[1:]
+USERDB = "/run/systemd/userdb/io.systemd.Machine"
 
 
 def busctl(method, *arguments):
@@ -81,6 +82,13 @@ class Handover(place.Case):
         self.assertEqual(on_the_bus(), STOCK)
         self.assertEqual([main_process(name) for name in NAMES], [None, STOCK, STOCK])
         self.assertEqual(answers(), ORIGINAL)
+
+    def test_a_start_that_is_refused_takes_nothing_from_the_original(self):
+        until(lambda: os.path.exists(USERDB), "the original's place in userdb")
+        before = os.stat(USERDB).st_ino
+        self.assertIn("ssertion failed", run("systemctl", "start", "machined", check=False))
+        self.assertFalse(is_active("machined.service") or is_active("userdb-machined.socket"))
+        self.assertEqual(os.stat(USERDB).st_ino, before)
 
     def test_machines_of_the_original_are_ours_and_its_again(self):
         one, create = self.registered("one"), self.registered("two", "CreateMachine")
