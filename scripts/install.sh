@@ -112,14 +112,15 @@ owner() {
 }
 
 check_target() { # FILE: complains about what may not be overwritten
-  local file=$1 by above=$destdir$1
+  local file=$1 by above
+  above=$(dirname "$destdir$1")
   if [ -z "$destdir" ] && by=$(owner "$file"); then
     echo "$file belongs to a package ($by)"
   elif { [ -e "$destdir$file" ] || [ -L "$destdir$file" ]; } && ! recorded "$file"; then
     echo "$destdir$file is there already, and no earlier install put it there"
   fi
   while [ ! -e "$above" ]; do above=$(dirname "$above"); done
-  [ -d "$above" ] || [ "$above" = "$destdir$file" ] || echo "$above is not a directory"
+  [ -d "$above" ] || echo "$above is not a directory"
   [ -w "$above" ] || echo "$above may not be written to (as root: sudo make install)"
 }
 
@@ -153,6 +154,8 @@ install_all() {
     while read -r mode from to; do check_target "$to"; done <<<"$list"
     check_target "$record"
   )
+  # Each once: many files may not be written for the sake of one directory.
+  complaints=$(awk '!seen[$0]++' <<<"$complaints")
   [ -z "$complaints" ] || fail "nothing was changed:" "$complaints"
   [ ! -f "$destdir$record" ] || was=$(cat "$destdir$record")
 
@@ -220,6 +223,7 @@ end_daemons() {
 # What the daemon left in /run, unless it is somebody else's by now; and the original's own socket.
 give_back() {
   [ -d /run/systemd/system ] || return 0
+  rm -rf /run/machined
   if ! systemctl --quiet is-active systemd-machined.service systemd-machined.socket; then
     rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image} \
       /run/systemd/userdb/io.systemd.Machine
@@ -242,9 +246,15 @@ say_what_next() {
     echo "    hosts:          files mymachines dns"
   fi
   if [ -d /run/systemd/system ]; then
-    echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
-    echo "    systemctl enable machined && systemctl restart machined"
-    echo "    systemctl disable machined && systemctl stop machined"
+    if [ -e /usr/lib/systemd/system/systemd-machined.service ]; then
+      echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
+      echo "    systemctl enable machined && systemctl restart machined"
+      echo "    systemctl disable machined"
+    else
+      echo "Nothing was started or enabled. To start it, now and with each boot, and to end that:"
+      echo "    systemctl enable --now machined"
+      echo "    systemctl disable --now machined"
+    fi
     polkit=$(pkaction --version 2>/dev/null | sed -n 's/[^0-9]*\([0-9]*\).*/\1/p') || true
     if [ "${polkit:-125}" -lt 125 ] && [ ! -e /usr/share/polkit-1/actions/mymachines.policy ]; then
       echo "polkit $polkit looks for actions in one place only:"
@@ -287,7 +297,13 @@ uninstall_all() {
   directories=$(awk '$1 == "directory" { print $2 }' "$destdir$record" | sort -r)
   rm "$destdir$record"
   for file in $directories; do rmdir --ignore-fail-on-non-empty "$destdir$file" 2>/dev/null || true; done
-  [ -n "$destdir" ] || { tell_system && give_back; }
+  [ -z "$destdir" ] || return 0
+  tell_system
+  give_back
+  if grep -q '^[a-z]*:.*\<mymachines\>' /etc/nsswitch.conf 2>/dev/null &&
+    ! ldconfig -p | awk -v module="$module" '$1 == module { found = 1 } END { exit !found }'; then
+    echo "/etc/nsswitch.conf still asks mymachines, which is gone: take the word out of it."
+  fi
 }
 
 case ${1-} in
