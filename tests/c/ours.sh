@@ -2,6 +2,7 @@
 # In a booted Debian with our daemon: machines in real control groups, those of users and nested ones among them, and the
 # examples. /in is tests/, /include the header, /build the library, /release the daemon, /examples the examples.
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 export LD_LIBRARY_PATH=/build
 passed=0 failed=0
 check() { # SENTENCE COMMAND...

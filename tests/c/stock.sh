@@ -2,6 +2,7 @@
 # In a booted Debian with its libsystemd: the same test body against both libraries, and processes in real machines.
 # /in is tests/, /include the header, /build the library.
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 export LD_LIBRARY_PATH=/build
 passed=0 failed=0
 count() { passed=$((passed + $(grep -c '^ok ' "$1"))) failed=$((failed + $(grep -c '^FAILED' "$1"))); }

@@ -2,6 +2,7 @@
 # Runs the compliance bodies in /in against our daemon, /build/machined, in the place of the stock one of a booted root
 # (tests/lab/boot.sh --in tests/compliance --in target/release:/build --in policy:/policy).
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 systemctl mask --now systemd-machined.service systemd-machined.socket >/dev/null 2>&1
 rm -f /run/systemd/machine/io.systemd.Machine*
 mkdir -p /usr/local/share/polkit-1/actions

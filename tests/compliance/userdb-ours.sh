@@ -2,6 +2,7 @@
 # Runs the bodies of userdb in /in against ours, installed from /src as an administrator does it, in a booted root
 # (tests/lab/boot.sh --in tests/compliance --in .:/src).
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 systemctl mask --now systemd-machined.service systemd-machined.socket >/dev/null 2>&1
 /src/scripts/install.sh install >/dev/null || exit 1
 systemctl start machined.socket machined.service || exit 1

@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 case $flavour in stock257 | stock262 | ours) ;; *) usage >&2; exit 2 ;; esac
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 client=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 
 machine=box first=600000000

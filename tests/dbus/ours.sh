@@ -3,6 +3,7 @@
 # (tests/lab/boot.sh --in tests/dbus --in tests/compliance/contract:/contract --in target/release:/build
 # --in policy:/policy).
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 /in/open-bus.sh || exit 1
 systemctl mask --now systemd-machined.service systemd-machined.socket >/dev/null 2>&1
 rm -f /run/systemd/machine/io.systemd.Machine*

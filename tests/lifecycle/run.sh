@@ -2,6 +2,7 @@
 # The tests of the daemon under systemd as process 1: runs inside a throw-away boot (tests/lab/boot.sh --in .:/src), with
 # the project at /src, built, and installs it there. One line per test; the last line counts.
 set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/src/tests/daemon
 [ $# -gt 0 ] || set -- handover units polkit journal
 /src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }

@@ -18,6 +18,7 @@ case ${1-} in
   '') ;;
   *) usage >&2; exit 2 ;;
 esac
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 
 sources=/in
 [ -e "$sources/direct.c" ] || sources=$(dirname "$(readlink -f "$0")")

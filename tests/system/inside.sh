@@ -8,6 +8,7 @@ case ${1-} in
   -h | --help) usage; exit 0 ;;
   *) usage >&2; exit 2 ;;
 esac
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 shift
 
 here=$(dirname "$(readlink -f "$0")")
