@@ -144,7 +144,7 @@ extern "C" {
  * show all processes.
  *
  * Parameters:
- *   pids   the processes
+ *   pids   the processes; 0 is none here
  *   n      how many there are
  *   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone, or
  *          hidden from the caller
@@ -165,8 +165,8 @@ int machine_by_pids(const pid_t *pids, size_t n, char ***paths);
  *   pid   the process; 0 for the caller
  *   path  where the names go; may be NULL
  *
- * Returns: 0, or a negative errno. -ENXIO: it is in no machine. -ESRCH: there is no such process. -EINVAL: pid is
- * negative. -EUNATCH: its control group is outside of the caller's namespace.
+ * Returns: 0, or a negative errno. -ENXIO: it is in no machine. -ESRCH: there is no such process, or none that /proc
+ * shows. -EINVAL: pid is negative. -EUNATCH: its control group is outside of the caller's namespace.
  *
  * Memory: free(3) the path.
  */
@@ -319,8 +319,8 @@ int machine_name_suggest(const char *name, char *suggestion);
  *   name  where the name goes; may be NULL
  *
  * Returns: 0, or a negative errno. -ENOENT: no machine runs in its unit, as for most processes of a host. -ENODATA: it is
- * in no unit. -ESRCH: there is no such process. -EINVAL: pid is negative. -EUNATCH: its control group is outside of the
- * caller's namespace.
+ * in no unit. -ESRCH: there is no such process, or none that /proc shows. -EINVAL: pid is negative. -EUNATCH: its control
+ * group is outside of the caller's namespace.
  *
  * Memory: free(3) the name.
  */

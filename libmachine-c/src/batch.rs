@@ -23,7 +23,7 @@ use crate::answer::{count, put, tell, wanted};
 /// show all processes.
 ///
 /// Parameters:
-///   pids   the processes
+///   pids   the processes; 0 is none here
 ///   n      how many there are
 ///   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone, or
 ///          hidden from the caller

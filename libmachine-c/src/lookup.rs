@@ -41,8 +41,8 @@ unsafe fn name(found: Result<Buffer<u8>, Errno>, place: *mut *mut c_char) -> c_i
 ///   pid   the process; 0 for the caller
 ///   path  where the names go; may be NULL
 ///
-/// Returns: 0, or a negative errno. -ENXIO: it is in no machine. -ESRCH: there is no such process. -EINVAL: pid is
-/// negative. -EUNATCH: its control group is outside of the caller's namespace.
+/// Returns: 0, or a negative errno. -ENXIO: it is in no machine. -ESRCH: there is no such process, or none that /proc
+/// shows. -EINVAL: pid is negative. -EUNATCH: its control group is outside of the caller's namespace.
 ///
 /// Memory: free(3) the path.
 #[unsafe(no_mangle)]

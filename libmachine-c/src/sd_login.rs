@@ -38,8 +38,8 @@ fn without_unit(errno: Errno) -> Errno {
 ///   name  where the name goes; may be NULL
 ///
 /// Returns: 0, or a negative errno. -ENOENT: no machine runs in its unit, as for most processes of a host. -ENODATA: it is
-/// in no unit. -ESRCH: there is no such process. -EINVAL: pid is negative. -EUNATCH: its control group is outside of the
-/// caller's namespace.
+/// in no unit. -ESRCH: there is no such process, or none that /proc shows. -EINVAL: pid is negative. -EUNATCH: its control
+/// group is outside of the caller's namespace.
 ///
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]

@@ -82,10 +82,20 @@ is() { [ "$1" = "$2" ] || { printf '%s\nis not\n%s\n' "$1" "$2"; return 1; }; }
 
 exported() { nm -D --defined-only --with-symbol-versions "$lib/libmachine.so" | sed -n 's/.* T //p' | sort; }
 wanted() { sed -n 's/^    \([a-z_]*\);$/\1@@LIBMACHINE_0/p' "$root/libmachine-c/machine.map" | sort; }
+# Each function that a page describes has its own prototype there, not that of one whose name ends so.
+prototypes() {
+  local page name
+  for page in "$root"/docs/man/*; do
+    for name in $(sed -n 's/^\.SS \([a-z_]*\)()$/\1/p' "$page"); do
+      grep -qE "^\\.B \".*[ *]$name\\(" "$page" || { echo "${page##*/} has no $name()"; return 1; }
+    done
+  done
+}
 elf() {
   local library=$lib/libmachine.so dynamic
   dynamic=$(readelf -dW "$library")
   check 'the header and the dump of the interface are what the source says' "$root/libmachine-c/interface.sh" check
+  check 'the pages describe each function by its own prototype' prototypes
   check 'it exports what machine.map lists, under a version of its own, and nothing else' is "$(exported)" "$(wanted)"
   check 'it needs the C library and nothing else' is "$(grep -c NEEDED <<<"$dynamic") $(grep -o 'NEEDED.*\[libc.so.6\]' <<<"$dynamic" | wc -l)" '1 1'
   check 'its soname is libmachine.so.0' grep -q 'SONAME.*\[libmachine.so.0\]' <<<"$dynamic"

@@ -67,10 +67,15 @@ fn file(name: &str) -> String {
 /// The comment and the prototype of a function.
 fn entry(header: &str, name: &str) -> Result<Entry, String> {
     let lines: Vec<_> = header.lines().collect();
-    let at = lines
-        .iter()
-        .position(|line| line.contains(&format!("{name}(")) && line.ends_with(");") && !line.starts_with(' '))
-        .ok_or_else(|| format!("the header lacks {name}"))?;
+    // Not that of another function whose name ends so: sd_pid_get_machine_name() is not machine_name().
+    let declares = |line: &str| {
+        let before = line.split_once(&format!("{name}(")).map(|(before, _)| before);
+        before.is_some_and(|before| before.ends_with([' ', '*']))
+            && line.ends_with(");")
+            && !line.starts_with(' ')
+    };
+    let at =
+        lines.iter().position(|line| declares(line)).ok_or_else(|| format!("the header lacks {name}"))?;
     let start = lines[..at]
         .iter()
         .rposition(|line| *line == "/**")
