@@ -18,7 +18,7 @@
 //! - An entry is removed before the record of its machine, so that none outlives its record, wherever the daemon dies. A
 //!   list that cannot be written, because /run is full, is removed until it can be.
 //! - At its start the daemon takes in the living of the machines it finds, as they are now (a leader may have gone to
-//!   another user namespace), and then writes all lists anew. Until then they say what they said before.
+//!   another user namespace), and then puts all lists right. Until then they say what they said before.
 
 use crate::decimal::parse_decimal;
 use crate::files::{FileError, Files, read_file};

@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: root.sh SUITE [DEST]
 
-Builds a Debian root of SUITE (trixie: systemd 257, sid: the newest) in DEST and prints DEST. One that is complete
+Builds a Debian root of SUITE (bookworm: systemd 252, trixie: 257, sid: the newest) in DEST and prints DEST. One that is complete
 already is only printed; a half-built one is built again. DEST is $MYMACHINES_LAB/SUITE by default, MYMACHINES_LAB
 is /var/cache/mymachines-lab by default.
 
