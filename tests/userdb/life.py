@@ -1,6 +1,7 @@
 """The provider among other services: its start, what it is allowed, its end."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -62,6 +63,15 @@ class Life(userdb.Case):
         self.assertEqual(second.process.wait(20), 1)
         self.assertIn("another daemon serves it", second.log())
         self.assert_served()
+
+    @world.needs_root
+    def test_who_is_not_root_is_told_so(self):
+        # Where everybody gets at it.
+        program = shutil.copy(userdb.PROGRAM, "/run/provider")
+        daemon = world.Daemon(program=program, ready=False, user=4711, group=4711, extra_groups=[])
+        self.addCleanup(daemon.close)
+        self.assertEqual(daemon.process.wait(20), 1)
+        self.assertIn("is this root?", daemon.log())
 
     def test_it_leaves_alone_what_is_no_socket(self):
         os.makedirs("/run/systemd/userdb")

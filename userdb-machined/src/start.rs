@@ -1,5 +1,6 @@
 //! From the command line to a running service, and to its end.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -74,8 +75,10 @@ fn listeners() -> Result<Vec<Listener>, Failure> {
     let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
     if passed.is_empty() {
         let socket = Path::new(SOCKET);
-        let listener =
-            listen_at(socket).map_err(|error| Failure::new(format!("cannot listen at {SOCKET}"), error))?;
+        let listener = listen_at(socket).map_err(|error| {
+            let hint = if error.kind() == ErrorKind::PermissionDenied { " (is this root?)" } else { "" };
+            Failure::new(format!("cannot listen at {SOCKET}{hint}"), error)
+        })?;
         mark(socket);
         return Ok(vec![listener]);
     }
