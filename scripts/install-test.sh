@@ -7,7 +7,7 @@ usage() {
 usage: install-test.sh [SUITE|--in-root|--in-boot]
 
 Installs what was built into a DESTDIR, into a throw-away copy of a Debian with the original's packages (chroot), and
-into one that is booted; of SUITE, trixie by default. Prints a line for each check and how many passed; exits 1 if one
+into one that is booted; of SUITE, trixie (the default) or newer. Prints a line for each check and how many passed; exits 1 if one
 failed. Needs root or sudo, and what tests/lab/setup.sh installs. --in-root and --in-boot are the parts that run inside.
 U
 }
@@ -220,7 +220,9 @@ in_boot() {
   check 'it comes back' sh -c 'systemctl enable machined.service && systemctl restart machined.service'
   check 'and takes the place in userdb' serves_userdb
   check 'enabled, it is uninstalled all the same' /src/scripts/install.sh uninstall
-  check 'it is stopped' not pgrep -x 'machined|userdb-machined'
+  check 'and complains of nothing' not grep -v '^removed ' "$said"
+  check 'it is stopped' not pgrep -x machined
+  check 'so is the provider' not pgrep -x userdb-machined
   check 'no link is left' prints_nothing find /etc/systemd -name '*machined*'
   check 'the sockets are gone' not ls $socket $userdb
   check 'so is what it kept' not ls /run/machined

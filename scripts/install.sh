@@ -213,7 +213,8 @@ tell_system() {
 # Daemons that systemd lost track of: before 258 it may take one for stopped whose unit was just given another's name.
 end_daemons() {
   local pid
-  for pid in $(pgrep -x 'machined|userdb-machined' || true); do
+  # Two patterns: pgrep of Debian 12 takes one of 15 characters at most.
+  for pid in $(pgrep -x machined || true) $(pgrep -x userdb-machined || true); do
     if [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
       case $(readlink "/proc/$pid/exe") in "$prefix"/sbin/*machined) kill "$pid" || true ;; esac
     fi

@@ -17,6 +17,13 @@ for program; do
   }
   cat "/tmp/$program.out"
 done | tee /tmp/all
+systemctl enable --quiet machined && systemctl restart machined
+/src/scripts/install.sh uninstall >/tmp/uninstalled 2>&1
+if grep -v '^removed ' /tmp/uninstalled || pgrep -ax machined || pgrep -ax userdb-machined; then
+  echo 'FAILED it is uninstalled while it runs, and complains of nothing'
+else
+  echo 'ok it is uninstalled while it runs, and complains of nothing'
+fi | tee -a /tmp/all
 passed=$(grep -c '^ok ' /tmp/all) failed=$(grep -c '^FAILED' /tmp/all)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
