@@ -91,6 +91,8 @@ pub struct Daemon {
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
     /// Who was told to end.
     closing: RefCell<HashSet<Key>>,
+    /// Whose unit the service manager was asked for, and nobody was told of yet.
+    unannounced: RefCell<HashSet<Key>>,
     /// Whose record on disk is behind.
     unpublished: RefCell<BTreeSet<Key>>,
     publisher: Publisher,
@@ -114,6 +116,7 @@ impl Daemon {
             machines: RefCell::default(),
             leaders: RefCell::default(),
             closing: RefCell::default(),
+            unannounced: RefCell::default(),
             unpublished: RefCell::default(),
             publisher,
             watch,
@@ -251,6 +254,7 @@ impl Daemon {
         self.keeper.left(key);
         self.os_releases.left(key);
         self.closing.borrow_mut().remove(&key);
+        self.unannounced.borrow_mut().remove(&key);
         self.spare_memory.freed();
         if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
             self.watch.remove(leader.as_fd());
@@ -260,6 +264,16 @@ impl Daemon {
             if let Err(error) = self.carry_out(&[effect]) {
                 warn!("{}", with_causes(&error));
             }
+        }
+        Some(record)
+    }
+
+    /// The same, and tells whoever was told of it. Returns its last record.
+    pub fn forget_and_tell(&self, key: Key) -> Option<Record> {
+        let is_known = !self.is_unannounced(key);
+        let record = self.forget(key)?;
+        if is_known {
+            self.tell_stopped(&record);
         }
         Some(record)
     }
@@ -297,6 +311,17 @@ impl Daemon {
     /// Whether a machine was told to end, in this run of the daemon.
     pub fn is_closing(&self, key: Key) -> bool {
         self.closing.borrow().contains(&key)
+    }
+
+    /// Notes that nobody is to be told of a machine before this is taken back.
+    pub fn keep_quiet_of(&self, key: Key, quiet: bool) {
+        let mut unannounced = self.unannounced.borrow_mut();
+        if quiet { unannounced.insert(key) } else { unannounced.remove(&key) };
+    }
+
+    /// Whether nobody was told of a machine yet.
+    pub fn is_unannounced(&self, key: Key) -> bool {
+        self.unannounced.borrow().contains(&key)
     }
 
     /// Carries out what a machine demands that is there in any case, now or later.
@@ -358,9 +383,9 @@ impl Daemon {
     }
 
     fn leader_ended(&self, key: Key) {
-        let Some(record) = self.forget(key) else { return };
-        self.tell_stopped(&record);
-        self.end_rest(&record);
+        if let Some(record) = self.forget_and_tell(key) {
+            self.end_rest(&record);
+        }
     }
 
     /// Ends what a dead leader left behind in the group that was made for it.
@@ -383,7 +408,7 @@ impl Daemon {
     }
 
     /// Tells whoever listens, and the journal, that a machine is gone.
-    pub fn tell_stopped(&self, record: &Record) {
+    fn tell_stopped(&self, record: &Record) {
         self.announcements.announce(Announcement::Removed(record.name));
         let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
         tokio::task::spawn_local(async move {

@@ -77,7 +77,8 @@ pub fn serve(daemon: Rc<Daemon>, connection: &Connection) -> impl Future<Output 
             }
             if is_acquisition(message) && !has_name.replace(true) {
                 daemon.machines(|machines| {
-                    machines.iter().for_each(|(_, record)| listener(Announcement::New(record.name)));
+                    let known = machines.iter().filter(|(key, _)| !daemon.is_unannounced(*key));
+                    known.for_each(|(_, record)| listener(Announcement::New(record.name)));
                 });
             }
         };

@@ -280,6 +280,51 @@ class Units(place.Case):
         until(lambda: "SCOPE_JOB" not in records.record("slow"), "the end of the job")
         self.assertTrue(is_active("machine-slow.scope"))
 
+    def asked_for(self, client, name, leader):
+        """Registers a machine of whose scope process 1 says nothing."""
+        client.send(varlink.message("Register", {"name": name, "class": "container", "leader": leader.pid,
+                                                 "allocateUnit": True}))
+        until(lambda: name in listed(), "the question to process 1")
+
+    def test_a_machine_is_terminated_whose_scope_process_1_was_just_asked_for(self):
+        self.freeze()
+        leader = self.leader()
+        with varlink.Client(deadline=30) as slow, varlink.Client(deadline=30) as other:
+            self.asked_for(slow, "slow", leader)
+            other.send(varlink.message("Terminate", {"name": "slow"}))
+            # The others are served meanwhile, and it has not been answered.
+            self.assertEqual(ask("List", {"name": "slow"}), OK)
+            THAWED.touch()
+            self.assertEqual([varlink.verdict(client.receive()) for client in (slow, other)], [OK, OK])
+        self.assert_ends(leader.pid)
+        until(lambda: listed() == {} and not is_active("machine-slow.scope"), "the end of the machine")
+
+    def test_of_a_machine_that_goes_before_its_scope_is_there_nobody_hears(self):
+        signals = subprocess.Popen(
+            ["dbus-monitor", "--system", "type='signal',interface='org.freedesktop.machine1.Manager'"],
+            stdout=subprocess.PIPE, text=True)
+        self.addCleanup(signals.wait)
+        self.addCleanup(signals.kill)
+        first = self.leader()
+        self.freeze()
+        with varlink.Client(deadline=30) as slow:
+            self.asked_for(slow, "slow", first)
+            first.kill()
+            until(lambda: "slow" not in listed(), "the end of the machine")
+            THAWED.touch()
+            slow.receive()
+        self.assertEqual(self.create("last", self.leader()), OK)
+        self.assertEqual(ask("Unregister", {"name": "last"}), OK)
+        heard = []
+        for line in signals.stdout:
+            heard += [line.split("member=")[1].strip()] if "member=" in line else []
+            heard += [line.split('"')[1]] if "string" in line else []
+            if heard[-2:] == ["MachineRemoved", "last"]:
+                break
+        # First it is told its own name.
+        self.assertEqual([word for word in heard if not word.startswith(("Name", ":"))],
+                         ["MachineNew", "last", "MachineRemoved", "last"])
+
     def test_scopes_are_made_again_when_the_bus_was_restarted(self):
         run("systemctl", "restart", DBUS)
         self.assertEqual(self.create("web", self.leader()), OK)

@@ -60,10 +60,8 @@ impl Daemon {
 
     /// Drops a machine from the registry. What runs in it goes on. For the host this does nothing.
     pub fn unregister(&self, _: &Authorized<Manage>, target: Target) {
-        if let Target::Machine(key) = target
-            && let Some(record) = self.forget(key)
-        {
-            self.tell_stopped(&record);
+        if let Target::Machine(key) = target {
+            self.forget_and_tell(key);
         }
     }
 

@@ -133,7 +133,10 @@ impl Daemon {
         let key = self.complete_and_admit(record, registration)?;
         let unit = systemd::scope_name(&scope.machine);
         let expected = self.systemd.jobs.expect(&unit);
-        match scope.start(&self.bus).await {
+        self.keep_quiet_of(key, true);
+        let started = scope.start(&self.bus).await;
+        self.keep_quiet_of(key, false);
+        match started {
             Ok(path) => Ok((key, self.follow(key, Job { path, unit, is_start: true }, expected))),
             Err(error) => {
                 self.forget(key);

@@ -55,6 +55,7 @@ impl Daemon {
     pub fn state(&self, target: Target) -> State {
         match target {
             Target::Machine(key) if self.is_closing(key) => State::Closing,
+            Target::Machine(key) if self.is_unannounced(key) => State::Opening,
             Target::Machine(key) if self.record(key).is_some_and(|record| record.scope_job.is_some()) => {
                 State::Opening
             }
@@ -101,9 +102,7 @@ impl Daemon {
         let is_current = self.record(key).is_some_and(|record| record.scope_job.as_ref() == Some(&job.path));
         let Some(result) = result else { return Err(Error::NoSuchMachine) };
         if job.is_start && result != DONE {
-            if let Some(record) = self.forget(key) {
-                self.tell_stopped(&record);
-            }
+            self.forget_and_tell(key);
             return Err(Error::JobFailed { unit: job.unit, result });
         }
         if is_current {
