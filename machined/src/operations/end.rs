@@ -38,7 +38,7 @@ pub enum Target {
 pub enum KillWhom {
     /// Its leader.
     Leader,
-    /// The process that looks after it, from outside.
+    /// The process that looks after it, from outside; nobody where the kernel does not tell it for certain.
     Supervisor,
     /// All of its control group; the leader alone where it has none of its own.
     All,
@@ -188,14 +188,13 @@ fn is_the_registrars(record: &Record, unit: &str, daemon: u32) -> bool {
         })
 }
 
-/// Opens a process that was known before, if it is still the same.
+/// Opens a process that was known before, if it is still the same. One that is known by its pid alone, before Linux 6.9,
+/// could be anybody by now.
 fn open(process: Process) -> Result<ProcessHandle, Error> {
     let handle = ProcessHandle::open(process.pid).map_err(|error| system("find the supervisor", &error))?;
     match process.pidfd_id {
-        Some(id) if handle.pidfd_id() != Some(id) => {
-            Err(Error::System { action: "find the supervisor", errno: Errno::SRCH })
-        }
-        _ => Ok(handle),
+        Some(id) if handle.pidfd_id() == Some(id) => Ok(handle),
+        _ => Err(Error::System { action: "find the supervisor", errno: Errno::SRCH }),
     }
 }
 
