@@ -180,7 +180,7 @@ impl Bus {
     {
         // Right after the start, or after the bus was restarted, it is there in an instant.
         let connection = self.soon(deadline.min(LONGEST_PAUSE * 2)).await.ok_or(CallError::NoBus)?;
-        call_at(connection, peer, path, method, arguments, deadline).await
+        call_at(connection, peer, path, method, arguments, deadline, ()).await
     }
 
     /// Says that the bus is wanted, and about to be joined.
@@ -253,7 +253,25 @@ pub async fn call<B>(
 where
     B: serde::Serialize + DynamicType + 'static,
 {
-    call_at(connection, peer, peer.path.to_owned(), method, arguments, deadline).await
+    call_holding(connection, peer, method, arguments, deadline, ()).await
+}
+
+/// The same, and drops `held` when the answer is there, however late, or none can come any more.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call_holding<B>(
+    connection: Connection,
+    peer: Peer,
+    method: &'static str,
+    arguments: B,
+    deadline: Duration,
+    held: impl Sized + 'static,
+) -> Result<Message, CallError>
+where
+    B: serde::Serialize + DynamicType + 'static,
+{
+    call_at(connection, peer, peer.path.to_owned(), method, arguments, deadline, held).await
 }
 
 /// A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
@@ -265,11 +283,13 @@ async fn call_at<B>(
     method: &'static str,
     arguments: B,
     deadline: Duration,
+    held: impl Sized + 'static,
 ) -> Result<Message, CallError>
 where
     B: serde::Serialize + DynamicType + 'static,
 {
     let answer = tokio::task::spawn_local(async move {
+        let _held = held;
         connection.call_method(Some(peer.service), path, Some(peer.interface), method, &arguments).await
     });
     match timeout(deadline, answer).await {

@@ -316,7 +316,11 @@ impl Daemon {
     /// Notes that nobody is to be told of a machine before this is taken back.
     pub fn keep_quiet_of(&self, key: Key, quiet: bool) {
         let mut unannounced = self.unannounced.borrow_mut();
-        if quiet { unannounced.insert(key) } else { unannounced.remove(&key) };
+        if quiet {
+            unannounced.insert(key)
+        } else {
+            unannounced.remove(&key)
+        };
     }
 
     /// Whether nobody was told of a machine yet.

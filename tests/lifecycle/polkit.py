@@ -2,12 +2,14 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
 import pty
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import termios
 import time
@@ -407,6 +409,30 @@ class Polkit(place.Case):
         self.assertLess(time.monotonic() - began, 1)
         self.assertEqual(as_user(USER, lambda: ask_patiently("Terminate", {"name": "web"})), DENIED)
         self.assertIn("web", listed())
+
+    def test_users_who_ask_a_frozen_polkit_and_go_away_take_no_machine_from_roots_hands(self):
+        rules("return polkit.Result.YES;")
+        _, leader = self.service()
+        self.assertEqual(register("web", leader), OK)
+        pid = int(place.show("polkit.service", "MainPID")[0])
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+
+        def ask_and_go():
+            for _ in range(200):
+                with varlink.Client() as client:
+                    client.send(varlink.message("Terminate", {"name": "web"}))
+                    until(lambda: self.is_read(client), "a call that is read")  # noqa: B023
+        for uid in (USER, OTHER):
+            as_user(uid, ask_and_go)
+        # The bus lets the daemon wait for 128 answers.
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        self.assert_ends(leader)
+
+    @staticmethod
+    def is_read(client):
+        """Whether nothing that a client sent waits to be read."""
+        return struct.unpack("i", fcntl.ioctl(client.socket, termios.TIOCOUTQ, bytes(4)))[0] == 0
 
     def slow_rules(self):
         """Everything is allowed, as soon as /run/go is there."""

@@ -11,7 +11,7 @@ use tracing::debug;
 use zbus::{Connection, Fd, Variant};
 
 use super::{Caller, Details, Subject};
-use crate::bus::{Bus, CallError, Peer, call};
+use crate::bus::{Bus, CallError, Peer, call_holding};
 
 const AUTHORITY: Peer = Peer {
     service: "org.freedesktop.PolicyKit1",
@@ -23,8 +23,11 @@ const INTERACTIVE: u32 = 1;
 /// How long polkit has to answer by itself, and how long somebody has to type a password.
 const DEADLINE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How many questions of one user are asked at a time.
-const PENDING_PER_UID: usize = 64;
+/// How many questions of one user, and of all, are open at a time: asked, and not answered, whether or not somebody still
+/// waits for the answer. A bus lets a daemon wait for 128 answers (dbus-daemon(1), `max_replies_per_connection`), of which
+/// some have to be left for process 1's.
+const OPEN_OF_USER: usize = 32;
+const OPEN: usize = 64;
 /// How polkit (126 and newer) says that an administrator's password was given: in the details of its answer.
 const RESULT: &str = "polkit.result";
 const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
@@ -59,7 +62,7 @@ pub(super) trait Authority {
 /// Polkit, and the questions it has not answered.
 #[derive(Debug)]
 pub struct Polkit {
-    pending: Rc<RefCell<HashMap<u32, usize>>>,
+    open: Rc<RefCell<HashMap<u32, usize>>>,
     number: Cell<u64>,
     abandoned: UnboundedSender<Abandoned>,
     to_cancel: RefCell<Option<UnboundedReceiver<Abandoned>>>,
@@ -76,7 +79,7 @@ impl Default for Polkit {
     fn default() -> Self {
         let (abandoned, to_cancel) = unbounded_channel();
         Self {
-            pending: Rc::default(),
+            open: Rc::default(),
             number: Cell::new(0),
             abandoned,
             to_cancel: RefCell::new(Some(to_cancel)),
@@ -93,34 +96,58 @@ impl Polkit {
     pub async fn cancel_abandoned(&self) {
         let Some(mut to_cancel) = self.to_cancel.take() else { return std::future::pending().await };
         while let Some(Abandoned { connection, id }) = to_cancel.recv().await {
-            if let Err(error) = call(connection, AUTHORITY, "CancelCheckAuthorization", id, DEADLINE).await {
+            let Peer { service, path, interface } = AUTHORITY;
+            // One after the other, and without a deadline: an answer that is given up is still on its way.
+            let cancel =
+                connection.call_method(Some(service), path, Some(interface), "CancelCheckAuthorization", &id);
+            if let Err(error) = cancel.await {
                 debug!("Cannot take a question to polkit back: {error}");
             }
         }
     }
 
-    fn asked(&self, uid: u32, connection: &Connection) -> Option<Asked> {
-        let mut pending = self.pending.borrow_mut();
-        let of_user = pending.entry(uid).or_default();
-        if *of_user >= PENDING_PER_UID {
+    /// A place for one more question of a user; `None` if too many are open.
+    fn place(&self, uid: u32) -> Option<Place> {
+        let mut open = self.open.borrow_mut();
+        let of_user = open.get(&uid).copied().unwrap_or_default();
+        if of_user >= OPEN_OF_USER || open.values().sum::<usize>() >= OPEN {
             return None;
         }
-        *of_user += 1;
+        open.insert(uid, of_user.saturating_add(1));
+        Some(Place { uid, open: self.open.clone() })
+    }
+
+    fn asked(&self, connection: &Connection) -> Asked {
         self.number.set(self.number.get().wrapping_add(1));
-        Some(Asked {
-            uid,
-            pending: self.pending.clone(),
+        Asked {
             abandoned: self.abandoned.clone(),
             connection: Some(connection.clone()),
             id: self.number.get().to_string(),
-        })
+        }
+    }
+}
+
+/// The place of a question that is open, given back when dropped.
+#[derive(Debug)]
+struct Place {
+    uid: u32,
+    open: Rc<RefCell<HashMap<u32, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.open.borrow_mut();
+        if let Some(of_user) = open.get_mut(&self.uid) {
+            *of_user = of_user.saturating_sub(1);
+            if *of_user == 0 {
+                open.remove(&self.uid);
+            }
+        }
     }
 }
 
 /// A question that was asked. Dropped before it is answered, it is taken back.
 struct Asked {
-    uid: u32,
-    pending: Rc<RefCell<HashMap<u32, usize>>>,
     abandoned: UnboundedSender<Abandoned>,
     connection: Option<Connection>,
     id: String,
@@ -134,13 +161,6 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        let mut pending = self.pending.borrow_mut();
-        if let Some(of_user) = pending.get_mut(&self.uid) {
-            *of_user = of_user.saturating_sub(1);
-            if *of_user == 0 {
-                pending.remove(&self.uid);
-            }
-        }
         if let Some(connection) = self.connection.take() {
             // Nobody takes it back when the daemon ends; then its name on the bus is gone too.
             let _ = self.abandoned.send(Abandoned { connection, id: std::mem::take(&mut self.id) });
@@ -174,12 +194,14 @@ impl OnBus<'_> {
         let Question { caller, action, details } = question;
         let connection = self.bus.at_hand().await.ok_or(CallError::NoBus)?;
         let Some(subject) = subject(caller) else { return Ok(Verdict::Denied) };
-        let Some(mut asked) = self.polkit.asked(caller.uid, &connection) else { return Ok(Verdict::Denied) };
+        let Some(place) = self.polkit.place(caller.uid) else { return Ok(Verdict::Denied) };
+        let mut asked = self.polkit.asked(&connection);
         let details: HashMap<String, String> =
             details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (flags, deadline) = if caller.is_interactive { (INTERACTIVE, PATIENCE) } else { (0, DEADLINE) };
         let arguments = (subject, *action, details, flags, asked.id.clone());
-        let answer = call(connection, AUTHORITY, "CheckAuthorization", arguments, deadline).await;
+        let answer =
+            call_holding(connection, AUTHORITY, "CheckAuthorization", arguments, deadline, place).await;
         if !matches!(answer, Err(CallError::Timeout)) {
             asked.is_answered();
         }
@@ -233,6 +255,21 @@ fn number(peer: &varlink_server::Peer) -> Option<(u32, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_has_some_questions_open_and_leaves_some_for_others() {
+        let polkit = Polkit::default();
+        let of_user = |uid| -> Vec<_> { std::iter::from_fn(|| polkit.place(uid)).collect() };
+        let one = of_user(1000);
+        assert_eq!(one.len(), OPEN_OF_USER);
+        let other = of_user(1001);
+        assert_eq!(one.len() + other.len(), OPEN);
+        assert!(polkit.place(1002).is_none());
+        drop(one);
+        assert_eq!(of_user(1002).len(), OPEN_OF_USER);
+        drop(other);
+        assert!(polkit.open.borrow().is_empty());
+    }
 
     #[test]
     fn an_administrators_password_is_told_from_a_mere_yes() {
