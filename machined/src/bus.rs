@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dbus_server::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use zbus::zvariant::DynamicType;
@@ -29,6 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait before the bus is tried again, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How many calls wait for their answers at a time; others wait for their turn. A bus lets a daemon wait for 128
+/// (dbus-daemon(1), `max_replies_per_connection`), of which polkit's answers are some.
+const OPEN: usize = 48;
 /// What RequestName says when the name is ours, D-Bus Specification, "org.freedesktop.DBus.RequestName".
 const PRIMARY_OWNER: u32 = 1;
 
@@ -115,11 +119,17 @@ pub struct Bus {
     place: watch::Sender<Place>,
     /// Whether it is joined at all.
     is_wanted: Cell<bool>,
+    /// Places for calls that are not answered yet.
+    places: Arc<Semaphore>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { place: watch::Sender::new(Place::Absent), is_wanted: Cell::new(false) }
+        Self {
+            place: watch::Sender::new(Place::Absent),
+            is_wanted: Cell::new(false),
+            places: Arc::new(Semaphore::new(OPEN)),
+        }
     }
 }
 
@@ -146,7 +156,7 @@ impl Bus {
         joined.ok()?.ok()?.connection()
     }
 
-    /// Calls a method, and waits for the answer no longer than the deadline.
+    /// Calls a method, and waits for the answer no longer than the deadline, and as long for a turn before that.
     ///
     /// # Errors
     /// [`CallError`].
@@ -180,7 +190,9 @@ impl Bus {
     {
         // Right after the start, or after the bus was restarted, it is there in an instant.
         let connection = self.soon(deadline.min(LONGEST_PAUSE * 2)).await.ok_or(CallError::NoBus)?;
-        call_at(connection, peer, path, method, arguments, deadline, ()).await
+        let place = timeout(deadline, self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| CallError::Timeout)?.map_err(|_| CallError::NoBus)?;
+        call_at(connection, peer, path, method, arguments, deadline, place).await
     }
 
     /// Says that the bus is wanted, and about to be joined.

@@ -1,5 +1,7 @@
 """Scopes, jobs and the units that machines run in."""
 
+import collections
+import contextlib
 import os
 import pathlib
 import signal
@@ -75,6 +77,24 @@ class Units(place.Case):
         until(lambda: not is_active("machine-web.scope"), "the end of the scope")
         until(lambda: listed() == {}, "the end of the machine")
         self.assertEqual(records.names(), [])
+
+    def test_hundreds_of_scopes_are_made_and_ended_at_once(self):
+        """More than the answers that a bus lets a daemon wait for, which are 128."""
+        leaders = {f"m{number}": self.leader() for number in range(300)}
+        with contextlib.ExitStack() as stack:
+            clients = {name: stack.enter_context(varlink.Client(deadline=60)) for name in leaders}
+            for method, parameters in [
+                ("Register", lambda leader: {"class": "container", "leader": leader.pid, "allocateUnit": True}),
+                ("Kill", lambda _: {"signal": signal.SIGCONT}),
+                ("Terminate", lambda _: {}),
+            ]:
+                for name, client in clients.items():
+                    client.send(varlink.message(method, {"name": name, **parameters(leaders[name])}))
+                verdicts = collections.Counter(varlink.verdict(client.receive()) for client in clients.values())
+                self.assertEqual(verdicts, {OK: 300}, method)
+        for leader in leaders.values():
+            self.assert_ends(leader.pid)
+        until(lambda: listed() == {}, "the end of all machines")
 
     def test_a_registration_that_fails_stops_nobodys_unit(self):
         unit, pid = self.service()
