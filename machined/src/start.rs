@@ -64,6 +64,8 @@ async fn run(options: Options) -> Result<(), Failure> {
     raise_descriptor_limit();
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
+    // Systemd's daemons take it for a command, of which there are none here. It must not be this one's end.
+    let _control = signals(SignalKind::from_raw(libc::SIGRTMIN() + 18))?;
 
     predecessors::end().await;
     let publisher = Publisher::open().map_err(cannot_open)?;

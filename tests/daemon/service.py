@@ -114,6 +114,12 @@ class Start(world.Case):
         self.assertEqual(self.machined.stop(), 0)
         self.assertEqual(self.machined.told(), "STOPPING=1")
 
+    def test_what_systemds_daemons_take_for_a_command_does_not_end_it(self):
+        self.start()
+        os.kill(self.machined.pid, signal.SIGRTMIN + 18)
+        self.assertEqual(ask("io.systemd.service.Ping"), OK)
+        self.assertIsNone(self.machined.process.poll())
+
     def test_the_watchdog_is_fed(self):
         self.start(env={"WATCHDOG_USEC": "200000"})
         for _ in range(3):
