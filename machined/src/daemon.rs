@@ -37,6 +37,9 @@ const MACHINE_STOP: &str = "58432bd3bace477cb514b56381b8a758";
 /// How long to wait before a record is written again that could not be written.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How many parents of a process are looked at. Each costs some 30 microseconds, and whoever asks may have made them.
+const DEEPEST: usize = 256;
+
 /// What stays the same for the whole run.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -166,8 +169,7 @@ impl Daemon {
     /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
     pub fn by_process(&self, process: &ProcessHandle) -> Option<Key> {
         let mut next: Option<ProcessHandle> = None;
-        // Processes can be nested no deeper than there are process ids; this many will do.
-        for _ in 0..4096 {
+        for _ in 0..DEEPEST {
             let process = next.as_ref().unwrap_or(process);
             if let Some(key) = self.of_process(process).filter(|&key| self.is_alive(key)) {
                 return Some(key);

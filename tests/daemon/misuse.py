@@ -4,8 +4,10 @@ import array
 import contextlib
 import os
 import resource
+import signal
 import socket
 import threading
+import time
 
 import records
 import world
@@ -312,6 +314,37 @@ class Parameters(world.Case):
         for field in ["name", "service", "rootDirectory", "sshAddress"]:
             self.assertEqual(self.attempt(**{field: "/a\0b"}), "closed")
         self.assertEqual(listed(), {})
+
+    def chain(self, length):
+        """Processes, each the parent of the next."""
+        reader, writer = os.pipe()
+        if (first := os.fork()) == 0:
+            for _ in range(length):
+                os.write(writer, b"%d\n" % os.getpid())
+                if os.fork():
+                    os.execvp("sleep", ["sleep", "60"])
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            pids = [int(pipe.readline()) for _ in range(length)]
+        def end():
+            for pid in pids:
+                # Gone already is fine.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            os.waitpid(first, 0)
+        self.addCleanup(end)
+        return pids
+
+    def test_a_process_that_is_nested_absurdly_deep_costs_no_more_than_one_that_is_not(self):
+        pids = self.chain(600)
+        self.assertEqual(register("deep", pids[0]), OK)
+        self.assertEqual(ask("List", {"pid": {"pid": pids[200]}}), OK)
+        with Client() as client:
+            began = time.monotonic()
+            client.send(message("List", {"pid": {"pid": pids[-1]}}) * 32)
+            self.assertEqual([verdict(client.receive()) for _ in range(32)], ["io.systemd.Machine.NoSuchMachine"] * 32)
+            self.assertLess(time.monotonic() - began, 1)
 
     def test_lookups_of_absurd_processes_find_nobody(self):
         self.assertEqual(self.attempt(), OK)
