@@ -1,6 +1,12 @@
 //! Giving the place of systemd-machined back: `systemctl disable machined` takes its name from our unit. Two daemons cannot
 //! keep one registry, nor have one name on the bus, and the original ends at once where that is taken. So ours gives way.
+//!
+//! `systemctl enable` may follow at once, while this process ends. If systemd has both units loaded then, as where another
+//! unit wants systemd-machined.service, it makes one of two, and before 258 it may take over the state of the one and the
+//! process of the other: a service that is dead, and has a main process. When that ends, process 1 itself aborts
+//! (`service_sigchld_event()`). It finds the service by the control group of what has ended, so this process leaves that.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -15,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::bus::{BUS, NAME};
 use crate::daemon::Daemon;
+use crate::group::join;
 use crate::place::Place;
 use crate::systemd;
 
@@ -22,12 +29,15 @@ use crate::systemd;
 const LINK: &str = "/etc/systemd/system/systemd-machined.service";
 /// The unit that the name belongs to otherwise.
 const ORIGINAL: &str = "/usr/lib/systemd/system/systemd-machined.service";
+/// What starts this daemon.
+const SOCKET_UNIT: &str = "machined.socket";
 
 /// A watch on a directory entry.
 #[derive(Debug)]
 pub struct Eviction {
     watch: AsyncFd<OwnedFd>,
     name: Vec<u8>,
+    has_happened: Cell<bool>,
 }
 
 impl Eviction {
@@ -46,7 +56,7 @@ impl Eviction {
             reason = "sound for an OwnedFd; its successor asks every caller to say so, by unsafe"
         )]
         let watch = AsyncFd::new(watch)?;
-        Ok(Self { watch, name: name.as_encoded_bytes().to_vec() })
+        Ok(Self { watch, name: name.as_encoded_bytes().to_vec(), has_happened: Cell::new(false) })
     }
 
     /// Waits until the entry is removed.
@@ -54,32 +64,49 @@ impl Eviction {
     /// # Errors
     /// What the kernel says.
     pub async fn happened(&self) -> io::Result<()> {
-        let mut room = [MaybeUninit::uninit(); 4096];
         loop {
             let mut ready = self.watch.readable().await?;
-            let mut events = Reader::new(self.watch.get_ref(), &mut room);
-            loop {
-                match events.next() {
-                    Ok(event) if event.file_name().is_some_and(|new| new.to_bytes() == self.name) => {
-                        return Ok(());
-                    }
-                    Ok(_) => {}
-                    Err(Errno::AGAIN) => break,
-                    Err(errno) => return Err(errno.into()),
-                }
+            if self.has_happened()? {
+                return Ok(());
             }
             ready.clear_ready();
         }
     }
+
+    /// Whether the entry was removed since.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn has_happened(&self) -> io::Result<bool> {
+        let mut room = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(self.watch.get_ref(), &mut room);
+        while !self.has_happened.get() {
+            match events.next() {
+                Ok(event) => {
+                    self.has_happened.set(event.file_name().is_some_and(|new| new.to_bytes() == self.name));
+                }
+                Err(Errno::AGAIN) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(self.has_happened.get())
+    }
 }
 
-/// Waits until the place is to be given back, and has this service stopped.
-pub async fn give_way(daemon: &Rc<Daemon>) {
+/// A watch on the name, if it is given to ours and belongs to another one otherwise.
+pub fn watch() -> Option<Eviction> {
     let link = Path::new(LINK);
     if !(link.is_symlink() && Path::new(ORIGINAL).exists()) {
-        return std::future::pending().await;
+        return None;
     }
-    let (Ok(eviction), Some(unit)) = (Eviction::watch(link), own_unit(daemon)) else {
+    Eviction::watch(link).ok()
+}
+
+/// Waits until the place is to be given back, and has the socket stopped; the daemon is to end then. It has not itself
+/// stopped: whatever requires systemd-machined.service would be stopped too, if systemd has not split the two units yet, or
+/// has joined them again.
+pub async fn give_way(eviction: Option<&Eviction>, daemon: &Rc<Daemon>) {
+    let Some(eviction) = eviction.filter(|_| is_service(daemon)) else {
         return std::future::pending().await;
     };
     if let Err(error) = eviction.happened().await {
@@ -91,16 +118,28 @@ pub async fn give_way(daemon: &Rc<Daemon>) {
     if let Err(error) = daemon.bus.call(BUS, "ReleaseName", NAME, systemd::DEADLINE).await {
         debug!("Cannot release the name on the bus: {error}");
     }
-    // Its sockets are stopped with it.
-    if let Err(error) = systemd::stop_unit(&daemon.bus, &unit).await {
-        debug!("Cannot stop {unit}: {error}");
+    // That of userdb follows the service.
+    if let Err(error) = systemd::stop_unit(&daemon.bus, SOCKET_UNIT).await {
+        debug!("Cannot stop {SOCKET_UNIT}: {error}");
     }
 }
 
-fn own_unit(daemon: &Daemon) -> Option<String> {
-    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get()).ok()?;
-    let place = Place::of(&own.control_group().ok()?, daemon.surroundings.systemd.as_ref()?)?;
-    Some(place.unit).filter(|unit| unit.ends_with("machined.service"))
+/// Ends the ties between this process, which is about to end, and its service.
+pub fn leave() {
+    let Ok(init) = ProcessHandle::open(1) else { return };
+    if let Err(error) = join(&init) {
+        debug!("Cannot leave the service: {error}");
+    }
+}
+
+fn is_service(daemon: &Daemon) -> bool {
+    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get());
+    let group = own.and_then(|own| own.control_group());
+    let place = group
+        .ok()
+        .zip(daemon.surroundings.systemd.as_ref())
+        .and_then(|(group, init)| Place::of(&group, init));
+    place.is_some_and(|place| place.unit.ends_with("machined.service"))
 }
 
 #[cfg(test)]

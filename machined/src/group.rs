@@ -229,6 +229,15 @@ pub fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle) -> b
     !pids.is_empty() && pids.len() <= many && pids.into_iter().all(is_such)
 }
 
+/// Moves this process to the group of another one.
+///
+/// # Errors
+/// What the kernel says; `EOPNOTSUPP`: no unified hierarchy.
+pub fn join(other: &ProcessHandle) -> io::Result<()> {
+    let (hierarchy, path) = hierarchy().zip(unified_path(other)).ok_or(Errno::OPNOTSUPP)?;
+    fs::write(hierarchy.join(path.trim_start_matches('/')).join("cgroup.procs"), "0")
+}
+
 /// Where a process is in the unified hierarchy, also on a host that has systemd's own beside it.
 fn unified_path(process: &ProcessHandle) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).ok()?;

@@ -43,10 +43,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
     };
-    match LocalSet::new().block_on(&runtime, run(options)) {
-        Ok(()) => {
+    // All that was held, the registry too, is given up here.
+    let ended = LocalSet::new().block_on(&runtime, run(options));
+    match ended {
+        Ok(is_evicted) => {
             // A thread that hangs in a container's file system must not keep the daemon from ending.
             runtime.shutdown_background();
+            if is_evicted {
+                eviction::leave();
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => give_up(&failure),
@@ -58,7 +63,8 @@ fn give_up(failure: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(options: Options) -> Result<(), Failure> {
+/// Returns whether the daemon has lost its place.
+async fn run(options: Options) -> Result<bool, Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per machine and per connection.
     raise_descriptor_limit();
@@ -98,12 +104,13 @@ async fn run(options: Options) -> Result<(), Failure> {
         tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
     }
 
+    let eviction = eviction::watch();
     tokio::select! {
         failed = daemon.clone().mind_leaders() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
         () = say_ready_and_alive(&daemon, restored) => {}
-        () = eviction::give_way(&daemon) => {}
+        () = eviction::give_way(eviction.as_ref(), &daemon) => {}
         () = daemon.keeper.run(&daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
@@ -114,7 +121,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         _ = interrupt.recv() => {}
     }
     stopping();
-    Ok(())
+    Ok(eviction.is_some_and(|eviction| eviction.has_happened().unwrap_or(false)))
 }
 
 fn cannot_open(error: registry::Error) -> Failure {
