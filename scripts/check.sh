@@ -85,6 +85,8 @@ booted() {
   out=$(mktemp -d)
   tests/lab/boot.sh "$@" "$suite" "$out" "$script" "$seconds" || rc=$?
   cat "$out/log" || { tail -n 30 "$out/console" && rc=1; }
+  # It is the boot that ended, or was ended.
+  [ $rc != 124 ] || tail -n 30 "$out/console"
   rm -rf "$out"
   exit $rc
 }

@@ -106,6 +106,6 @@ timeout -k 10 $((seconds + 60)) "${within[@]}" \
   systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="$name" -b --private-network \
   --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null &
 child=$!
-wait "$child" || true
+wait "$child" || echo "boot.sh: systemd-nspawn ended with status $?" >>"$out/console"
 child=
 exit "$(cat "$out/rc")"
