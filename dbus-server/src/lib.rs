@@ -25,6 +25,7 @@ mod credentials;
 mod dispatch;
 mod errno;
 mod error_reply;
+mod header;
 mod introspection;
 mod label;
 mod link;
@@ -34,6 +35,7 @@ mod readers;
 mod runtime;
 mod server;
 mod signature;
+mod socket;
 mod standard;
 mod table;
 #[cfg(test)]
@@ -46,8 +48,8 @@ pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
 pub use label::Label;
 pub use link::{Link, Traffic};
-pub use runtime::Runtime;
 pub use server::{Bus, Limits, LocalFuture, Server};
+pub use socket::join_system_bus;
 pub use table::{
     Answer, Argument, Changes, Get, Handler, Interface, Method, Object, Place, Property, Set, Signal, Value,
     arg, now,

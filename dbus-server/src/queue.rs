@@ -7,9 +7,13 @@ use std::task::{Context, Waker};
 use crate::call::{Call, Turn};
 use crate::error_reply::ErrorReply;
 use crate::server::{Limits, LocalFuture, Server};
+use crate::socket::is_cut;
 
 /// A sender that never pauses lets others run after so many calls.
 const TURN: usize = 16;
+
+/// What a descriptor counts as, in bytes.
+const DESCRIPTOR: usize = 32 << 10;
 
 /// What waits and what is worked on.
 pub(crate) struct Queues {
@@ -29,7 +33,8 @@ struct Queue {
 }
 
 fn size(call: &Call) -> usize {
-    call.message().data().len()
+    let data = call.message().data();
+    data.fds().len().saturating_mul(DESCRIPTOR).saturating_add(data.len())
 }
 
 impl Queues {
@@ -40,7 +45,7 @@ impl Queues {
     /// Puts a call behind the others of its sender. Returns whether they need a task.
     pub(crate) fn push(&mut self, call: Call) -> Result<bool, ErrorReply> {
         let size = size(&call);
-        if size > self.limits.message {
+        if size > self.limits.message || is_cut(call.message()) {
             return Err(ErrorReply::limits_exceeded("The message is too large."));
         }
         let queue = self.senders.entry(call.sender()).or_default();

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbus_server::Runtime;
+use dbus_server::join_system_bus;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use zbus::zvariant::DynamicType;
-use zbus::{Connection, DBusError, Message, connection};
+use zbus::{Connection, DBusError, Message};
 
 use crate::daemon::Daemon;
 
@@ -226,7 +226,7 @@ impl Bus {
 }
 
 async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
-    let connecting = timeout(DEADLINE, connection::Builder::system().runtime(Runtime).build()).await;
+    let connecting = timeout(DEADLINE, join_system_bus()).await;
     let connection = connecting.map_err(|_| CallError::Timeout)??;
     match introduce(daemon, &connection).await {
         Ok(()) => Ok(connection),

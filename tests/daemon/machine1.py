@@ -313,13 +313,13 @@ class Hostile(WithBus):
 
     def test_a_message_that_is_too_large_is_refused_and_not_kept(self):
         self.start_both()
-        client, before = self.client(), self.machined.rss()
+        client, before = self.client(), self.machined.peak()
         large = [("Description", Variant("s", "x" * 1000))] * 20000
         for _ in range(3):
             answer = client.register("web", self.leader().pid, member="CreateMachine", properties=large)
             self.assertEqual(answer, "LimitsExceeded: The message is too large.")
         self.assert_served()
-        self.assertLess(self.machined.rss() - before, 100 << 10)
+        self.assertLess(self.machined.peak() - before, 4 << 10)
 
     def deafen(self, count, **more):
         """Clients that call and never read."""

@@ -84,6 +84,10 @@ class Daemon:
         """Resident memory in KiB."""
         return int(self.status("VmRSS"))
 
+    def peak(self):
+        """The most resident memory that there ever was, in KiB."""
+        return int(self.status("VmHWM"))
+
 
 class Case(unittest.TestCase):
     """A test with an empty /run. What it starts by these methods ends with it."""

@@ -19,6 +19,7 @@ service.flavour = parser.parse_args().flavour
 signal.signal(signal.SIGTERM, lambda *_: None)
 
 import machines  # noqa: E402, its cases depend on the flavour
+import malformed  # noqa: E402,F401
 import wrong  # noqa: E402,F401
 
 service.run(machines.tidy_all)

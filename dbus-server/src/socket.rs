@@ -1,0 +1,382 @@
+//! The socket of a connection to a bus, which hands zbus nothing that it would end the connection for.
+//!
+//! Whoever may send us messages could otherwise take us off the bus by one of them. What is too large is not kept
+//! either: of such a message only the header comes in, so that it can be answered.
+//!
+//! # Safety
+//!
+//! `Message::from_bytes` asks for the bytes of a message. It checks all of the header itself, as for every message that
+//! zbus receives; bodies are read as those of strangers, and are checked then.
+#![allow(unsafe_code, reason = "see Safety")]
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
+};
+use zbus::address::Transport;
+use zbus::address::transport::UnixSocket;
+use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
+use zbus::export::async_trait::async_trait;
+use zbus::runtime::traits::{PollIo, Runtime as ZbusRuntime};
+use zbus::runtime::{Interest, IoSource};
+use zbus::wire::serialized::{Context, Data};
+use zbus::{Address, Connection, Message, connection};
+
+use crate::header::{CUT, Frame, START};
+use crate::runtime::{Registration, Runtime};
+
+/// How much is read at a time. Most messages are smaller.
+const BUFFER: usize = 4 << 10;
+/// How long a header may be. Its path alone has no bound of its own.
+const HEADER: usize = 64 << 10;
+/// How long a message may be that anybody can send.
+const MESSAGE: usize = 1 << 20;
+/// How many descriptors such a message may have, the limit of dbus-daemon; dbus-broker has none.
+const DESCRIPTORS: usize = 16;
+/// How many descriptors the kernel passes at a time, SCM_MAX_FD in unix(7).
+const MOST_DESCRIPTORS: usize = 253;
+/// How often descriptors may have come that no message has taken, each time those of one message.
+const SETS: usize = 3;
+/// How many messages are written with another one, and after how many bytes no more are added.
+const MORE: usize = 15;
+const BYTES: usize = 16 << 10;
+
+/// Joins the system bus.
+///
+/// # Errors
+/// There is none, or it does not let us in.
+pub async fn join_system_bus() -> zbus::Result<Connection> {
+    let address = Address::system()?;
+    let path = match address.transport() {
+        Transport::Unix(unix) => match unix.path() {
+            UnixSocket::File(path) => path.clone(),
+            UnixSocket::Abstract(name) => {
+                let mut path = std::ffi::OsString::from("\0");
+                path.push(name);
+                PathBuf::from(path)
+            }
+            _ => return Err(zbus::Error::Unsupported),
+        },
+        _ => return Err(zbus::Error::Unsupported),
+    };
+    let socket = BusSocket::new(Runtime.connect_unix(&path).await?)?;
+    connection::Builder::socket(socket).runtime(Runtime).build().await
+}
+
+/// A socket that is connected to a bus.
+#[derive(Debug)]
+struct BusSocket(Arc<Shared>);
+
+struct Shared {
+    registration: Registration,
+    source: IoSource,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl BusSocket {
+    fn new(source: IoSource) -> io::Result<Self> {
+        let registration = Runtime.register_io_source(source.clone())?;
+        Ok(Self(Arc::new(Shared { registration, source })))
+    }
+}
+
+impl Socket for BusSocket {
+    type ReadHalf = Reader;
+    type WriteHalf = Writer;
+
+    fn split(self) -> Split<Reader, Writer> {
+        Split::new(Reader::new(self.0.clone()), Writer(self.0))
+    }
+}
+
+impl Shared {
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
+        poll_fn(|context| {
+            self.registration.poll_io(context, Interest::Readable, || receive(self.source.as_fd(), buffer))
+        })
+        .await
+    }
+
+    async fn write(&self, buffers: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        poll_fn(|context| {
+            self.registration
+                .poll_io(context, Interest::Writable, || send(self.source.as_fd(), buffers, descriptors))
+        })
+        .await
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut set = Set { is_short: got.flags.contains(ReturnFlags::CTRUNC), ..Set::default() };
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            set.descriptors.extend(descriptors);
+        }
+    }
+    Ok((got.bytes, set))
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    buffers: &[IoSlice<'_>],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::NOSIGNAL;
+    Ok(rustix::io::retry_on_intr(|| sendmsg(socket, buffers, &mut ancillary, flags))?)
+}
+
+/// Descriptors that came with one read: those of one write at most.
+#[derive(Debug, Default)]
+struct Set {
+    descriptors: VecDeque<OwnedFd>,
+    /// Some were lost, as there is no room for more in this process.
+    is_short: bool,
+}
+
+/// The half that messages come in by.
+#[derive(Debug)]
+struct Reader {
+    socket: Arc<Shared>,
+    /// What was read and is no message yet is at `start..end`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    sets: VecDeque<Set>,
+}
+
+impl Reader {
+    fn new(socket: Arc<Shared>) -> Self {
+        Self { socket, buffer: vec![0; BUFFER], start: 0, end: 0, sets: VecDeque::new() }
+    }
+
+    fn buffered(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads what comes next behind what is in the buffer, which has room.
+    async fn fill(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end = self.end.saturating_sub(self.start);
+        self.start = 0;
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let (length, set) = self.socket.read(room).await?;
+        self.end = self.end.saturating_add(self.got(length, set)?);
+        Ok(())
+    }
+
+    /// Keeps the descriptors of a read.
+    fn got(&mut self, length: usize, set: Set) -> io::Result<usize> {
+        if length == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if set.is_short || !set.descriptors.is_empty() {
+            if self.sets.len() == SETS {
+                return Err(io::Error::new(ErrorKind::InvalidData, "descriptors that belong to no message"));
+            }
+            self.sets.push_back(set);
+        }
+        Ok(length)
+    }
+
+    /// The next so many bytes.
+    async fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        let ready = self.buffered();
+        bytes.extend_from_slice(ready.get(..length).unwrap_or(ready));
+        let mut at = bytes.len();
+        self.start = self.start.saturating_add(at);
+        bytes.resize(length, 0);
+        while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            let (length, set) = self.socket.read(rest).await?;
+            at = at.saturating_add(self.got(length, set)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Leaves out the next so many bytes.
+    async fn skip(&mut self, mut length: usize) -> io::Result<()> {
+        while length > 0 {
+            length = length.saturating_sub(self.take(length.min(HEADER)).await?.len());
+        }
+        Ok(())
+    }
+
+    /// The descriptors of the message that was read; `None`: some are missing.
+    fn descriptors(&mut self, count: usize) -> Option<Vec<OwnedFd>> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let set = self.sets.front_mut()?;
+            let wanted = count.saturating_sub(taken.len()).min(set.descriptors.len());
+            taken.extend(set.descriptors.drain(..wanted));
+            if set.descriptors.is_empty() {
+                let is_short = set.is_short;
+                self.sets.pop_front();
+                if is_short && taken.len() < count {
+                    return None;
+                }
+            }
+        }
+        Some(taken)
+    }
+
+    /// Reads a message; `None`: it was one that means nothing.
+    async fn next(&mut self) -> zbus::Result<Option<Message>> {
+        while self.buffered().len() < START {
+            self.fill().await?;
+        }
+        let frame = Frame::of(self.buffered()).ok_or(zbus::Error::IncorrectEndian)?;
+        let length = frame.header.saturating_add(frame.body);
+        let (is_long, is_anybodys) = (length > self.buffer.len(), frame.is_anybodys());
+        if frame.header > HEADER {
+            self.skip(length).await?;
+            self.sets.clear();
+            tracing::debug!("a message has a header of {} bytes", frame.header);
+            return Ok(None);
+        }
+        let is_too_long = is_anybodys && length > MESSAGE;
+        let mut bytes = self.take(if is_too_long { frame.header } else { length }).await?;
+        if is_too_long {
+            self.skip(frame.body).await?;
+        }
+        let Some(count) = frame.clean(&mut bytes) else {
+            // Nobody knows how many are its own.
+            self.sets.clear();
+            tracing::debug!("a message has a header that is none");
+            return Ok(None);
+        };
+        let descriptors = self.descriptors(count);
+        if is_long {
+            // Nothing of the next message was read, so what there is belongs to this one.
+            self.sets.clear();
+        }
+        let is_too_much = is_anybodys && count > DESCRIPTORS;
+        let (bytes, descriptors) = match descriptors {
+            Some(descriptors) if !is_too_long && !is_too_much => (Some(bytes), descriptors),
+            _ => (frame.cut(&bytes), Vec::new()),
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let data = Data::new_fds(bytes, Context::new(frame.endian, 0), descriptors);
+        // SAFETY: see the top of this file.
+        match unsafe { Message::from_bytes(data) } {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => {
+                tracing::debug!("a message is none: {error}");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Whether the body of a message was left out, as it is too large.
+pub(crate) fn is_cut(message: &Message) -> bool {
+    message.primary_header().flags().bits() & CUT != 0
+}
+
+#[async_trait]
+impl ReadHalf for Reader {
+    async fn receive_message(
+        &mut self,
+        _: u64,
+        bytes: &mut Vec<u8>,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> zbus::Result<Message> {
+        if !bytes.is_empty() {
+            // What was read with the end of the handshake.
+            bytes.extend_from_slice(self.buffered());
+            (self.start, self.end) = (0, bytes.len());
+            self.buffer = std::mem::take(bytes);
+            self.buffer.resize(self.end.max(BUFFER), 0);
+        }
+        if !descriptors.is_empty() {
+            self.sets.push_front(Set { descriptors: descriptors.drain(..).collect(), is_short: false });
+        }
+        loop {
+            if let Some(message) = self.next().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// For the handshake, before the first message.
+    async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let (length, set) = self.socket.read(buffer).await?;
+        Ok((length, set.descriptors.into()))
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
+    }
+}
+
+/// The half that messages go out by.
+#[derive(Debug)]
+struct Writer(Arc<Shared>);
+
+#[async_trait]
+impl WriteHalf for Writer {
+    async fn send_messages(&mut self, mut messages: &[Message]) -> zbus::Result<()> {
+        while let [first, rest @ ..] = messages {
+            // Descriptors go with the first byte of a write.
+            let descriptors: Vec<_> = first.data().fds().iter().map(AsFd::as_fd).collect();
+            let mut bytes = first.data().len();
+            let joins = |message: &&Message| {
+                let joins = bytes < BYTES && message.data().fds().is_empty();
+                bytes = bytes.saturating_add(message.data().len());
+                joins
+            };
+            let count = rest.iter().take(MORE).take_while(joins).count().saturating_add(1);
+            let (now, later) = messages.split_at(count);
+            let mut slices: Vec<_> = now.iter().map(|message| IoSlice::new(message.data())).collect();
+            let (mut slices, mut descriptors) = (&mut *slices, &*descriptors);
+            while !slices.is_empty() {
+                let written = self.0.write(slices, descriptors).await?;
+                IoSlice::advance_slices(&mut slices, written);
+                descriptors = &[];
+            }
+            messages = later;
+        }
+        Ok(())
+    }
+
+    async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
+        self.send_messages(std::slice::from_ref(message)).await
+    }
+
+    async fn sendmsg(&mut self, buffer: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.0.write(&[IoSlice::new(buffer)], descriptors).await
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(shutdown(&self.0.source, Shutdown::Both)?)
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
