@@ -133,6 +133,9 @@ step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in test
 step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
   --in target/release:/build --in policy:/policy
 step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
+step broker 300 booted $suite 200 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
+  --in target/release:/build --in policy:/policy
+step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 if [ -z "$next" ]; then
   # Debian 12.

@@ -4,12 +4,13 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: boot.sh [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
+usage: boot.sh [--broker] [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
 
 Boots an overlay of ROOT with systemd as PID 1, its own D-Bus and its own network namespace, runs SCRIPT inside as a
 service and stops when it is done or when SECONDS (600) have passed. ROOT is a directory, or a suite that root.sh
 knows, which is then built if need be. ROOT itself is never changed.
 
+  --broker       the system bus is dbus-broker, in the place of dbus-daemon; ROOT has to have it, as a suite has then
   --in DIR[:AT]  shows DIR of the host inside, read-only, at AT (/in by default); may be given several times
 
 What SCRIPT writes to /out comes back in OUT, beside:
@@ -22,10 +23,11 @@ U
 }
 
 arguments=("$@")
-shows=()
+shows=() bus=dbus
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
+    --broker) bus=dbus-broker; shift ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
     -*) usage >&2; exit 2 ;;
     *) break ;;
@@ -35,7 +37,9 @@ if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage >&2; exit 2; fi
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
 
 root=$1 out=$2 script=$3 seconds=${4:-600}
-[ -d "$root" ] || root=$("$(dirname "$0")/root.sh" "$root")
+maker=root.sh
+[ $bus = dbus ] || maker=broker.sh
+[ -d "$root" ] || root=$("$(dirname "$0")/$maker" "$root")
 root=$(readlink -f "$root")
 mkdir -p "$out"
 out=$(readlink -f "$out")
@@ -74,6 +78,9 @@ ExecStopPost=/bin/systemctl poweroff --force --force
 WantedBy=multi-user.target
 U
 ln -sf ../lab.service "$work/root/etc/systemd/system/multi-user.target.wants/lab.service"
+if [ $bus != dbus ]; then
+  ln -sf "/usr/lib/systemd/system/$bus.service" "$work/root/etc/systemd/system/dbus.service"
+fi
 echo 124 >"$out/rc"
 
 options=(--bind="$out:/out" --bind="$work/var:/var/tmp")

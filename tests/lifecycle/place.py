@@ -99,7 +99,8 @@ class Case(unittest.TestCase):
 
     def service(self, script="exec sleep infinity", *options):
         """Starts a service; returns its unit and its process."""
-        unit = f"test-{next(NUMBER)}.service"
+        # Another program before this one may have left some that failed.
+        unit = f"test-{os.getpid()}-{next(NUMBER)}.service"
         run("systemd-run", "--quiet", f"--unit={unit}", *options, "sh", "-c", script)
         self.addCleanup(run, "systemctl", "stop", unit, check=False)
         return unit, int(show(unit, "MainPID")[0])

@@ -203,10 +203,11 @@ class Units(place.Case):
         self.assertIn("web", listed())
 
     def test_a_frozen_bus_holds_up_nobody_but_who_wants_a_scope(self):
-        bus = int(show(DBUS, "MainPID")[0])
         waiting = self.leader()
-        os.kill(bus, signal.SIGSTOP)
-        self.addCleanup(os.kill, bus, signal.SIGCONT)
+        # dbus-broker is a child of the unit's main process.
+        bus = pathlib.Path(f"/sys/fs/cgroup{show(DBUS, 'ControlGroup')[0]}/cgroup.procs").read_text().split()
+        run("kill", "-STOP", *bus)
+        self.addCleanup(run, "kill", "-CONT", *bus)
         with varlink.Client(deadline=30) as slow:
             slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": waiting.pid,
                                                    "allocateUnit": True}))
@@ -220,7 +221,7 @@ class Units(place.Case):
             self.assertEqual(reply["parameters"]["errnoName"], "ETIMEDOUT")
         self.assertEqual(listed(), {})
         self.assertEqual([name for name in records.names() if "slow" in name], [])
-        os.kill(bus, signal.SIGCONT)
+        run("kill", "-CONT", *bus)
         self.assertEqual(self.create("fast", self.leader()), OK)
 
     def freeze(self):

@@ -4,24 +4,26 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: run.sh [--stock] [--out DIR] [SUITE]
+usage: run.sh [--stock] [--broker] [--out DIR] [SUITE]
 
 Boots the lab's Debian of SUITE (trixie by default), runs the body of tests against the stock daemon, installs what
 `make` built, puts our daemon into the stock one's place while machines run, runs the same body against it, and gives the
 stock one back. One line per test; the last line counts.
 
   --stock    only the stock daemon; nothing is installed
+  --broker   under dbus-broker
   --out DIR  where the log and the console of the boot go; they are thrown away otherwise
 
 Needs the lab (../lab/setup.sh) and, without --stock, a build. Uses sudo when not run as root.
 U
 }
 
-arguments=("$@") mode=both out='' suite=trixie
+arguments=("$@") mode=both bus=() out='' suite=trixie
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
+    --broker) bus=(--broker) ;;
     --out) out=${2:?--out needs a directory}; shift ;;
     -*) usage >&2; exit 2 ;;
     *) suite=$1 ;;
@@ -41,6 +43,6 @@ trap 'rm -rf "$work"' EXIT
 out=${out:-$work/out}
 printf '#!/bin/sh\nexec /src/tests/system/inside.sh %s\n' "$mode" >"$work/script"
 status=0
-"$top/tests/lab/boot.sh" --in "$top:/src" --in "$root:/lab-root" "$suite" "$out" "$work/script" 420 || status=$?
+"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" "$suite" "$out" "$work/script" 420 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"
