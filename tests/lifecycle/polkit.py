@@ -299,7 +299,7 @@ class Polkit(place.Case):
 
     def typed(self, answer, *command):
         """Runs a command as a user at a terminal with an agent of polkit's. Types the answer when it asks for a password;
-        without one, the agent ends. Returns whether the command succeeded, and the last line on the screen."""
+        without one, the agent ends. Returns whether the command succeeded, and the lines on the screen."""
         pid, terminal = pty.fork()
         if pid == 0:
             os.setgroups([])
@@ -326,8 +326,7 @@ class Polkit(place.Case):
                 screen += os.read(terminal, 4096)
             except OSError:
                 break
-        lines = screen.decode().split("\r\n")
-        return status == 0, next((line for line in reversed(lines) if line), "")
+        return status == 0, screen.decode().splitlines()
 
     @staticmethod
     def answer(pid, terminal, answer):
@@ -358,11 +357,11 @@ class Polkit(place.Case):
             with self.subTest(f"{answer} {command[0]}"):
                 if "web" not in listed():
                     leader = self.machine("web")
-                done, line = self.typed(answer, *command)
-                self.assertEqual(done, succeeds, line)
+                done, lines = self.typed(answer, *command)
+                self.assertEqual(done, succeeds, lines)
                 if told:
-                    # The agent's colours may come before it, and what its terminal makes of a line's end after it.
-                    self.assertTrue(line.rstrip("\r").endswith(told), line)
+                    # The agent's colours may come before it, and what polkit's helper has to say of the same in front or after.
+                    self.assertTrue(any(line.endswith(told) for line in lines), lines)
                     self.assertIn("web", listed())
                 else:
                     self.assert_ends(leader.pid)
