@@ -195,7 +195,6 @@ impl Keeper {
         }
     }
 
-    /// Looks at the machines that were there before the daemon.
     /// Looks at the networks of those that were there before the daemon, while others are served.
     pub async fn look_at_restored(&self, daemon: &Daemon) {
         for turn in 1_usize.. {
