@@ -11,7 +11,7 @@ use libmachine::{ControlGroup, ProcessHandle};
 use registry::{Addresses, IdRange, MachineName, Record};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::addresses::Keeper;
 use crate::announcements::{Announcement, Announcements};
@@ -19,6 +19,7 @@ use crate::authorization::Polkit;
 use crate::bus::Bus;
 use crate::error::Error;
 use crate::group::Group;
+use crate::journal::Note;
 use crate::late_maps::LateMaps;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
@@ -28,11 +29,6 @@ use crate::root_directory::RootDirectories;
 use crate::spare_memory::SpareMemory;
 use crate::systemd::Systemd;
 use crate::watch::Watch;
-
-/// The journal's id of "a machine started", systemd's catalogue.
-const MACHINE_START: &str = "24d8d4452573402496068381a6312df2";
-/// The journal's id of "a machine stopped".
-const MACHINE_STOP: &str = "58432bd3bace477cb514b56381b8a758";
 
 /// How long to wait before a record is written again that could not be written.
 const RETRY: Duration = Duration::from_secs(1);
@@ -405,41 +401,19 @@ impl Daemon {
     /// Tells whoever listens, and the journal, that a machine is there.
     pub fn tell_started(&self, record: &Record) {
         self.announcements.announce(Announcement::New(record.name));
-        let started = Started::of(record);
+        let started = Note::of(record);
         tokio::task::spawn_local(async move {
             // After the reply, which waits for nothing that it does not have to.
             tokio::task::yield_now().await;
-            started.note();
+            started.started();
         });
     }
 
     /// Tells whoever listens, and the journal, that a machine is gone.
     fn tell_stopped(&self, record: &Record) {
         self.announcements.announce(Announcement::Removed(record.name));
-        let (name, leader) = (record.name, record.leader.map_or(0, |leader| leader.pid));
-        tokio::task::spawn_local(async move {
-            info!(message_id = MACHINE_STOP, name = %name, leader, "Machine {name} terminated.");
-        });
-    }
-}
-
-/// A machine that was taken in, for the journal.
-#[derive(Clone, Copy, Debug)]
-pub struct Started {
-    name: MachineName,
-    leader: i32,
-}
-
-impl Started {
-    /// This one.
-    pub fn of(record: &Record) -> Self {
-        Self { name: record.name, leader: record.leader.map_or(0, |leader| leader.pid) }
-    }
-
-    /// Notes it down.
-    pub fn note(self) {
-        let Self { name, leader } = self;
-        info!(message_id = MACHINE_START, name = %name, leader, "New machine {name}.");
+        let ended = Note::of(record);
+        tokio::task::spawn_local(async move { ended.stopped() });
     }
 }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod eviction;
 pub mod group;
 pub mod host;
+pub mod journal;
 pub mod late_maps;
 pub mod machines;
 pub mod operations;

@@ -10,9 +10,10 @@ use registry::{Class, KernelProcesses, MachineName, OpenError, Processes, Record
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use crate::daemon::{Daemon, Started};
+use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
+use crate::journal::Note;
 use crate::log::with_causes;
 use crate::place::Place;
 
@@ -24,7 +25,7 @@ use crate::place::Place;
 /// # Errors
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
-pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
+pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Note>, Error> {
     let names = daemon.publisher().records().names()?;
     for temporary in &names.temporary {
         if let Err(error) = daemon.publisher().records().remove_temporary(temporary) {
@@ -49,7 +50,7 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Started>, Error> {
     Ok(started)
 }
 
-fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Started>, Error> {
+fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Note>, Error> {
     let own = daemon.surroundings.pid_namespace;
     if record.pid_namespace.is_some() && own.is_some() && record.pid_namespace != own {
         warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
@@ -86,7 +87,7 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
     if let Some(found) = &found {
         record.addresses = found.resolved.clone();
     }
-    let (started, is_container) = (Started::of(&record), record.class == Class::Container);
+    let (started, is_container) = (Note::of(&record), record.class == Class::Container);
     let key = daemon.admit_again(record, leader, text)?;
     match found {
         Some(found) => daemon.keeper.joined(key, found),
@@ -154,7 +155,7 @@ impl Processes for Pinned<'_> {
 }
 
 /// A machine whose leader died, and nobody heard of it.
-fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Started>, Error> {
+fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Note>, Error> {
     info!("Machine {} ended while nobody watched.", record.name);
     remove_dead(daemon, &record.name)?;
     daemon.end_rest(record);

@@ -17,8 +17,9 @@ use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
 use crate::cli::{BusChoice, Options};
-use crate::daemon::{Daemon, Started, Surroundings, UserNamespace};
+use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::eviction;
+use crate::journal::Note;
 use crate::log::{self, with_causes};
 use crate::predecessors;
 use crate::publisher::Publisher;
@@ -137,7 +138,7 @@ fn cannot_open(error: registry::Error) -> Failure {
 /// Says that the daemon is ready, once lookups find all there is and it has its name on the bus: who calls over the bus
 /// right after the start must not have another daemon started for that. From then on says that it is alive, if somebody
 /// wants to know.
-async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Started>) {
+async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Note>) {
     // The bus is asked first, and answers meanwhile. All others are served already.
     let _ = tokio::join!(timeout(BUS_PATIENCE, daemon.bus.at_hand()), daemon.tidy());
     info!("Serving {} machines.", daemon.count());
@@ -147,9 +148,9 @@ async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Started>) {
 }
 
 /// The journal is not waited for, nor does it keep others waiting.
-async fn note_down(restored: Vec<Started>) {
+async fn note_down(restored: Vec<Note>) {
     for started in restored {
-        started.note();
+        started.started();
         yield_now().await;
     }
 }
