@@ -238,9 +238,15 @@ async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
     }
 }
 
-/// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it.
+/// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it. What comes before all machines
+/// are known waits for that.
 async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
-    tokio::task::spawn_local(crate::dbus::serve(daemon.clone(), connection));
+    let serving = crate::dbus::serve(daemon.clone(), connection);
+    let server = daemon.clone();
+    tokio::task::spawn_local(async move {
+        server.publisher().completed().await;
+        serving.await;
+    });
     if daemon.surroundings.systemd.is_some() {
         daemon.systemd.listen(connection).await?;
     }

@@ -357,6 +357,13 @@ impl Daemon {
         self.publisher.tidy(&self.machines).await;
     }
 
+    /// Notes for the next run that nothing is behind, if that is so. Nothing may change after this.
+    pub fn leave_in_order(&self) {
+        if self.unpublished.borrow().is_empty() {
+            self.publisher.leave_in_order();
+        }
+    }
+
     /// The published registry.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher

@@ -6,9 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use registry::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, Directory, Error, GID_DIRECTORY, GROUP_DIRECTORY,
-    IdKind, IdList, MACHINE_DIRECTORY, MachineName, Record, UID_DIRECTORY, address_link, group_link,
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, DERIVED_DIRECTORY, Directory, Error, GID_DIRECTORY,
+    GROUP_DIRECTORY, IdKind, IdList, MACHINE_DIRECTORY, MachineName, Record, UID_DIRECTORY, address_link,
+    group_link,
 };
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tracing::warn;
 
@@ -16,6 +18,9 @@ use crate::machines::{Effect, Machines};
 
 /// Brings a part of the index in line with the table.
 type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
+
+/// What says that links and lists were left in line with the records; a symlink to nothing of importance.
+const IN_ORDER: &str = "in-order";
 
 /// The daemon's writing end of the published registry.
 #[derive(Debug)]
@@ -26,9 +31,13 @@ pub struct Publisher {
     uids: Directory,
     gids: Directory,
     aliases: Directory,
+    /// Where they all lie.
+    derived: Directory,
     /// Whether the table is complete. Until then it is only a part of what stands on disk, written by an earlier run,
     /// which is right; so links and lists are left alone.
-    is_complete: Cell<bool>,
+    is_complete: watch::Sender<bool>,
+    /// Whether links and lists were brought in line with the table.
+    is_tidy: Cell<bool>,
     /// A part of an index could not be written.
     index_is_behind: Cell<bool>,
 }
@@ -49,7 +58,9 @@ impl Publisher {
             uids: Directory::create(Path::new(UID_DIRECTORY))?,
             gids: Directory::create(Path::new(GID_DIRECTORY))?,
             aliases: Directory::create(Path::new(ALIAS_DIRECTORY))?,
-            is_complete: Cell::new(false),
+            derived: Directory::create(Path::new(DERIVED_DIRECTORY))?,
+            is_complete: watch::Sender::new(false),
+            is_tidy: Cell::new(false),
             index_is_behind: Cell::new(false),
         })
     }
@@ -76,7 +87,7 @@ impl Publisher {
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
         let mut result = Ok(());
         let is_on_record = |effect: &Effect| matches!(effect, Effect::Publish(_) | Effect::Withdraw(_));
-        for effect in effects.iter().filter(|effect| self.is_complete.get() || is_on_record(effect)) {
+        for effect in effects.iter().filter(|effect| *self.is_complete.borrow() || is_on_record(effect)) {
             let done = match effect {
                 Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
                 Effect::Withdraw(name) => self.records.remove(name),
@@ -171,7 +182,26 @@ impl Publisher {
 
     /// All records were read: from now on links and lists follow the table.
     pub fn complete(&self) {
-        self.is_complete.set(true);
+        self.is_complete.send_replace(true);
+    }
+
+    /// Waits until all records were read.
+    pub async fn completed(&self) {
+        // The sender cannot go meanwhile.
+        let _ = self.is_complete.subscribe().wait_for(|is_complete| *is_complete).await;
+    }
+
+    /// Whether an earlier run left links and lists in line with the records. That is known once: from now on they may not
+    /// be.
+    pub fn was_left_in_order(&self) -> bool {
+        self.derived.take(IN_ORDER).unwrap_or(false)
+    }
+
+    /// Says that links and lists are in line with the records, as the last thing that is done, if they are.
+    pub fn leave_in_order(&self) {
+        if self.is_tidy.get() && !self.index_is_behind.get() {
+            log(self.derived.link(IN_ORDER, "."));
+        }
     }
 
     /// Brings links and lists in line with the table, for what happened while no daemon ran. Others get their turn
@@ -181,6 +211,7 @@ impl Publisher {
             yield_now().await;
             self.indexed(part(self, &machines.borrow()));
         }
+        self.is_tidy.set(true);
     }
 
     const INDEX: [Part; 4] = [Self::tidy_units, Self::tidy_addresses, Self::tidy_groups, Self::tidy_ids];

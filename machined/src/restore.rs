@@ -8,6 +8,7 @@ use std::rc::Rc;
 use libmachine::ProcessHandle;
 use registry::{Class, KernelProcesses, MachineName, OpenError, Processes, Record, is_alive};
 use rustix::io::Errno;
+use tokio::task::yield_now;
 use tracing::{info, warn};
 
 use crate::daemon::Daemon;
@@ -17,15 +18,28 @@ use crate::journal::Note;
 use crate::log::with_causes;
 use crate::place::Place;
 
+/// So many machines are read, or taken in, before others get their turn.
+const TURN: usize = 32;
+
+/// What came of the records.
+#[derive(Debug)]
+pub struct Restored {
+    /// What is to be noted in the journal.
+    pub started: Vec<Note>,
+    /// Whether all machines are there, as an earlier run of this daemon left them when it ended, links and lists too.
+    pub is_as_left: bool,
+}
+
 /// Takes in the machines whose records were written by an earlier run, of this daemon or of another one.
 ///
-/// A record that cannot be read is left alone, and so is its file: it concerns its machine only. Returns what is to be
-/// noted in the journal.
+/// A record that cannot be read is left alone, and so is its file: it concerns its machine only. Others get their turn
+/// meanwhile.
 ///
 /// # Errors
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
-pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Note>, Error> {
+pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
+    let was_left_in_order = daemon.publisher().was_left_in_order();
     let names = daemon.publisher().records().names()?;
     for temporary in &names.temporary {
         if let Err(error) = daemon.publisher().records().remove_temporary(temporary) {
@@ -33,21 +47,42 @@ pub fn restore(daemon: &Rc<Daemon>) -> Result<Vec<Note>, Error> {
         }
     }
     let mut records = Vec::with_capacity(names.machines.len());
-    for name in names.machines {
+    let mut is_as_left = was_left_in_order;
+    for (turn, name) in names.machines.into_iter().enumerate() {
+        give_turn(turn).await;
         match daemon.publisher().records().read_with_text(&name) {
             Ok(record) => records.push(record),
-            Err(error) => warn!("{}", with_causes(&error)),
+            Err(error) => {
+                is_as_left = false;
+                warn!("{}", with_causes(&error));
+            }
         }
     }
     // In the order in which they were registered.
     records.sort_unstable_by_key(|(record, _)| (record.monotonic, record.name));
     let mut started = Vec::new();
-    for (record, text) in records {
-        started.extend(take_in(daemon, record, &text)?);
+    for (turn, (record, text)) in records.into_iter().enumerate() {
+        give_turn(turn).await;
+        is_as_left &= is_ours(&record);
+        match take_in(daemon, record, &text)? {
+            Some(note) => started.push(note),
+            None => is_as_left = false,
+        }
     }
     daemon.publisher().complete();
     Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
-    Ok(started)
+    Ok(Restored { started, is_as_left })
+}
+
+async fn give_turn(turn: usize) {
+    if turn.is_multiple_of(TURN) {
+        yield_now().await;
+    }
+}
+
+/// The original writes down no PID namespace.
+const fn is_ours(record: &Record) -> bool {
+    record.pid_namespace.is_some()
 }
 
 fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Note>, Error> {
@@ -57,8 +92,7 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
         return Ok(None);
     }
     let Some(leader) = living_leader(&record)? else { return ended(daemon, &record) };
-    // The original's has no such field.
-    let is_ours = record.pid_namespace.is_some();
+    let is_ours = is_ours(&record);
     if daemon.surroundings.systemd.is_some() && !(is_ours && record.cgroup.is_some()) {
         complete_unit(&mut record, &leader, daemon);
     }

@@ -11,7 +11,7 @@ use libmachine::ProcessHandle;
 use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
 use tokio::signal::unix::SignalKind;
 use tokio::task::{LocalSet, yield_now};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 
@@ -23,7 +23,7 @@ use crate::journal::Note;
 use crate::log::{self, with_causes};
 use crate::predecessors;
 use crate::publisher::Publisher;
-use crate::restore::restore;
+use crate::restore::{Restored, restore};
 use crate::varlink;
 use crate::watch::Watch;
 
@@ -31,6 +31,9 @@ use crate::watch::Watch;
 pub const SOCKET: &str = "/run/systemd/machine/io.systemd.Machine";
 /// Its second name, which clients of images use.
 pub const IMAGE_SOCKET: &str = "/run/systemd/machine/io.systemd.MachineImage";
+
+/// How long after the start it is left to those who waited for it, before what nobody waits for is done.
+const LULL: Duration = Duration::from_millis(100);
 
 /// How long the start waits for a bus that is there, but does not answer. Others are served meanwhile.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +92,13 @@ async fn run(options: Options) -> Result<bool, Failure> {
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
-    let restored = restore(&daemon).map_err(|error| Failure::new("cannot read the registry", error))?;
+    if options.bus == BusChoice::System {
+        daemon.bus.want();
+        let daemon = daemon.clone();
+        tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
+    }
+    let restored = restore(&daemon).await;
+    let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
     daemon.spare_memory.give_back();
 
     let interfaces = vec![varlink::machine::interface(), service::interface()];
@@ -99,11 +108,6 @@ async fn run(options: Options) -> Result<bool, Failure> {
         tokio::task::spawn_local(server.clone().serve(listener));
     }
     daemon.follow_restored();
-    if options.bus == BusChoice::System {
-        daemon.bus.want();
-        let daemon = daemon.clone();
-        tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
-    }
 
     let eviction = eviction::watch();
     tokio::select! {
@@ -122,6 +126,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
         _ = interrupt.recv() => {}
     }
     stopping();
+    daemon.leave_in_order();
     Ok(eviction.is_some_and(|eviction| eviction.has_happened().unwrap_or(false)))
 }
 
@@ -138,13 +143,26 @@ fn cannot_open(error: registry::Error) -> Failure {
 /// Says that the daemon is ready, once lookups find all there is and it has its name on the bus: who calls over the bus
 /// right after the start must not have another daemon started for that. From then on says that it is alive, if somebody
 /// wants to know.
-async fn say_ready_and_alive(daemon: &Daemon, restored: Vec<Note>) {
-    // The bus is asked first, and answers meanwhile. All others are served already.
-    let _ = tokio::join!(timeout(BUS_PATIENCE, daemon.bus.at_hand()), daemon.tidy());
+async fn say_ready_and_alive(daemon: &Daemon, restored: Restored) {
+    // What was left in order is looked at later, for what somebody else may have done to it. The bus was asked before,
+    // and answers meanwhile. All others are served already.
+    let tidied = async {
+        if !restored.is_as_left {
+            daemon.tidy().await;
+        }
+    };
+    let _ = tokio::join!(timeout(BUS_PATIENCE, daemon.bus.at_hand()), tidied);
     info!("Serving {} machines.", daemon.count());
     ready();
-    tokio::task::spawn_local(note_down(restored));
-    tokio::join!(daemon.keeper.look_at_restored(daemon), watchdog());
+    let later = async {
+        sleep(LULL).await;
+        tokio::task::spawn_local(note_down(restored.started));
+        if restored.is_as_left {
+            daemon.tidy().await;
+        }
+        daemon.keeper.look_at_restored(daemon).await;
+    };
+    tokio::join!(later, watchdog());
 }
 
 /// The journal is not waited for, nor does it keep others waiting.

@@ -168,8 +168,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(&self, name: &MachineName) -> Result<(), Error> {
-        self.remove_entry(name.as_str())
-            .map_err(|errno| failed("remove", &self.path.join(name.as_str()), errno))
+        self.unlink(name.as_str())
     }
 
     /// Removes what an interrupted write left over, one of [`Names::temporary`].
@@ -177,12 +176,14 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove_temporary(&self, entry: &str) -> Result<(), Error> {
-        self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+        self.unlink(entry)
     }
 
-    fn remove_entry(&self, entry: &str) -> Result<(), Errno> {
+    /// Returns whether there was one.
+    fn remove_entry(&self, entry: &str) -> Result<bool, Errno> {
         match unlinkat(&self.fd, entry, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
@@ -212,8 +213,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`].
     pub fn unlink_unit(&self, unit: &str) -> Result<(), Error> {
-        let entry = format!("{UNIT_PREFIX}{unit}");
-        self.remove_entry(&entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+        self.unlink(&format!("{UNIT_PREFIX}{unit}"))
     }
 
     /// Makes a symlink, or points one that is there at another target, at once.
@@ -292,11 +292,19 @@ impl Directory {
         Ok(links)
     }
 
-    /// Removes a symlink made by [`Directory::link`]. That there is none is not an error.
+    /// Removes an entry. That there is none is not an error.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn unlink(&self, entry: &str) -> Result<(), Error> {
+        self.take(entry).map(drop)
+    }
+
+    /// Removes an entry, and returns whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn take(&self, entry: &str) -> Result<bool, Error> {
         self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
     }
 }

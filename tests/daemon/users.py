@@ -185,6 +185,41 @@ class Users(world.Case):
         self.restart()
         self.check(uids=lists, gids=lists)
 
+    def test_what_was_left_in_order_is_put_right_soon_and_all_else_before_it_is_ready(self):
+        web = self.mapped((0, FIRST, 10))
+        self.register("web", web)
+        lists = {"0001": "100000:10:0:web;"}
+        in_order = "/run/machined/in-order"
+
+        self.machined.kill()
+        self.assertFalse(os.path.lexists(in_order))
+        os.unlink("/run/machined/uids/0001")
+        self.start()
+        self.check(uids=lists, gids=lists)
+
+        self.assertEqual(self.machined.stop(), 0)
+        self.assertTrue(os.path.islink(in_order))
+        os.unlink("/run/machined/uids/0001")
+        self.start()
+        self.assertFalse(os.path.lexists(in_order))
+        until(lambda: id_lists("uids") == lists, "the list")
+
+        # By another daemon, which knows nothing of lists.
+        self.assertEqual(self.machined.stop(), 0)
+        db = self.mapped((0, FIRST + 10, 10))
+        with open("/run/systemd/machines/db", "w") as file:
+            file.write(f"NAME=db\nCLASS=container\nLEADER={db.pid}\nMONOTONIC=1\n")
+        self.start()
+        both = {"0001": "100000:10:0:web;100010:10:0:db;"}
+        self.check(uids=both, gids=both)
+
+        # One that is gone, and may have stood before another one in an index.
+        self.assertEqual(self.machined.stop(), 0)
+        web.kill()
+        self.start()
+        left = {"0001": "100010:10:0:db;"}
+        self.check(uids=left, gids=left)
+
     def test_no_answer_is_missing_while_the_daemon_starts(self):
         for number in range(100):
             self.register(f"m{number}", self.mapped((0, FIRST + 100 * number, 100)))

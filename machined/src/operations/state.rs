@@ -121,8 +121,9 @@ impl Daemon {
         });
         for (key, path, unit) in jobs {
             let expected = self.systemd.jobs.expect(&unit);
-            // As soon as the bus is joined there is doubt about all of them.
             drop(self.follow(key, Job { path, unit, is_start: false }, expected));
         }
+        // They may have ended meanwhile. If there is no bus to ask, there is doubt again when it is joined.
+        self.systemd.jobs.doubt();
     }
 }
