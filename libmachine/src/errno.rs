@@ -7,6 +7,8 @@ use core::fmt;
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// A name longer than any file's.
+    pub const NAMETOOLONG: Self = Self(libc::ENAMETOOLONG);
     /// Not permitted as an argument.
     pub const INVAL: Self = Self(libc::EINVAL);
     /// No such file; of a unit: no machine runs in it.

@@ -79,7 +79,8 @@ fn machine_at(group: &[u8], component: &[u8], is_outermost: bool) -> Result<Opti
     }
     let name = match machine_of_unit(unit) {
         Ok(name) => name,
-        Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+        // A unit may have a name that is too long for a link.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => return Ok(None),
         Err(errno) => return Err(errno),
     };
     let Ok(name) = MachineName::new(&name) else { return Ok(None) };

@@ -240,13 +240,31 @@ impl Machines {
         effects
     }
 
-    /// Takes in the job that the service manager has for a machine's unit, or that there is none.
-    pub fn set_scope_job(&mut self, key: Key, job: Option<String>) -> Vec<Effect> {
+    /// Takes in the job that the service manager has for a machine's unit.
+    pub fn set_scope_job(&mut self, key: Key, job: String) -> Vec<Effect> {
+        let job = Some(job);
         let Some(record) = self.machines.get_mut(&key).filter(|record| record.scope_job != job) else {
             return Vec::new();
         };
         record.scope_job = job;
         vec![Effect::Publish(key)]
+    }
+
+    /// Takes in that the service manager's job for a machine's unit is done, and which control group the unit has, where
+    /// that was not known yet.
+    pub fn end_scope_job(&mut self, key: Key, group: Option<String>) -> Vec<Effect> {
+        let Some(record) = self.machines.get_mut(&key) else { return Vec::new() };
+        let group = group.filter(|_| record.cgroup.is_none());
+        if record.scope_job.take().is_none() && group.is_none() {
+            return Vec::new();
+        }
+        let mut effects = vec![Effect::Publish(key)];
+        if let Some(group) = group {
+            record.cgroup = Some(group.clone());
+            let change = self.by_group.gain(group.clone(), key);
+            effects.extend(change.and_then(|change| self.group_effect(group, change)));
+        }
+        effects
     }
 
     fn gain_ids(&mut self, key: Key) -> Vec<Effect> {

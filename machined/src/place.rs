@@ -20,6 +20,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place of the machine that has all of the unit in which `group` is; `None` if that is below no unit of `init`'s
+    /// systemd.
+    pub fn of_unit(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
+        let place = group.unit(init)?;
+        let above = group.path().strip_suffix(place.subgroup.as_str()).unwrap_or(group.path());
+        Some(Self { unit: place.unit, subgroup: None, cgroup: above.trim_end_matches('/').to_owned() })
+    }
+
     /// The place of the machine whose leader is in `group`; `None` if that is below no unit of `init`'s systemd.
     pub fn of(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
         let place = group.unit(init)?;
@@ -80,6 +88,18 @@ mod tests {
         );
         let group = format!("{above}/{below}");
         assert_eq!(place(&format!("{group}/supervisor")), expected("user@1000.service", Some(below), &group));
+    }
+
+    #[test]
+    fn a_unit_may_be_a_machines_from_its_top_wherever_the_leader_is() {
+        let group = |path: &str| ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();
+        let of_unit = |path: &str| Place::of_unit(&group(path), &group("/init.scope"));
+        let unit = "machine-web.scope";
+        let all = Place { unit: unit.into(), subgroup: None, cgroup: format!("/machine.slice/{unit}") };
+        for below in ["", "/libvirt/emulator", "/payload/init.scope"] {
+            assert_eq!(of_unit(&format!("/machine.slice/{unit}{below}")).as_ref(), Some(&all), "{below}");
+        }
+        assert_eq!(of_unit("/machine.slice"), None);
     }
 
     #[test]

@@ -136,7 +136,10 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
 /// machine was given all of its unit.
 fn complete_unit(record: &mut Record, leader: &ProcessHandle, daemon: &Daemon) {
     let (Some(init), Ok(group)) = (&daemon.surroundings.systemd, leader.control_group()) else { return };
-    let Some(place) = Place::of(&group, init) else { return };
+    // A record of ours without a group is that of a machine with a scope of its own, which may be about to begin.
+    let is_whole = is_ours(record) && record.subgroup.is_none();
+    let place = if is_whole { Place::of_unit(&group, init) } else { Place::of(&group, init) };
+    let Some(place) = place else { return };
     if record.unit.is_none() || record.unit.as_ref() == Some(&place.unit) {
         record.unit = Some(place.unit);
         if record.pid_namespace.is_none() {

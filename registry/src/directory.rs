@@ -33,6 +33,9 @@ pub struct Names {
 
 const TEMPORARY_PREFIX: &str = ".#";
 const UNIT_PREFIX: &str = "unit:";
+/// How long the name of a unit is that can have a link, as that of a file is 255 bytes long at most (NAME_MAX, limits.h).
+/// A unit's may be as long itself.
+const UNIT_MAX: usize = 250;
 
 impl Directory {
     /// Opens a directory to read from it.
@@ -189,11 +192,14 @@ impl Directory {
     }
 
     /// Points the link of a unit at its machine, which is how a process is known to be in it
-    /// (sd_pid_get_machine_name(3)).
+    /// (sd_pid_get_machine_name(3)). A unit whose name is too long for that has none.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn link_unit(&self, unit: &str, name: &MachineName) -> Result<(), Error> {
+        if unit.len() > UNIT_MAX {
+            return Ok(());
+        }
         self.link(&format!("{UNIT_PREFIX}{unit}"), name.as_str())
     }
 
@@ -213,6 +219,9 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`].
     pub fn unlink_unit(&self, unit: &str) -> Result<(), Error> {
+        if unit.len() > UNIT_MAX {
+            return Ok(());
+        }
         self.unlink(&format!("{UNIT_PREFIX}{unit}"))
     }
 

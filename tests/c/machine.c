@@ -354,6 +354,12 @@ static void the_nearest_machine_counts_and_those_around_it(void) {
     check_path(pid, "/machine.slice/machine-web.scope/payload/machine-stock.scope", "web");
     check_path(pid, "/user.slice/machine-web.scope", NULL);
     check_path(pid, "/system.slice/cron.service/machine-stock.scope", NULL);
+    // One that no link could name.
+    char deep[320] = "/machine.slice/machine-web.scope/payload/";
+    size_t above = strlen(deep);
+    memset(deep + above, 'x', 255);
+    strcpy(deep + above + 249, ".scope");
+    check_path(pid, deep, "web");
     check_path(pid, "/system.slice/cron.service", NULL);
     check_path(pid, "/", NULL);
     if (has_pidfds()) {

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import hashlib
 import os
 import pathlib
 import signal
@@ -68,6 +69,44 @@ class Units(place.Case):
                        "the end of the job")
         self.assertEqual(record["SCOPE"], "machine-web.scope")
         self.assertEqual(os.readlink("/run/systemd/machines/unit:machine-web.scope"), "web")
+
+    def test_the_group_of_a_scope_is_known_from_its_start_to_its_end(self):
+        leader = self.leader()
+        self.assertEqual(self.create("web", leader), OK)
+        before = until(lambda: records.record("web") if "SCOPE_JOB" not in records.record("web") else None,
+                       "the end of the job")
+        self.assertEqual((before["CGROUP"], before.get("SUBGROUP")), ("/machine.slice/machine-web.scope", None))
+        entry = hashlib.sha256(before["CGROUP"].encode()).hexdigest()[:32]
+        self.assertEqual(records.group_index(), {entry: "web"})
+        # As libvirt does it: the machine has all of its scope, wherever its leader is.
+        below = pathlib.Path("/sys/fs/cgroup/machine.slice/machine-web.scope/libvirt")
+        below.mkdir()
+        (below / "cgroup.procs").write_text(str(leader.pid))
+        run("systemctl", "stop", place.SERVICE)
+        # An earlier version wrote none down.
+        path = pathlib.Path("/run/systemd/machines/web")
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("CGROUP=")))
+        self.start()
+        self.assertEqual(records.record("web"), before)
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        self.assert_ends(leader.pid)
+        until(lambda: records.names() == [] and records.group_index() == {}, "the end of the machine")
+
+    def test_a_unit_may_have_a_name_that_is_too_long_for_a_link(self):
+        for length in 250, 251, 255:
+            unit = "x" * (length - len(".service")) + ".service"
+            run("systemd-run", "--quiet", f"--unit={unit}", "sleep", "infinity")
+            self.addCleanup(run, "systemctl", "stop", unit, check=False)
+            pid = int(show(unit, "MainPID")[0])
+            self.assertEqual(register("web", pid), OK, length)
+            links = [name for name in records.names() if name.startswith("unit:")]
+            self.assertEqual(links, [f"unit:{unit}"] if length == 250 else [])
+            self.assertEqual(records.record("web")["SCOPE"], unit)
+            run("systemctl", "restart", place.SERVICE)
+            self.assertEqual(list(listed()), ["web"])
+            self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+            self.assert_ends(pid)
+            until(lambda: records.names() == [] and listed() == {}, "the end of the machine")
 
     def test_a_machine_is_terminated_with_its_scope(self):
         leader = self.leader()

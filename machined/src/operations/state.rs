@@ -72,7 +72,7 @@ impl Daemon {
         mut expected: Expected,
     ) -> oneshot::Receiver<Result<(), Error>> {
         let (sender, receiver) = oneshot::channel();
-        self.set_scope_job(key, Some(job.path.clone()));
+        self.set_scope_job(key, job.path.clone());
         let daemon = self.clone();
         tokio::task::spawn_local(async move {
             let result = daemon.result_of(key, &job, &mut expected).await;
@@ -106,7 +106,7 @@ impl Daemon {
             return Err(Error::JobFailed { unit: job.unit, result });
         }
         if is_current {
-            self.set_scope_job(key, None);
+            self.end_scope_job(key);
         }
         Ok(())
     }
