@@ -92,6 +92,21 @@ class Units(place.Case):
         self.assert_ends(leader.pid)
         until(lambda: records.names() == [] and records.group_index() == {}, "the end of the machine")
 
+    def test_a_machine_whose_unit_was_never_started_ends_all_the_same(self):
+        """What a daemon leaves behind that is killed before it asks for the scope."""
+        leader = self.leader()
+        self.assertEqual(self.create("web", leader), OK)
+        until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+        run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", place.SERVICE)
+        path = pathlib.Path("/run/systemd/machines/web")
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("CGROUP="))
+                        .replace("machine-web.scope", "machine-never.scope"))
+        until(lambda: is_active(place.SERVICE), "the daemon")
+        self.assertEqual(list(listed()), ["web"])
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        self.assert_ends(leader.pid)
+        until(lambda: listed() == {} and records.names() == [], "the end of the machine")
+
     def test_a_unit_may_have_a_name_that_is_too_long_for_a_link(self):
         for length in 250, 251, 255:
             unit = "x" * (length - len(".service")) + ".service"

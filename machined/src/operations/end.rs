@@ -66,7 +66,7 @@ impl Daemon {
     }
 
     /// Ends a machine. A unit of its own is stopped; a group that was made for it, or the leader where there is
-    /// none, gets SIGTERM, and SIGKILL when the grace is over. Does not wait for that; the machine is registered
+    /// neither, gets SIGTERM, and SIGKILL when the grace is over. Does not wait for that; the machine is registered
     /// until its leader is gone.
     ///
     /// # Errors
@@ -75,38 +75,37 @@ impl Daemon {
         let (key, record, leader) = self.running(target)?;
         let grace = self.surroundings.grace;
         match Processes::of(&record, self.surroundings.uid) {
-            Processes::Unit(unit) => self.stop(key, unit).await?,
-            Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
-            Processes::Subgroup(..) | Processes::Leader => {
-                leader.signal(Signal::TERM).map_err(|error| system("terminate the leader", &error))?;
-                tokio::task::spawn_local(async move {
-                    sleep(grace).await;
-                    // Gone by now, as it should be: the pidfd knows no other process.
-                    let _ = leader.signal(Signal::KILL);
-                });
+            Processes::Unit(unit) => {
+                // A daemon that was killed may have written the unit down, and never asked for it.
+                if !self.stop(key, unit).await? {
+                    end(leader, grace)?;
+                }
             }
+            Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
+            Processes::Subgroup(..) | Processes::Leader => end(leader, grace)?,
         }
         self.is_told_to_end(key);
         Ok(())
     }
 
-    /// Stops the unit of a machine. Returns when the job is queued.
-    async fn stop(self: &Rc<Self>, key: Key, unit: &str) -> Result<(), Error> {
+    /// Stops the unit of a machine. Returns when the job is queued; false: there is no such unit.
+    async fn stop(self: &Rc<Self>, key: Key, unit: &str) -> Result<bool, Error> {
         // A job to stop it would be refused while there is one to start it.
         let deadline = Instant::now() + systemd::DEADLINE;
         while self.state(Target::Machine(key)) == State::Opening && Instant::now() < deadline {
             sleep(LOOK).await;
         }
         if self.record(key).is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let expected = self.systemd.jobs.expect(unit);
-        if let Some(path) = systemd::stop_unit(&self.bus, unit).await?
-            && self.record(key).is_some()
-        {
+        let Some(path) = systemd::stop_unit(&self.bus, unit).await? else {
+            return Ok(self.record(key).is_none());
+        };
+        if self.record(key).is_some() {
             drop(self.follow(key, Job { path, unit: unit.to_owned(), is_start: false }, expected));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends a signal to processes of a machine.
@@ -151,6 +150,17 @@ impl Daemon {
         let (record, leader) = self.record(key).zip(self.leader(key)).ok_or(Error::NoSuchMachine)?;
         Ok((key, record, leader))
     }
+}
+
+/// Ends a leader, by SIGKILL if it does not end by itself.
+fn end(leader: Rc<ProcessHandle>, grace: Duration) -> Result<(), Error> {
+    leader.signal(Signal::TERM).map_err(|error| system("terminate the leader", &error))?;
+    tokio::task::spawn_local(async move {
+        sleep(grace).await;
+        // Gone by now, as it should be: the pidfd knows no other process.
+        let _ = leader.signal(Signal::KILL);
+    });
+    Ok(())
 }
 
 /// All processes of a machine that are certainly its own.
