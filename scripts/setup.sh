@@ -94,6 +94,10 @@ fi
 
 echo 'setup: these Debian packages are missing and will be installed with apt:'
 for i in "${!packages[@]}"; do printf '  %-18s %s\n' "${packages[i]}" "${reasons[i]}"; done
+if ! command -v apt-get >/dev/null; then
+  echo 'setup: there is no apt-get here; install the like of these with what your system has' >&2
+  exit 1
+fi
 become=()
 if [ "$(id -u)" != 0 ]; then
   if command -v sudo >/dev/null; then
@@ -103,10 +107,6 @@ if [ "$(id -u)" != 0 ]; then
     printf 'setup: neither root nor sudo; as root, run:\n  apt-get update && apt-get install %s\n' "${packages[*]}" >&2
     exit 1
   fi
-fi
-if ! command -v apt-get >/dev/null; then
-  echo 'setup: there is no apt-get here; install the like of these with what your system has' >&2
-  exit 1
 fi
 
 apt() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
