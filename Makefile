@@ -72,7 +72,7 @@ help:
 	@echo 'make             builds machined, userdb-machined, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/'
-	@echo 'make check-next  the compliance tests against the newest systemd (Debian sid), which moves'
+	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
 	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
 	@echo 'make bench       measures ours beside the original'
 	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
