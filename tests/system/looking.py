@@ -39,6 +39,7 @@ class Listing(Case):
         self.assertIn("web", rows("--all"))
 
     def test_machinectl_counts_what_it_lists(self):
+        shared.start_web()
         names = rows()
         self.assertRegex(out("machinectl", "list"), rf"\n{len(names)} machines listed\.\n$")
 
@@ -179,6 +180,7 @@ class Asking(Case):
         self.assertIn("io.systemd.Machine", out("varlinkctl", "list-interfaces", socket))
 
     def test_its_unit_has_the_name_that_is_told(self):
+        shared.start_web()
         unit = bus.properties("web")["Unit"]
         self.assertEqual(unit_property(unit, "ActiveState"), "active")
         self.assertIn("web", unit)
