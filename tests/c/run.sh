@@ -172,10 +172,10 @@ both() {
     gcc -shared -fPIC -DPART=with_libmachine $flags -o "$work/libone.so" "$here/both.c" $libs
     gcc -shared -fPIC -DPART=with_libsystemd -DSYSTEMD -o "$work/libother.so" "$here/both.c" -lsystemd
   }
-  gcc -o "$work/bin/both" "$here/both.c" -L"$work" -lone -lother -Wl,-rpath,"$work" -Wl,-rpath-link,"$lib"
-  LD_LIBRARY_PATH=$lib "$work/bin/both"
-  gcc -o "$work/bin/both" "$here/both.c" -L"$work" -lother -lone -Wl,-rpath,"$work" -Wl,-rpath-link,"$lib"
-  LD_LIBRARY_PATH=$lib "$work/bin/both"
+  gcc -o "$work/bin/both" "$here/both.c" -L"$work" -lone -lother -Wl,-rpath,"$work" -Wl,-rpath-link,"$lib" &&
+    LD_LIBRARY_PATH=$lib "$work/bin/both" || return
+  gcc -o "$work/bin/both" "$here/both.c" -L"$work" -lother -lone -Wl,-rpath,"$work" -Wl,-rpath-link,"$lib" &&
+    LD_LIBRARY_PATH=$lib "$work/bin/both"
 }
 
 examples() {
