@@ -18,7 +18,8 @@ passed=0 failed=0
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 said=$work/said
-# check SENTENCE COMMAND...: a command that fails, and what it said, is told.
+# check SENTENCE COMMAND...: a command that fails, and what it said, is told. In a function that it calls, errors end nothing
+# by themselves (set -e): what may fail there is joined by &&.
 check() {
   local sentence=$1
   shift
@@ -227,26 +228,32 @@ in_boot() {
   check 'the sockets are gone' not ls $socket $userdb
   check 'so is what it kept' not ls /run/machined
   check 'systemd knows the service no more' says '^not-found$' state LoadState machined.service
+  check 'it installs elsewhere' env PREFIX=/opt/mymachines /src/scripts/install.sh install
+  check 'what it says then makes its units known' sh -c "$(sed -n 's/^systemd does not look into .*: //p' "$said")"
+  check 'all of them are linked' says '^(linked linked linked linked )$' linked_units
+  check 'it uninstalls there' env PREFIX=/opt/mymachines /src/scripts/install.sh uninstall
+  check 'no link to its units is left' prints_nothing find /etc/systemd -name '*machined*'
   check 'nothing was denied to it' not says 'audit|SECCOMP|Operation not permitted' journalctl -u machined.service --no-pager
   check 'nor to the provider' not says 'audit|SECCOMP|ermitted|annot|Special user' journalctl -u userdb-machined.service --no-pager
 }
 killed_and_back() {
   local unit=${1-machined.service} old
   old=$(systemctl show -P MainPID "$unit")
-  kill -KILL "$old"
-  timeout 10 sh -c "until [ \$(systemctl show -P MainPID $unit) -ne $old ] && systemctl is-active $unit; do sleep 0.05; done"
+  [ "$old" != 0 ] && kill -KILL "$old" &&
+    timeout 10 sh -c "until [ \$(systemctl show -P MainPID $unit) -ne $old ] && systemctl is-active $unit; do sleep 0.05; done"
 }
 user_in_userdb() {
   local leader
-  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=ids unshare --user sleep infinity
+  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=ids unshare --user sleep infinity || return
   leader=$(systemctl show -P MainPID ids)
-  timeout 10 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done"
+  timeout 10 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done" || return
   echo 0 500000 65536 >"/proc/$leader/uid_map"
   echo 0 500000 65536 >"/proc/$leader/gid_map"
   varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Register \
-    "{\"name\":\"ids\",\"class\":\"container\",\"leader\":$leader}"
+    "{\"name\":\"ids\",\"class\":\"container\",\"leader\":$leader}" || return
   says '^vu-ids-0:x:500000:65534:UID 0 of Container ids:/:/usr/sbin/nologin$' getent -s systemd passwd 500000
 }
+linked_units() { systemctl is-enabled {,userdb-}machined.{service,socket} | tr '\n' ' '; }
 serves_userdb() { timeout 5 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
 exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
 at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.
@@ -257,19 +264,18 @@ at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.
 }
 stays_without_machined() {
   local old
-  getent -s systemd passwd 500000
+  getent -s systemd passwd 500000 || return
   old=$(systemctl show -P MainPID userdb-machined.service)
-  killed_and_back
-  [ "$(systemctl show -P MainPID userdb-machined.service)" = "$old" ]
-  getent -s systemd passwd 500000
+  killed_and_back && [ "$old" != 0 ] &&
+    [ "$(systemctl show -P MainPID userdb-machined.service)" = "$old" ] &&
+    getent -s systemd passwd 500000
 }
-# Somebody else has the registry, as far as it can see.
 frozen_and_answered() {
   local old
   old=$(systemctl show -P MainPID userdb-machined.service)
-  kill -STOP "$old"
-  timeout 20 getent -s systemd passwd 500000
-  [ "$(systemctl show -P MainPID userdb-machined.service)" != "$old" ]
+  [ "$old" != 0 ] && kill -STOP "$old" &&
+    timeout 20 getent -s systemd passwd 500000 &&
+    [ "$(systemctl show -P MainPID userdb-machined.service)" != "$old" ]
 }
 
 # A copy of the lab's Debian in a mount namespace of its own. Runs in it: unshare --mount.

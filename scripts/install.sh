@@ -45,7 +45,7 @@ fi
 
 record=$prefix/share/mymachines/installed
 docs=$prefix/share/doc/mymachines
-# The bus reads /etc and /usr/share, and nothing below /usr/local.
+# The bus reads who may call in /etc and /usr/share, and not below /usr/local.
 busdir=/etc/dbus-1/system.d
 [ "$prefix" != /usr ] || busdir=/usr/share/dbus-1/system.d
 
@@ -264,7 +264,9 @@ say_what_next() {
     if systemctl --quiet is-active polkit.service; then
       echo "polkit reads the actions that it does not know yet when it is started: systemctl restart polkit"
     fi
-    [ "$prefix" = /usr/local ] || echo "systemd does not look into $prefix: systemctl link $prefix/lib/systemd/system/*machined.*"
+    # Not the directory of the drop-in, which is none of theirs.
+    [ "$prefix" = /usr/local ] ||
+      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined.{service,socket}
   else
     echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
   fi
