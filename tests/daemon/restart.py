@@ -73,6 +73,10 @@ class Registrar(threading.Thread):
                     self.work(client)
             except (ConnectionRefusedError, FileNotFoundError):
                 time.sleep(0.002)  # No daemon now. Not a wait for anything: the loop has an end of its own.
+            except Exception as error:
+                # Nobody looks at how a thread ended.
+                self.wrong.append(f"client {self.number}: {error!r}")
+                return
 
     def work(self, client):
         while not self.stopping:
