@@ -291,9 +291,7 @@ class Handover(place.Case):
         enable()
         run("systemctl", "stop", "machined")
         self.assertFalse(is_active("machined.service") or is_active("machined.socket"))
-        began = time.monotonic()
         self.assertEqual(on_the_bus(), OURS)
-        self.assertLess(time.monotonic() - began, 5)
         self.assertEqual(answers(), "ours")
 
     def test_users_are_let_through_by_the_policy_of_the_bus(self):

@@ -17,9 +17,10 @@ for program; do
   }
   cat "/tmp/$program.out"
 done | tee /tmp/all
-systemctl enable --quiet machined && systemctl restart machined
+systemctl enable --quiet machined && systemctl restart machined && systemctl is-active --quiet machined.service
+is_running=$?
 /src/scripts/install.sh uninstall >/tmp/uninstalled 2>&1
-if grep -v '^removed ' /tmp/uninstalled || pgrep -ax machined || pgrep -ax userdb-machined; then
+if [ $is_running != 0 ] || grep -v '^removed ' /tmp/uninstalled || pgrep -ax machined || pgrep -ax userdb-machined; then
   echo 'FAILED it is uninstalled while it runs, and complains of nothing'
 else
   echo 'ok it is uninstalled while it runs, and complains of nothing'
