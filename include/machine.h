@@ -146,8 +146,8 @@ extern "C" {
  * Parameters:
  *   pids   the processes; 0 is none here
  *   n      how many there are
- *   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone, or
- *          hidden from the caller
+ *   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone,
+ *          hidden from the caller, or in a machine whose record cannot be read
  *
  * Returns: how many of the processes are in a machine, or a negative errno. -EINVAL: paths is NULL, or pids is and n is
  * not 0. -ESRCH: /proc is not mounted.

@@ -41,7 +41,8 @@ impl Batch {
     /// Looks for the machines of these processes, as [`path_of_pid`](crate::path_of_pid) does for one.
     ///
     /// # Errors
-    /// `ENOMEM`, `EMFILE` and the like. `ESRCH`: there is no /proc. That a process is in no machine, gone or hidden is none.
+    /// `ENOMEM`, `EMFILE` and the like. `ESRCH`: there is no /proc. That a process is in no machine, gone or hidden is none,
+    /// nor that a record cannot be read.
     pub fn of(pids: &[i32]) -> Result<Self, Errno> {
         let mut batch = Self::default();
         batch.places.fill(0, pids.len())?;
@@ -94,13 +95,16 @@ impl Batch {
         let (mut paths, mut homes) = (Buffer::new(), Buffer::new());
         let mut is_complete = true;
         for name in names {
-            match home_of(name, root)? {
-                Home::Group(path) => {
+            match home_of(name, root) {
+                Ok(Home::Group(path)) => {
                     homes.push((path.len(), paths.len(), *name))?;
                     paths.extend(&path)?;
                 }
-                Home::Nowhere => {}
-                Home::Unknown => is_complete = false,
+                Ok(Home::Nowhere) => {}
+                Ok(Home::Unknown) => is_complete = false,
+                Err(errno) if errno.is_shortage() => return Err(errno),
+                // It cannot be read, and may be nested in a machine that can: that one would claim its processes.
+                Err(_) => return Ok(false),
             }
         }
         // From the outside to the inside: who is found in a second machine is found in one that is nested in the first.
@@ -166,7 +170,10 @@ impl Batch {
             let place = match seen.find(group.path()) {
                 Some(place) => place,
                 None => {
-                    let path = path_of_group(group.path(), root)?;
+                    let path = match path_of_group(group.path(), root) {
+                        Err(errno) if !errno.is_shortage() => Buffer::new(),
+                        path => path?,
+                    };
                     let place = if path.is_empty() { 0 } else { self.text(&[&path])? };
                     seen.add(group.path(), place)?;
                     place
@@ -301,8 +308,8 @@ fn each_process(
         };
         match processes_of(&group, take) {
             Ok(()) | Err(Errno::NOENT | Errno(libc::ENODEV)) => {}
-            Err(Errno(libc::EOPNOTSUPP | libc::EACCES)) => is_complete = false,
-            Err(errno) => return Err(errno),
+            Err(errno) if errno.is_shortage() => return Err(errno),
+            Err(_) => is_complete = false,
         }
         if status(group.borrow())?.links > 2 {
             each_entry(&group, &mut |entry| {

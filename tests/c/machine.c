@@ -327,6 +327,28 @@ static void check_path(pid_t pid, const char *group, const char *expected) {
     free(other);
 }
 
+static void a_record_that_cannot_be_read_hides_its_own_processes_only(void) {
+    empty();
+    seem_in(1, "/init.scope");
+    pid_t web = place("web", "machine-web.scope", "/machine.slice/machine-web.scope");
+    pid_t db = place("db", "machine-db.scope", "/machine.slice/machine-db.scope");
+    seem_in(web, "/machine.slice/machine-web.scope");
+    seem_in(db, "/machine.slice/machine-db.scope");
+    // Nothing is at address 0: reading there fails with EIO. For this test alone.
+    REQUIRE(unshare(CLONE_NEWNS) == 0);
+    REQUIRE(mount("/proc/self/mem", RECORDS "/web", "", MS_BIND, NULL) == 0);
+    char *path = NULL, **paths = NULL;
+    CHECK_EQUAL(machine_by_pid(web, &path), -EIO);
+    pid_t pids[] = {web, db, web};
+    CHECK_EQUAL(machine_by_pids(pids, 3, &paths), 1);
+    REQUIRE(paths);
+    CHECK(!paths[0] && !paths[2]);
+    CHECK_TEXT(paths[1], "db");
+    free(paths);
+    end_process(web);
+    end_process(db);
+}
+
 static void the_nearest_machine_counts_and_those_around_it(void) {
     empty();
     seem_in(1, "/init.scope");
@@ -760,6 +782,7 @@ int main(int argc, char **argv) {
         TEST(what_a_record_lacks_is_no_data),
         TEST(nothing_may_be_null_that_must_not),
         TEST(what_cannot_be_opened_is_told),
+        TEST(a_record_that_cannot_be_read_hides_its_own_processes_only),
         TEST(the_nearest_machine_counts_and_those_around_it),
         TEST(no_processes_are_in_no_machine),
         TEST(ids_of_the_host_belong_to_machines),

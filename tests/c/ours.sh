@@ -60,6 +60,11 @@ check "one within a user's manager is told" is "$(./which $box)" box
 check 'and nobody else of that user' is "$(./which $other)" -
 check 'libsystemd does not know it' is "$(readlink "/run/systemd/machines/unit:user@4711.service")" ''
 check 'the batch says the same' ./batch 4
+nobody() { setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; }
+chmod 0 /run/systemd/machines/inner
+check 'one whose record a user may not read' is "$(nobody ./which $inner; nobody ./which $box)" "$(printf '%s\n' - box)"
+check 'takes no other from the batch' nobody ./batch 3
+chmod 644 /run/systemd/machines/inner
 ./machine-ps >listed
 check 'machine-ps shows them' is "$(awk '$2 != "-" { print $2, $3 }' listed)" "$(printf '%s %s\n' MACHINE COMMAND web sleep web sleep box sleep box/inner sleep)"
 kill $box
