@@ -3,6 +3,7 @@
 //! A machine that is registered with `allocateUnit` gets a group of its own, `machines/NAME` below the root of the
 //! unified hierarchy (or `machines/NAME~2`, while the one of its predecessor is still ending), and its leader is moved there. cgroups(7) and the kernel's cgroup-v2.rst.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,11 @@ use libmachine::ProcessHandle;
 use registry::{MachineName, Record};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+
+mod walk;
+
+use walk::Walk;
 
 /// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
@@ -72,7 +77,7 @@ impl Group {
             if leader.has_exited() { Err(Errno::SRCH.into()) } else { Ok(()) }
         });
         if let Err(error) = moved {
-            group.remove();
+            let _ = fs::remove_dir(&group.path);
             return Err(error);
         }
         Ok((group, home))
@@ -83,13 +88,17 @@ impl Group {
     fn make_one(parent: &Path, machine: &MachineName) -> io::Result<Self> {
         for number in 1..=MAX_PREDECESSORS {
             let name = if number == 1 { machine.to_string() } else { format!("{machine}{NUMBER}{number}") };
-            let group = Self { path: parent.join(&name), name: format!("/{PARENT}/{name}"), id: None };
+            let mut group = Self { path: parent.join(&name), name: format!("/{PARENT}/{name}"), id: None };
             if matches!(group.is_populated(), Ok(true)) {
                 continue;
             }
-            group.remove();
+            // One that is empty is free at once; one with groups below it when those are gone.
+            let _ = fs::remove_dir(&group.path);
             match fs::create_dir(&group.path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    group.id = inode(&group.path);
+                    tokio::task::spawn_local(async move { group.remove().await });
+                }
                 made => return made.map(|()| group),
             }
         }
@@ -101,7 +110,7 @@ impl Group {
         if let Some(home) = home {
             let _ = fs::write(&home.procs, home.pid.to_string());
         }
-        self.remove();
+        let _ = fs::remove_dir(&self.path);
     }
 
     /// The group that a record names, if it is one that this daemon made for the machine, and not a unit's.
@@ -141,7 +150,7 @@ impl Group {
     ///
     /// # Errors
     /// `NotFound`: there is no process left.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub async fn signal(&self, signal: Signal) -> io::Result<()> {
         if !self.is_there() {
             return Err(ErrorKind::NotFound.into());
         }
@@ -150,10 +159,26 @@ impl Group {
         }
         // Kernels before 5.14 have no cgroup.kill; and other signals have no file.
         let frozen = signal == Signal::KILL && fs::write(self.path.join("cgroup.freeze"), "1").is_ok();
-        let mut told = std::collections::HashSet::new();
+        let mut told = HashSet::new();
         for _ in 0..64 {
             let before = told.len();
-            for pid in processes(&self.path) {
+            self.signal_others(signal, &mut told).await;
+            if told.len() == before {
+                break;
+            }
+        }
+        if frozen && self.is_there() {
+            let _ = fs::write(self.path.join("cgroup.freeze"), "0");
+        }
+        if told.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    /// Sends a signal to the processes that were not told yet.
+    async fn signal_others(&self, signal: Signal, told: &mut HashSet<i32>) {
+        let Some(mut walk) = self.walk() else { return };
+        while walk.descend().await {
+            for pid in walk.processes() {
+                walk.step().await;
                 if told.contains(&pid) {
                     continue;
                 }
@@ -163,23 +188,24 @@ impl Group {
                     told.insert(pid);
                 }
             }
-            if told.len() == before {
-                break;
-            }
+            walk.ascend();
         }
-        if frozen {
-            let _ = fs::write(self.path.join("cgroup.freeze"), "0");
-        }
-        if told.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    /// A walk through this very group.
+    fn walk(&self) -> Option<Walk> {
+        Walk::start(&self.path).ok().filter(|walk| self.id.is_none() || walk.id() == self.id)
     }
 
     /// Ends all processes of the group: SIGTERM, and SIGKILL when the grace is over. Then removes it.
     pub async fn end(self, grace: Duration) {
-        if self.signal(Signal::TERM).is_ok() && !self.is_empty_within(grace).await {
-            let _ = self.signal(Signal::KILL);
+        // Who makes groups as fast as they are looked at does not put off SIGKILL.
+        let is_empty = matches!(timeout(grace, self.signal(Signal::TERM)).await, Ok(Err(_)));
+        if !is_empty && !self.is_empty_within(grace).await {
+            let _ = self.signal(Signal::KILL).await;
             self.is_empty_within(grace).await;
         }
-        self.remove();
+        self.remove().await;
     }
 
     async fn is_empty_within(&self, time: Duration) -> bool {
@@ -193,40 +219,84 @@ impl Group {
         true
     }
 
-    /// Removes the groups of machines that are gone, left over from an earlier run, as far as they are empty.
+    /// Removes the groups of machines that are gone, left over from an earlier run, as far as they are empty. Does not
+    /// wait for those that have groups below them.
     pub fn sweep(is_in_use: impl Fn(&str) -> bool) {
         let Some(hierarchy) = hierarchy() else { return };
+        let mut left = Vec::new();
         for path in children(&hierarchy.join(PARENT)) {
             let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(name) = name.map(|name| format!("/{PARENT}/{name}")).filter(|name| !is_in_use(name)) {
-                Self { path, name, id: None }.remove();
+            let Some(name) = name.map(|name| format!("/{PARENT}/{name}")).filter(|name| !is_in_use(name))
+            else {
+                continue;
+            };
+            if fs::remove_dir(&path).is_err() {
+                let id = inode(&path);
+                left.push(Self { path, name, id });
             }
         }
+        tokio::task::spawn_local(async move {
+            for group in left {
+                group.remove().await;
+            }
+        });
     }
 
     /// Removes the group and those below it, as far as they are empty.
-    pub fn remove(&self) {
+    async fn remove(&self) {
+        let Some(mut walk) = self.walk() else { return };
+        if matches!(self.is_populated(), Ok(false)) {
+            // Nobody makes new ones below it while they are removed.
+            let _ = fs::write(self.path.join("cgroup.max.descendants"), "0");
+        }
+        while walk.descend().await {
+            if let Some(name) = walk.ascend() {
+                walk.remove(&name);
+            }
+        }
         if self.is_there() {
-            remove_tree(&self.path, 32);
+            // Not empty, or gone: both are fine.
+            let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
 /// The processes of the group that a process is in, and of those below, if the group is one that is asked for.
-pub fn unified_processes(process: &ProcessHandle, is_wanted: impl FnOnce(&str) -> bool) -> Vec<i32> {
-    let Some((hierarchy, path)) = hierarchy().zip(unified_path(process)) else { return Vec::new() };
-    if is_wanted(&path) { processes(&hierarchy.join(path.trim_start_matches('/'))) } else { Vec::new() }
+pub async fn unified_processes(process: &ProcessHandle, is_wanted: impl FnOnce(&str) -> bool) -> Vec<i32> {
+    let mut found = Vec::new();
+    let Some((hierarchy, path)) = hierarchy().zip(unified_path(process)) else { return found };
+    if !is_wanted(&path) {
+        return found;
+    }
+    if let Ok(mut walk) = Walk::start(&hierarchy.join(path.trim_start_matches('/'))) {
+        while walk.descend().await {
+            found.extend(walk.processes());
+            walk.ascend();
+        }
+    }
+    found
 }
 
 /// Whether all processes of a group and of those below are such; not if they are more than `many`, or cannot be seen.
-pub fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle) -> bool) -> bool {
+pub async fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle) -> bool) -> bool {
     let Some(hierarchy) = hierarchy() else { return false };
-    let pids = processes(&hierarchy.join(group.trim_start_matches('/')));
+    let Ok(mut walk) = Walk::start(&hierarchy.join(group.trim_start_matches('/'))) else { return false };
     let is_such = |pid| match ProcessHandle::open(pid) {
         Ok(process) => is_such(&process) || process.has_exited(),
         Err(error) => matches!(error, libmachine::Error::NoSuchProcess(_)),
     };
-    !pids.is_empty() && pids.len() <= many && pids.into_iter().all(is_such)
+    let mut seen = 0;
+    while walk.descend().await {
+        for pid in walk.processes() {
+            walk.step().await;
+            seen += 1;
+            if seen > many || !is_such(pid) {
+                return false;
+            }
+        }
+        walk.ascend();
+    }
+    seen > 0
 }
 
 /// Moves this process to the group of another one.
@@ -256,32 +326,11 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The directories right below a group; deeper than `depth` nobody looks.
+/// The directories right below a group.
 fn children(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
-}
-
-fn processes(path: &Path) -> Vec<i32> {
-    let mut found = Vec::new();
-    let mut groups = vec![path.to_path_buf()];
-    while let Some(group) = groups.pop() {
-        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-        groups.extend(children(&group));
-    }
-    found
-}
-
-fn remove_tree(path: &Path, depth: u32) {
-    if depth > 0 {
-        for child in children(path) {
-            remove_tree(&child, depth - 1);
-        }
-    }
-    // Not empty, or gone: both are fine.
-    let _ = fs::remove_dir(path);
 }

@@ -1,6 +1,7 @@
 //! Daemons that systemd lost track of. Where two units become one by an alias while one of them runs, as in `systemctl
 //! enable machined`, systemd before 258 may believe of the outcome that it does not run, and starts it again beside what
-//! runs: then there are two in the control group of one service.
+//! runs: then there are two in the control group of one service. What this start brought along is no predecessor: a
+//! wrapper, as a shell or strace in `ExecStart=`, and what it started.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::group::unified_processes;
 const UNIT: &str = "machined.service";
 /// How long one has that is told to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// How many parents of a process are looked at.
+const DEEPEST: usize = 256;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -26,7 +29,9 @@ pub async fn end() {
     let is_service = |group: &str| {
         Path::new(group).file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(UNIT))
     };
-    let others = unified_processes(&this, is_service).into_iter().filter(|&pid| pid != own);
+    let all = unified_processes(&this, is_service).await;
+    let first = parents(own).take_while(|parent| all.contains(parent)).last().unwrap_or(own);
+    let others = all.into_iter().filter(|&pid| pid != first && parents(pid).all(|parent| parent != first));
     let others: Vec<_> = others.filter_map(|pid| ProcessHandle::open(pid).ok()).collect();
     for (signal, word) in [(Signal::TERM, "ending"), (Signal::KILL, "killing")] {
         for other in others.iter().filter(|other| !other.has_exited()) {
@@ -39,4 +44,11 @@ pub async fn end() {
             sleep(LOOK).await;
         }
     }
+}
+
+/// The parent of a process, and the parent's, and so on.
+fn parents(pid: i32) -> impl Iterator<Item = i32> {
+    let parent = |process: &ProcessHandle| process.parent().ok().flatten();
+    let first = ProcessHandle::open(pid).ok().and_then(|process| parent(&process));
+    std::iter::successors(first, parent).take(DEEPEST).map(|process| process.pid())
 }

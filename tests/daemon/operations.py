@@ -1,6 +1,7 @@
 """Kill, Terminate, the control groups of machines, and who may do what."""
 
 import os
+import select
 import signal
 import subprocess
 
@@ -247,6 +248,40 @@ class Group(world.Case):
             self.assertEqual(leader.reap(), -number)
             chain.reap()
             self.gone(name)
+
+    def test_ten_thousand_groups_hold_up_nobody(self):
+        leader = self.leader()
+        self.register("web", leader, allocateUnit=True)
+        for number in range(10000):
+            os.mkdir(f"{GROUPS}/web/{number}")
+
+        def is_passed():
+            with Client() as slow, Client() as other:
+                slow.send(message("Kill", {"name": "web", "whom": "all", "signal": 18}))
+                self.assertEqual(verdict(other.call("List", {"name": ".host"})), OK)
+                is_first = not select.select([slow.socket], [], [], 0)[0]
+                self.assertEqual(verdict(slow.receive()), OK)
+                return is_first
+
+        self.assertTrue(any(is_passed() for _ in range(5)))
+        leader.kill()
+        self.gone("web")
+
+    def test_groups_nested_deeper_than_a_path_is_long_are_signalled_and_removed(self):
+        leader, inner = self.leader(), self.leader()
+        self.register("web", leader, allocateUnit=True)
+        directory = os.open(f"{GROUPS}/web", os.O_RDONLY)
+        for _ in range(2500):
+            os.mkdir("x", dir_fd=directory)
+            above, directory = directory, os.open("x", os.O_RDONLY, dir_fd=directory)
+            os.close(above)
+        procs = os.open("cgroup.procs", os.O_WRONLY, dir_fd=directory)
+        os.write(procs, b"%d" % inner.pid)
+        os.close(procs)
+        os.close(directory)
+        self.assertEqual(ask("Kill", {"name": "web", "whom": "all", "signal": 10}), OK)
+        self.assertEqual([leader.reap(), inner.reap()], [-10, -10])
+        self.gone("web")
 
     def test_terminate_ends_the_tree_and_removes_the_group(self):
         leader, polite, stubborn = self.leader(), self.leader(), self.leader(ignore_term)

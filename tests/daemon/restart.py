@@ -1,5 +1,6 @@
 """The daemon is killed, started again, and finds what there is: nothing lost, nothing doubled, nobody dead."""
 
+import contextlib
 import os
 import random
 import signal
@@ -206,6 +207,35 @@ class Killed(world.Case):
         rest.reap()
         until(lambda: not os.path.exists(group), "the end of the group")
         self.assert_consistent()
+
+
+@world.needs_cgroup
+class Service(world.Case):
+    """A daemon in the control group of its service."""
+
+    def test_what_an_earlier_run_left_ends_and_a_wrapper_of_this_one_does_not(self):
+        group = f"{world.CGROUP}/machined.service"
+        os.makedirs(group, exist_ok=True)
+        def is_gone():
+            # Until its processes are.
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
+            return not os.path.exists(group)
+        self.addCleanup(lambda: until(is_gone, "the end of the group"))
+
+        def enter(pid=0):
+            with open(f"{group}/cgroup.procs", "w") as procs:
+                procs.write(str(pid))
+
+        left = self.leader()
+        enter(left.pid)
+        wrapper = self.start(prefix=["sh", "-c", 'sleep infinity & "$@"; exit 7', "sh"], preexec_fn=enter)
+        self.assertEqual(left.reap(), -15)
+        with open(f"{group}/cgroup.procs") as procs:
+            pids = [int(pid) for pid in procs]
+        self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in pids if processes.is_running(pid)])
+        self.assertEqual(len(pids), 3, "the shell, its child and the daemon")
+        self.assertIn(wrapper.pid, pids)
 
 
 class Found(world.Case):

@@ -74,7 +74,7 @@ impl Daemon {
     pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         let (key, record, leader) = self.running(target)?;
         let grace = self.surroundings.grace;
-        match Processes::of(&record, self.surroundings.uid) {
+        match Processes::of(&record, self.surroundings.uid).await {
             Processes::Unit(unit) => {
                 // A daemon that was killed may have written the unit down, and never asked for it.
                 if !self.stop(key, unit).await? {
@@ -122,7 +122,7 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (_, record, leader) = self.running(target)?;
         let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
-        match (whom, Processes::of(&record, self.surroundings.uid)) {
+        match (whom, Processes::of(&record, self.surroundings.uid).await) {
             (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
             (KillWhom::Supervisor, _) => {
                 let nobody = Error::System { action: "find the supervisor", errno: Errno::SRCH };
@@ -137,7 +137,7 @@ impl Daemon {
                 }
             }
             (KillWhom::All, Processes::Group(group)) => {
-                group.signal(signal).map_err(|error| match error.kind() {
+                group.signal(signal).await.map_err(|error| match error.kind() {
                     ErrorKind::NotFound => Error::System { action: "signal the group", errno: Errno::SRCH },
                     _ => Error::system("signal the group", &error),
                 })
@@ -176,10 +176,14 @@ enum Processes<'a> {
 }
 
 impl<'a> Processes<'a> {
-    fn of(record: &'a Record, daemon: u32) -> Self {
+    async fn of(record: &'a Record, daemon: u32) -> Self {
         if let Some(unit) = own_unit(record) {
             // Who has one process in a service, a cron job for example, cannot have all of it ended.
-            return if is_the_registrars(record, unit, daemon) { Self::Unit(unit) } else { Self::Leader };
+            return if is_the_registrars(record, unit, daemon).await {
+                Self::Unit(unit)
+            } else {
+                Self::Leader
+            };
         }
         if let (Some(unit), Some(subgroup)) = (&record.unit, &record.subgroup) {
             return Self::Subgroup(unit, subgroup);
@@ -189,13 +193,14 @@ impl<'a> Processes<'a> {
 }
 
 /// Whether a unit was made for a machine, or has only processes of who registered that, if he is no more than a user.
-fn is_the_registrars(record: &Record, unit: &str, daemon: u32) -> bool {
+async fn is_the_registrars(record: &Record, unit: &str, daemon: u32) -> bool {
     let Some(uid) = record.uid.filter(|&uid| uid != 0 && uid != daemon) else { return true };
-    unit == systemd::scope_name(&record.name)
-        || record.cgroup.as_deref().is_some_and(|group| {
-            let group = group.strip_suffix(PAYLOAD).unwrap_or(group);
-            is_all_of(group, MANY, |process| process.is_owned_by(uid).unwrap_or(false))
-        })
+    if unit == systemd::scope_name(&record.name) {
+        return true;
+    }
+    let Some(group) = record.cgroup.as_deref() else { return false };
+    let group = group.strip_suffix(PAYLOAD).unwrap_or(group);
+    is_all_of(group, MANY, |process| process.is_owned_by(uid).unwrap_or(false)).await
 }
 
 /// Opens a process that was known before, if it is still the same. One that is known by its pid alone, before Linux 6.9,
