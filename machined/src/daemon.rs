@@ -24,7 +24,6 @@ use crate::late_maps::LateMaps;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::os_release::OsReleases;
-use crate::place::Place;
 use crate::publisher::Publisher;
 use crate::root_directory::RootDirectories;
 use crate::spare_memory::SpareMemory;
@@ -300,19 +299,10 @@ impl Daemon {
         self.publish(key, &effects);
     }
 
-    /// Takes in that this job is done. If it was the start, the unit has a control group only now.
-    pub fn end_scope_job(&self, key: Key) {
-        let group = self.group_of_unit(key);
+    /// Takes in that this job is done, and which control group the unit has.
+    pub fn end_scope_job(&self, key: Key, group: Option<String>) {
         let effects = self.machines.borrow_mut().end_scope_job(key, group);
         self.publish(key, &effects);
-    }
-
-    fn group_of_unit(&self, key: Key) -> Option<String> {
-        let group = self.leader(key)?.control_group().ok()?;
-        let place = Place::of_unit(&group, self.surroundings.systemd.as_ref()?)?;
-        let is_its_own =
-            self.machines(|machines| machines.get(key).is_some_and(|record| record.unit == Some(place.unit)));
-        is_its_own.then_some(place.cgroup)
     }
 
     /// Notes that a machine was told to end.

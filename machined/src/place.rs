@@ -24,8 +24,8 @@ impl Place {
     /// systemd.
     pub fn of_unit(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
         let place = group.unit(init)?;
-        let above = group.path().strip_suffix(place.subgroup.as_str()).unwrap_or(group.path());
-        Some(Self { unit: place.unit, subgroup: None, cgroup: above.trim_end_matches('/').to_owned() })
+        let cgroup = top(group, &place.subgroup).to_owned();
+        Some(Self { unit: place.unit, subgroup: None, cgroup })
     }
 
     /// The place of the machine whose leader is in `group`; `None` if that is below no unit of `init`'s systemd.
@@ -37,10 +37,14 @@ impl Place {
             components.truncate(kept);
         }
         let subgroup = components.join("/");
-        let above = group.path().strip_suffix(place.subgroup.as_str()).unwrap_or(group.path());
-        let cgroup = format!("{above}{subgroup}").trim_end_matches('/').to_owned();
+        let cgroup = format!("{}/{subgroup}", top(group, &place.subgroup)).trim_end_matches('/').to_owned();
         Some(Self { unit: place.unit, subgroup: Some(subgroup).filter(|name| !name.is_empty()), cgroup })
     }
+}
+
+/// The path of the unit that `group` is in, at `subgroup` below it.
+fn top<'a>(group: &'a ControlGroup, subgroup: &str) -> &'a str {
+    group.path().strip_suffix(subgroup).unwrap_or(group.path()).trim_end_matches('/')
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Restored {
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
 pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
-    let was_left_in_order = daemon.publisher().was_left_in_order();
+    let mut is_as_left = daemon.publisher().was_left_in_order();
     let names = daemon.publisher().records().names()?;
     for temporary in &names.temporary {
         if let Err(error) = daemon.publisher().records().remove_temporary(temporary) {
@@ -47,7 +47,6 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
         }
     }
     let mut records = Vec::with_capacity(names.machines.len());
-    let mut is_as_left = was_left_in_order;
     for (turn, name) in names.machines.into_iter().enumerate() {
         give_turn(turn).await;
         match daemon.publisher().records().read_with_text(&name) {

@@ -10,6 +10,7 @@ use super::Target;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::machines::Key;
+use crate::place::Place;
 use crate::systemd::{Expected, Fate, fate_of_job};
 
 /// How long to wait for news of a job before it is asked for.
@@ -106,9 +107,16 @@ impl Daemon {
             return Err(Error::JobFailed { unit: job.unit, result });
         }
         if is_current {
-            self.end_scope_job(key);
+            self.end_scope_job(key, self.group_of_unit(key));
         }
         Ok(())
+    }
+
+    /// The control group of a machine's unit, which it has only from its start on; as far as the leader is in that unit.
+    fn group_of_unit(&self, key: Key) -> Option<String> {
+        let group = self.leader(key)?.control_group().ok()?;
+        let place = Place::of_unit(&group, self.surroundings.systemd.as_ref()?)?;
+        (self.record(key)?.unit == Some(place.unit)).then_some(place.cgroup)
     }
 
     /// Follows the jobs that an earlier run of the daemon waited for.
