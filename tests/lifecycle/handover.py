@@ -25,8 +25,8 @@ ALIASES = NAMES[1:]
 USERDB = "/run/systemd/userdb/io.systemd.Machine"
 
 
-def busctl(method, *arguments):
-    return run("busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+def busctl(method, *arguments, patience=25):
+    return run("busctl", f"--timeout={patience}", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
                "org.freedesktop.machine1.Manager", method, *arguments)
 
 
@@ -291,6 +291,8 @@ class Handover(place.Case):
         enable()
         run("systemctl", "stop", "machined")
         self.assertFalse(is_active("machined.service") or is_active("machined.socket"))
+        # Long before the bus gives up on who does not come.
+        busctl("ListMachines", patience=5)
         self.assertEqual(on_the_bus(), OURS)
         self.assertEqual(answers(), "ours")
 
