@@ -278,10 +278,7 @@ class Handover(place.Case):
         enable()
         self.registered("one")
         for _ in range(12):
-            pid = show("machined.service", "MainPID")[0]
-            run("systemctl", "kill", "--signal=KILL", "machined.service")
-            until(lambda pid=pid: show("machined.service", "MainPID")[0] not in ("0", pid) and is_active(
-                "machined.service"), "the next daemon")
+            place.killed()
         self.assertIn("one", listed())
         for _ in range(12):
             run("systemctl", "restart", "machined")

@@ -61,6 +61,14 @@ def main_process(unit):
     return os.readlink(f"/proc/{pid}/exe") if pid else None
 
 
+def killed():
+    """Our daemon is killed, and the next one is there."""
+    pid = show(SERVICE, "MainPID")[0]
+    run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", SERVICE)
+    # Process 1 calls the dead one active until it has seen the end of it.
+    until(lambda: show(SERVICE, "MainPID")[0] not in ("0", pid) and is_active(SERVICE), "the next daemon")
+
+
 class Case(unittest.TestCase):
     """A test with our daemon in the place of the original, and without machines."""
 
