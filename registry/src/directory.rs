@@ -32,6 +32,8 @@ pub struct Names {
 }
 
 const TEMPORARY_PREFIX: &str = ".#";
+/// What a symlink is called before it takes the place of another one, whose own name may leave no room for a prefix.
+const NEW_LINK: &str = ".#link";
 const UNIT_PREFIX: &str = "unit:";
 /// How long the name of a unit is that can have a link, as that of a file is 255 bytes long at most (NAME_MAX, limits.h).
 /// A unit's may be as long itself.
@@ -238,10 +240,10 @@ impl Directory {
         if readlinkat(&self.fd, entry, Vec::new()).is_ok_and(|old| old.as_bytes() == target.as_bytes()) {
             return Ok(());
         }
-        let temporary = format!("{TEMPORARY_PREFIX}{entry}");
-        self.remove_entry(&temporary).map_err(io)?;
-        symlinkat(target, &self.fd, temporary.as_str()).map_err(io)?;
-        renameat(&self.fd, temporary.as_str(), &self.fd, entry).map_err(io)
+        // One writer, so that one name is enough.
+        self.remove_entry(NEW_LINK).map_err(io)?;
+        symlinkat(target, &self.fd, NEW_LINK).map_err(io)?;
+        renameat(&self.fd, NEW_LINK, &self.fd, entry).map_err(io)
     }
 
     /// Makes text the target of a symlink, or where it is too long for that the content of a file, in the place of what

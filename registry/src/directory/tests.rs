@@ -89,6 +89,17 @@ fn a_link_moves_to_another_target() {
 }
 
 #[test]
+fn the_longest_link_of_a_unit_moves_as_well() {
+    let scratch = Scratch::new();
+    let directory = Directory::create(&scratch.0).unwrap();
+    let unit = "x".repeat(UNIT_MAX);
+    for machine in ["web", "db"] {
+        directory.link_unit(&unit, &name(machine)).unwrap();
+        assert_eq!(directory.unit_links().unwrap(), [(unit.clone(), machine.into())]);
+    }
+}
+
+#[test]
 fn a_record_that_no_reader_would_take_is_not_written() {
     let scratch = Scratch::new();
     let directory = Directory::create(&scratch.0).unwrap();
