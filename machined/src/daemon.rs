@@ -232,13 +232,17 @@ impl Daemon {
         Ok(key)
     }
 
-    /// Takes in a machine again whose record an earlier run published as `text`. That the record cannot be written anew
-    /// is no reason to lose the machine: the old one stands until it can.
+    /// Takes in a machine again whose record an earlier run published, as it is or otherwise. That the record cannot be
+    /// written anew is no reason to lose the machine: the old one stands until it can.
     ///
     /// # Errors
     /// Where its leader cannot be watched; its record is then left as it is.
-    pub fn admit_again(&self, record: Record, leader: ProcessHandle, text: &[u8]) -> Result<Key, Error> {
-        let is_published = record.emit().as_bytes() == text;
+    pub fn admit_again(
+        &self,
+        record: Record,
+        leader: ProcessHandle,
+        is_published: bool,
+    ) -> Result<Key, Error> {
         let (key, leader, mut effects) = self.take_in(record, leader);
         effects.retain(|effect| !is_published || *effect != Effect::Publish(key));
         self.publish(key, &effects);
@@ -366,7 +370,7 @@ impl Daemon {
     /// Notes for the next run that nothing is behind, if that is so. Nothing may change after this.
     pub fn leave_in_order(&self) {
         if self.unpublished.borrow().is_empty() {
-            self.publisher.leave_in_order();
+            self.publisher.leave_in_order(self.count());
         }
     }
 

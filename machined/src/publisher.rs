@@ -19,7 +19,7 @@ use crate::machines::{Effect, Machines};
 /// Brings a part of the index in line with the table.
 type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
 
-/// What says that links and lists were left in line with the records; a symlink to nothing of importance.
+/// What says that links and lists were left in line with the records; a symlink whose target is how many those were.
 const IN_ORDER: &str = "in-order";
 
 /// The daemon's writing end of the published registry.
@@ -191,16 +191,16 @@ impl Publisher {
         let _ = self.is_complete.subscribe().wait_for(|is_complete| *is_complete).await;
     }
 
-    /// Whether an earlier run left links and lists in line with the records. That is known once: from now on they may not
-    /// be.
-    pub fn was_left_in_order(&self) -> bool {
-        self.derived.take(IN_ORDER).unwrap_or(false)
+    /// Whether an earlier run left links and lists in line with so many records. That is known once: from now on they may
+    /// not be.
+    pub fn was_left_in_order(&self, records: usize) -> bool {
+        self.derived.take(IN_ORDER).is_ok_and(|left| left == Some(records.to_string()))
     }
 
-    /// Says that links and lists are in line with the records, as the last thing that is done, if they are.
-    pub fn leave_in_order(&self) {
+    /// Says that links and lists are in line with so many records, as the last thing that is done, if they are.
+    pub fn leave_in_order(&self, records: usize) {
         if self.is_tidy.get() && !self.index_is_behind.get() {
-            log(self.derived.link(IN_ORDER, "."));
+            log(self.derived.link(IN_ORDER, &records.to_string()));
         }
     }
 

@@ -30,6 +30,13 @@ pub struct Restored {
     pub is_as_left: bool,
 }
 
+/// What came of a record.
+struct Taken {
+    note: Note,
+    /// Whether the record stays as it was found, and with it whatever leads to it.
+    is_as_left: bool,
+}
+
 /// Takes in the machines whose records were written by an earlier run, of this daemon or of another one.
 ///
 /// A record that cannot be read is left alone, and so is its file: it concerns its machine only. Others get their turn
@@ -39,8 +46,8 @@ pub struct Restored {
 /// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
 /// cannot tell the living from the dead must not begin.
 pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
-    let mut is_as_left = daemon.publisher().was_left_in_order();
     let names = daemon.publisher().records().names()?;
+    let mut is_as_left = daemon.publisher().was_left_in_order(names.machines.len());
     for temporary in &names.temporary {
         if let Err(error) = daemon.publisher().records().remove_temporary(temporary) {
             warn!("{}", with_causes(&error));
@@ -62,11 +69,9 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
     let mut started = Vec::new();
     for (turn, (record, text)) in records.into_iter().enumerate() {
         give_turn(turn).await;
-        is_as_left &= is_ours(&record);
-        match take_in(daemon, record, &text)? {
-            Some(note) => started.push(note),
-            None => is_as_left = false,
-        }
+        let taken = take_in(daemon, record, &text)?;
+        is_as_left &= taken.as_ref().is_some_and(|taken| taken.is_as_left);
+        started.extend(taken.map(|taken| taken.note));
     }
     daemon.publisher().complete();
     Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
@@ -84,7 +89,7 @@ const fn is_ours(record: &Record) -> bool {
     record.pid_namespace.is_some()
 }
 
-fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Note>, Error> {
+fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Taken>, Error> {
     let own = daemon.surroundings.pid_namespace;
     if record.pid_namespace.is_some() && own.is_some() && record.pid_namespace != own {
         warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
@@ -120,14 +125,15 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
     if let Some(found) = &found {
         record.addresses = found.resolved.clone();
     }
-    let (started, is_container) = (Note::of(&record), record.class == Class::Container);
-    let key = daemon.admit_again(record, leader, text)?;
+    let (note, is_container) = (Note::of(&record), record.class == Class::Container);
+    let is_as_left = record.emit().as_bytes() == text;
+    let key = daemon.admit_again(record, leader, is_as_left)?;
     match found {
         Some(found) => daemon.keeper.joined(key, found),
         None if is_container => daemon.keeper.restored(key),
         None => {}
     }
-    Ok(Some(started))
+    Ok(Some(Taken { note, is_as_left }))
 }
 
 /// The subgroup, which the original does not write down: without it a machine would seem to have all of a unit
@@ -191,7 +197,7 @@ impl Processes for Pinned<'_> {
 }
 
 /// A machine whose leader died, and nobody heard of it.
-fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Note>, Error> {
+fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Taken>, Error> {
     info!("Machine {} ended while nobody watched.", record.name);
     remove_dead(daemon, &record.name)?;
     daemon.end_rest(record);

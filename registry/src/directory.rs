@@ -184,11 +184,9 @@ impl Directory {
         self.unlink(entry)
     }
 
-    /// Returns whether there was one.
-    fn remove_entry(&self, entry: &str) -> Result<bool, Errno> {
+    fn remove_entry(&self, entry: &str) -> Result<(), Errno> {
         match unlinkat(&self.fd, entry, AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -308,15 +306,17 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`].
     pub fn unlink(&self, entry: &str) -> Result<(), Error> {
-        self.take(entry).map(drop)
+        self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
     }
 
-    /// Removes an entry, and returns whether there was one.
+    /// Removes a symlink, and returns its target; `None`: there is none.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn take(&self, entry: &str) -> Result<bool, Error> {
-        self.remove_entry(entry).map_err(|errno| failed("remove", &self.path.join(entry), errno))
+    pub fn take(&self, entry: &str) -> Result<Option<String>, Error> {
+        let target =
+            readlinkat(&self.fd, entry, Vec::new()).ok().and_then(|target| target.into_string().ok());
+        self.unlink(entry).map(|()| target)
     }
 }
 

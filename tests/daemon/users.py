@@ -220,6 +220,21 @@ class Users(world.Case):
         left = {"0001": "100010:10:0:db;"}
         self.check(uids=left, gids=left)
 
+        # One that was taken out of the registry, and runs on.
+        self.assertEqual(self.machined.stop(), 0)
+        os.unlink("/run/systemd/machines/db")
+        self.start()
+        self.check()
+
+        # One that has got its ids since.
+        late = self.leader(unmapped)
+        self.register("late", late)
+        self.assertEqual(self.machined.stop(), 0)
+        write_map(late, [(0, FIRST, 10)])
+        self.start()
+        got = {"0001": "100000:10:0:late;"}
+        self.check(uids=got, gids=got)
+
     def test_no_answer_is_missing_while_the_daemon_starts(self):
         for number in range(100):
             self.register(f"m{number}", self.mapped((0, FIRST + 100 * number, 100)))
