@@ -182,7 +182,10 @@ impl Group {
                 if told.contains(&pid) {
                     continue;
                 }
-                if let Ok(process) = ProcessHandle::open(pid) {
+                // The number may have come to mean another process since it was read.
+                if let Ok(process) = ProcessHandle::open(pid)
+                    && self.has(&process)
+                {
                     // Gone in between: nothing to tell it.
                     let _ = process.signal(signal);
                     told.insert(pid);
@@ -190,6 +193,13 @@ impl Group {
             }
             walk.ascend();
         }
+    }
+
+    /// Whether a process is in it or below.
+    fn has(&self, process: &ProcessHandle) -> bool {
+        let path = unified_path(process);
+        let below = path.as_deref().and_then(|path| path.strip_prefix(&self.name));
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     }
 
     /// A walk through this very group.

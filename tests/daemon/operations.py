@@ -249,6 +249,40 @@ class Group(world.Case):
             chain.reap()
             self.gone(name)
 
+    def test_a_number_that_came_to_mean_another_process_gets_no_signal(self):
+        """A process ends after its group was read, and before it is told: who has its number then is somebody else."""
+        leader, victim = self.leader(), None
+        self.register("web", leader, allocateUnit=True)
+        for _ in range(1000):
+            victim = self.leader()
+            self.put(victim, "web")
+        self.addCleanup(self.machined.process.send_signal, signal.SIGCONT)
+
+        def is_caught():
+            """The daemon is stopped when it has told the first one, and not yet the last one."""
+            for process in leader, victim:
+                process.tell(signal.SIGSTOP)
+                until(lambda: processes.state(process.pid) == "T", "a stopped process")  # noqa: B023
+            with Client() as client:
+                client.send(message("Kill", {"name": "web", "whom": "all", "signal": int(signal.SIGCONT)}))
+                os.waitid(os.P_PID, leader.pid, os.WCONTINUED)
+                self.machined.process.send_signal(signal.SIGSTOP)
+                until(lambda: processes.state(self.machined.pid) == "T", "a stopped daemon")
+                is_in_time = processes.state(victim.pid) == "T"
+                if is_in_time:
+                    pid = victim.pid
+                    victim.kill()
+                    processes.fork_as(pid)
+                    victim.pid = pid
+                    victim.tell(signal.SIGSTOP)
+                    until(lambda: processes.state(pid) == "T", "a stopped process")
+                self.machined.process.send_signal(signal.SIGCONT)
+                self.assertEqual(verdict(client.receive()), OK)
+            return is_in_time
+
+        until(is_caught, "a daemon that is stopped in time")
+        self.assertEqual(processes.state(victim.pid), "T", "it was told to go on")
+
     def test_ten_thousand_groups_hold_up_nobody(self):
         leader = self.leader()
         self.register("web", leader, allocateUnit=True)
