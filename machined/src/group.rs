@@ -306,7 +306,7 @@ pub async fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle
         }
         walk.ascend();
     }
-    seen > 0
+    seen > 0 && walk.has_seen_all()
 }
 
 /// Moves this process to the group of another one.

@@ -22,6 +22,8 @@ pub struct Walk {
     levels: Vec<Level>,
     steps: usize,
     is_entered: bool,
+    /// Something was there that could not be looked at.
+    is_blind: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ impl Walk {
     /// What the kernel says.
     pub fn start(top: &Path) -> io::Result<Self> {
         let directory = openat(CWD, top, DIRECTORY, Mode::empty())?;
-        Ok(Self { directory, levels: vec![Level::default()], steps: 0, is_entered: true })
+        Ok(Self { directory, levels: vec![Level::default()], steps: 0, is_entered: true, is_blind: false })
     }
 
     /// The id of the group that the walk is at.
@@ -55,8 +57,8 @@ impl Walk {
             }
             let Some(level) = self.levels.last_mut() else { return false };
             let Some(name) = level.below.pop() else { return true };
-            // Gone in between: nothing to visit.
-            if let Ok(directory) = openat(&self.directory, &name, DIRECTORY, Mode::empty()) {
+            let opened = openat(&self.directory, &name, DIRECTORY, Mode::empty());
+            if let Some(directory) = self.seen(opened.map_err(io::Error::from)) {
                 self.directory = directory;
                 self.levels.push(Level { name, below: Vec::new() });
                 self.is_entered = true;
@@ -67,13 +69,35 @@ impl Walk {
     /// Goes up from a group that was visited, and returns its name; `None` at the top, where the walk ends.
     pub fn ascend(&mut self) -> Option<CString> {
         let name = self.levels.pop()?.name;
+        if self.levels.is_empty() {
+            return None;
+        }
         match openat(&self.directory, c"..", DIRECTORY, Mode::empty()) {
-            Ok(above) if !self.levels.is_empty() => {
+            Ok(above) => {
                 self.directory = above;
                 Some(name)
             }
-            _ => {
+            Err(_) => {
+                self.is_blind = true;
                 self.levels.clear();
+                None
+            }
+        }
+    }
+
+    /// Whether all could be looked at that was there.
+    pub fn has_seen_all(&self) -> bool {
+        !self.is_blind
+    }
+
+    /// What was looked at, if there is anything to look at.
+    fn seen<T>(&mut self, looked: io::Result<T>) -> Option<T> {
+        match looked {
+            Ok(seen) => Some(seen),
+            Err(error) => {
+                // The last: the processes of a threaded group are its domain's, which is above it.
+                let nothing = [libc::ENOENT, libc::ENODEV, libc::EOPNOTSUPP];
+                self.is_blind |= error.raw_os_error().is_none_or(|errno| !nothing.contains(&errno));
                 None
             }
         }
@@ -86,13 +110,14 @@ impl Walk {
     }
 
     /// The processes of the group that the walk is at.
-    pub fn processes(&self) -> Vec<i32> {
+    pub fn processes(&mut self) -> Vec<i32> {
         let mut text = String::new();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        if let Ok(procs) = openat(&self.directory, c"cgroup.procs", flags, Mode::empty()) {
-            // What was read until then is what is known.
-            let _ = File::from(procs).read_to_string(&mut text);
-        }
+        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty());
+        let read =
+            procs.map_err(io::Error::from).and_then(|procs| File::from(procs).read_to_string(&mut text));
+        // What was read until then is what is known.
+        self.seen(read);
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
@@ -105,13 +130,51 @@ impl Walk {
     }
 
     async fn list(&mut self) {
-        let Ok(entries) = Dir::read_from(&self.directory) else { return };
-        for entry in entries.map_while(Result::ok) {
+        let entries = Dir::read_from(&self.directory).map_err(io::Error::from);
+        for entry in self.seen(entries).into_iter().flatten() {
             self.step().await;
+            let Some(entry) = self.seen(entry.map_err(io::Error::from)) else { return };
             let name = entry.file_name();
             if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
                 self.levels.last_mut().into_iter().for_each(|level| level.below.push(name.to_owned()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// What a walk finds in a tree, and whether that is all.
+    fn found(top: &Path) -> (Vec<i32>, bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut walk, mut found) = (Walk::start(top).unwrap(), Vec::new());
+            while walk.descend().await {
+                found.extend(walk.processes());
+                walk.ascend();
+            }
+            found.sort_unstable();
+            (found, walk.has_seen_all())
+        })
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_empty() {
+        let top = std::env::temp_dir().join(format!("walk-{}", std::process::id()));
+        for (below, pid) in [("", 1), ("a", 2), ("a/b", 3), ("c", 4)] {
+            fs::create_dir(top.join(below)).unwrap();
+            fs::write(top.join(below).join("cgroup.procs"), format!("{pid}\n")).unwrap();
+        }
+        assert_eq!(found(&top), (vec![1, 2, 3, 4], true));
+        let procs = top.join("a/b/cgroup.procs");
+        fs::remove_file(&procs).unwrap();
+        assert_eq!(found(&top), (vec![1, 2, 4], true), "a group that was removed meanwhile");
+        // Which can be opened, and not be read.
+        fs::create_dir(&procs).unwrap();
+        assert_eq!(found(&top), (vec![1, 2, 4], false));
+        fs::remove_dir_all(&top).unwrap();
     }
 }
