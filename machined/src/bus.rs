@@ -1,6 +1,7 @@
 //! The system bus: one connection for the whole daemon, which is joined when there is a bus, and joined again when it
 //! comes back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub const NAME: &str = "org.freedesktop.machine1";
 /// The bus itself, as a peer.
 pub const BUS: Peer = Peer {
     service: "org.freedesktop.DBus",
-    path: "/org/freedesktop/DBus",
+    path: Cow::Borrowed("/org/freedesktop/DBus"),
     interface: "org.freedesktop.DBus",
 };
 
@@ -37,12 +38,12 @@ const OPEN: usize = 48;
 const PRIMARY_OWNER: u32 = 1;
 
 /// An object of somebody on the bus, by one of its interfaces.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The well-known name.
     pub service: &'static str,
     /// The path of the object.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// The interface.
     pub interface: &'static str,
 }
@@ -170,29 +171,11 @@ impl Bus {
     where
         B: serde::Serialize + DynamicType + 'static,
     {
-        self.call_at(peer, peer.path.to_owned(), method, arguments, deadline).await
-    }
-
-    /// Calls a method of another object of a peer.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn call_at<B>(
-        &self,
-        peer: Peer,
-        path: String,
-        method: &'static str,
-        arguments: B,
-        deadline: Duration,
-    ) -> Result<Message, CallError>
-    where
-        B: serde::Serialize + DynamicType + 'static,
-    {
         // Right after the start, or after the bus was restarted, it is there in an instant.
         let connection = self.soon(deadline.min(LONGEST_PAUSE * 2)).await.ok_or(CallError::NoBus)?;
         let place = timeout(deadline, self.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| CallError::Timeout)?.map_err(|_| CallError::NoBus)?;
-        call_at(connection, peer, path, method, arguments, deadline, place).await
+        call(connection, peer, method, arguments, deadline, place).await
     }
 
     /// Says that the bus is wanted, and about to be joined.
@@ -250,14 +233,15 @@ async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), C
     if daemon.surroundings.systemd.is_some() {
         daemon.systemd.listen(connection).await?;
     }
-    let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE).await?;
+    let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE, ()).await?;
     if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
         warn!("Another daemon is {NAME} on the bus; the name is ours when it leaves.");
     }
     Ok(())
 }
 
-/// Calls a method over this very connection, which need not be the daemon's yet.
+/// Calls a method over this very connection, which need not be the daemon's yet. Drops `held` when the answer is there,
+/// however late, or none can come any more.
 ///
 /// # Errors
 /// [`CallError`].
@@ -267,48 +251,18 @@ pub async fn call<B>(
     method: &'static str,
     arguments: B,
     deadline: Duration,
-) -> Result<Message, CallError>
-where
-    B: serde::Serialize + DynamicType + 'static,
-{
-    call_holding(connection, peer, method, arguments, deadline, ()).await
-}
-
-/// The same, and drops `held` when the answer is there, however late, or none can come any more.
-///
-/// # Errors
-/// [`CallError`].
-pub async fn call_holding<B>(
-    connection: Connection,
-    peer: Peer,
-    method: &'static str,
-    arguments: B,
-    deadline: Duration,
     held: impl Sized + 'static,
 ) -> Result<Message, CallError>
 where
     B: serde::Serialize + DynamicType + 'static,
 {
-    call_at(connection, peer, peer.path.to_owned(), method, arguments, deadline, held).await
-}
-
-/// A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
-/// the call is a task of its own, which goes on when nobody waits for the answer any more.
-async fn call_at<B>(
-    connection: Connection,
-    peer: Peer,
-    path: String,
-    method: &'static str,
-    arguments: B,
-    deadline: Duration,
-    held: impl Sized + 'static,
-) -> Result<Message, CallError>
-where
-    B: serde::Serialize + DynamicType + 'static,
-{
+    // A message that is being written must be written to its end, or the bus understands nothing that comes after it. So
+    // the call is a task of its own, which goes on when nobody waits for the answer any more.
     let answer = tokio::task::spawn_local(async move {
         let _held = held;
-        connection.call_method(Some(peer.service), path, Some(peer.interface), method, &arguments).await
+        connection
+            .call_method(Some(peer.service), &*peer.path, Some(peer.interface), method, &arguments)
+            .await
     });
     match timeout(deadline, answer).await {
         Ok(Ok(answer)) => answer.map_err(CallError::from),

@@ -2,6 +2,7 @@
 //!
 //! Process 1 is spoken to over the system bus, and never waited for longer than a deadline.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,7 +22,8 @@ pub use units::{Fate, fate_of_job, kill_subgroup, kill_unit, stop_unit};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: Peer = Peer { service: SERVICE, path: PATH, interface: "org.freedesktop.systemd1.Manager" };
+const MANAGER: Peer =
+    Peer { service: SERVICE, path: Cow::Borrowed(PATH), interface: "org.freedesktop.systemd1.Manager" };
 /// How long process 1 has to answer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 

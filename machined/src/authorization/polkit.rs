@@ -1,5 +1,6 @@
 //! Polkit, asked over the system bus. org.freedesktop.PolicyKit1.Authority, polkit(8).
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,11 +12,11 @@ use tracing::debug;
 use zbus::{Connection, Fd, Variant};
 
 use super::{Caller, Details, Subject};
-use crate::bus::{Bus, CallError, Peer, call_holding};
+use crate::bus::{Bus, CallError, Peer, call};
 
 const AUTHORITY: Peer = Peer {
     service: "org.freedesktop.PolicyKit1",
-    path: "/org/freedesktop/PolicyKit1/Authority",
+    path: Cow::Borrowed("/org/freedesktop/PolicyKit1/Authority"),
     interface: "org.freedesktop.PolicyKit1.Authority",
 };
 /// `AllowUserInteraction` of CheckAuthorizationFlags.
@@ -98,8 +99,13 @@ impl Polkit {
         while let Some(Abandoned { connection, id }) = to_cancel.recv().await {
             let Peer { service, path, interface } = AUTHORITY;
             // One after the other, and without a deadline: an answer that is given up is still on its way.
-            let cancel =
-                connection.call_method(Some(service), path, Some(interface), "CancelCheckAuthorization", &id);
+            let cancel = connection.call_method(
+                Some(service),
+                &*path,
+                Some(interface),
+                "CancelCheckAuthorization",
+                &id,
+            );
             if let Err(error) = cancel.await {
                 debug!("Cannot take a question to polkit back: {error}");
             }
@@ -200,8 +206,7 @@ impl OnBus<'_> {
             details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (flags, deadline) = if caller.is_interactive { (INTERACTIVE, PATIENCE) } else { (0, DEADLINE) };
         let arguments = (subject, *action, details, flags, asked.id.clone());
-        let answer =
-            call_holding(connection, AUTHORITY, "CheckAuthorization", arguments, deadline, place).await;
+        let answer = call(connection, AUTHORITY, "CheckAuthorization", arguments, deadline, place).await;
         if !matches!(answer, Err(CallError::Timeout)) {
             asked.is_answered();
         }

@@ -39,7 +39,7 @@ impl Systemd {
         self.is_told.set(false);
         // One after the other on the way, and waited for together.
         let ask = |method, argument: &'static str| {
-            tokio::task::spawn_local(call(connection.clone(), BUS, method, argument, DEADLINE))
+            tokio::task::spawn_local(call(connection.clone(), BUS, method, argument, DEADLINE, ()))
         };
         let rules = RULES.map(|rule| ask("AddMatch", rule));
         let owner = ask("GetNameOwner", SERVICE);
@@ -73,7 +73,7 @@ impl Systemd {
     pub fn subscribe(&self, connection: &Connection) {
         let connection = connection.clone();
         tokio::task::spawn_local(async move {
-            if let Err(error) = call(connection, MANAGER, "Subscribe", (), DEADLINE).await {
+            if let Err(error) = call(connection, MANAGER, "Subscribe", (), DEADLINE, ()).await {
                 debug!("Cannot subscribe to systemd: {error}");
             }
         });
@@ -83,7 +83,7 @@ impl Systemd {
     /// [subscribed](Self::subscribe) to.
     pub fn hear(&self, message: &Message) -> bool {
         let header = message.header();
-        if is_from(&header, BUS.service, BUS.path, BUS.interface) {
+        if is_from(&header, BUS.service, &BUS.path, BUS.interface) {
             return self.hear_bus(&header, message);
         }
         let is_systemd = match &*self.owner.borrow() {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn owner_changed(sender: &str, new: &str) -> Message {
-        let signal = Message::signal(BUS.path, BUS.interface, "NameOwnerChanged").sender(sender);
+        let signal = Message::signal(&*BUS.path, BUS.interface, "NameOwnerChanged").sender(sender);
         signal.build(&(SERVICE, ":1.2", new)).unwrap()
     }
 

@@ -84,8 +84,9 @@ async fn property(
     interface: &'static str,
     property: &'static str,
 ) -> Result<String, CallError> {
-    let properties = Peer { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
-    let answer = bus.call_at(properties, path.to_owned(), "Get", (interface, property), DEADLINE);
+    let properties =
+        Peer { path: path.to_owned().into(), interface: "org.freedesktop.DBus.Properties", ..MANAGER };
+    let answer = bus.call(properties, "Get", (interface, property), DEADLINE);
     let value = answer.await?.body().deserialize::<OwnedVariant>()?;
     match &*value {
         Variant::Str(text) => Ok(text.to_string()),
