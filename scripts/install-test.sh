@@ -173,7 +173,7 @@ forgotten() {
 }
 
 in_boot() {
-  local socket=/run/systemd/machine/io.systemd.Machine userdb=/run/systemd/userdb/io.systemd.Machine leader
+  local socket=/run/systemd/machine/io.systemd.Machine userdb=/run/systemd/userdb/io.systemd.Machine leader told
   state() { systemctl show -P "$1" "$2"; }
   check 'it installs on a running system' /src/scripts/install.sh install
   check 'systemd knows the service, and it is disabled' says '^disabled$' systemctl is-enabled machined.service
@@ -229,7 +229,9 @@ in_boot() {
   check 'so is what it kept' not ls /run/machined
   check 'systemd knows the service no more' says '^not-found$' state LoadState machined.service
   check 'it installs elsewhere' env PREFIX=/opt/mymachines /src/scripts/install.sh install
-  check 'what it says then makes its units known' sh -c "$(sed -n 's/^systemd does not look into .*: //p' "$said")"
+  told=$(cat "$said")
+  check 'it says first how its units become known' test "$(grep -oE 'systemctl (link|enable)' <<<"$told" | head -n1)" = 'systemctl link'
+  check 'what it says then makes its units known' sh -c "$(sed -n 's/^systemd does not look into .*: //p' <<<"$told")"
   check 'all of them are linked' says '^(linked linked linked linked )$' linked_units
   check 'it uninstalls there' env PREFIX=/opt/mymachines /src/scripts/install.sh uninstall
   check 'no link to its units is left' prints_nothing find /etc/systemd -name '*machined*'

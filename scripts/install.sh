@@ -247,6 +247,9 @@ say_what_next() {
     echo "    hosts:          files mymachines dns"
   fi
   if [ -d /run/systemd/system ]; then
+    # First, as it is what comes first. Not the directory of the drop-in, which is none of theirs.
+    [ "$prefix" = /usr/local ] ||
+      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined.{service,socket}
     if [ -e /usr/lib/systemd/system/systemd-machined.service ]; then
       echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
       echo "    systemctl enable machined && systemctl restart machined"
@@ -264,9 +267,6 @@ say_what_next() {
     if systemctl --quiet is-active polkit.service; then
       echo "polkit reads the actions that it does not know yet when it is started: systemctl restart polkit"
     fi
-    # Not the directory of the drop-in, which is none of theirs.
-    [ "$prefix" = /usr/local ] ||
-      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined.{service,socket}
   else
     echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
   fi
