@@ -39,7 +39,7 @@ top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 work=$(mktemp -d /var/tmp/mymachines-check-vm.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 out=${out:-$work/out}
-failed=0
+failed=0 logs=()
 
 # What the machine sees of this tree: all that is installed and tested, and of the build what is installed.
 tree=$work/tree
@@ -54,6 +54,7 @@ fi
 boot() {
   local name=$1 suite=$2 seconds=$3 status=0
   cat >"$work/$name"
+  logs+=("$out/$name/log")
   "$top/tests/lab/vm.sh" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
   echo "== $name"
   cat "$out/$name/log" || tail -n 30 "$out/$name/console"
@@ -87,7 +88,7 @@ S
   esac
 done
 count() {
-  cat "$out"/*/log | awk -v word="$1" '
+  cat "${logs[@]}" | awk -v word="$1" '
     /^[0-9]+ passed, [0-9]+ failed/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) sum += $(i - 1) }
     END { print sum + 0 }'
 }
