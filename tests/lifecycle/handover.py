@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import time
 import unittest
 
 import place
@@ -256,23 +255,23 @@ class Handover(place.Case):
         self.assertEqual(fates("systemd-machined"), originals)
         self.assertEqual(on_the_bus(), STOCK)
 
-    def test_who_calls_during_a_restart_is_answered_soon(self):
+    def test_who_calls_during_a_restart_is_answered(self):
         enable()
         self.registered("one")
         restart = subprocess.Popen(["systemctl", "restart", "machined"])
-        last, gap, after = time.monotonic(), 0, 0
-        while after < 10:
+
+        def told():
+            """What one is told who asks now; nothing if there is nobody to ask."""
             with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), varlink.Client() as client:
-                # Who was heard already when it ended has to ask again.
-                verdict = client.ask("List", {"name": "one"})
-                self.assertIn(verdict, (OK, "closed"))
-                if verdict == OK:
-                    now = time.monotonic()
-                    gap, last = max(gap, now - last), now
-                    after += restart.poll() is not None
+                return client.ask("List", {"name": "one"})
+
+        def is_over():
+            was_over, verdict = restart.poll() is not None, told()
+            # Who was heard already when it ended has to ask again.
+            self.assertIn(verdict, (OK, None) if was_over else (OK, "closed", None))
+            return was_over and verdict
+        until(is_over, "an answer after the restart")
         self.assertEqual(restart.returncode, 0)
-        print(f"# longest time without an answer: {gap * 1000:.0f} ms")
-        self.assertLess(gap, 2)
 
     def test_it_is_started_again_however_often_it_dies(self):
         enable()
