@@ -88,7 +88,7 @@ class Bus(place.Case):
         self.assertEqual(register("one", self.leader().pid, allocateUnit=True), "io.systemd.System ENOTCONN")
         self.give_back()
         self.assertEqual(register("one", self.leader().pid, allocateUnit=True), OK)
-        self.assertTrue(place.is_active("machine-one.scope"))
+        until(lambda: place.is_active("machine-one.scope"), "the scope")
 
     def test_a_bus_that_reads_its_policy_again_keeps_the_name(self):
         before = owner()

@@ -109,7 +109,8 @@ class Case(unittest.TestCase):
         """Starts a service; returns its unit and its process."""
         # Another program before this one may have left some that failed.
         unit = f"test-{os.getpid()}-{next(NUMBER)}.service"
-        run("systemd-run", "--quiet", f"--unit={unit}", *options, "sh", "-c", script)
+        # Until the process is the shell it may move itself to the unit's group, also out of a scope that it was given since.
+        run("systemd-run", "--quiet", "--service-type=exec", f"--unit={unit}", *options, "sh", "-c", script)
         self.addCleanup(run, "systemctl", "stop", unit, check=False)
         return unit, int(show(unit, "MainPID")[0])
 

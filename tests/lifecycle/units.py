@@ -111,7 +111,7 @@ class Units(place.Case):
     def test_a_unit_may_have_a_name_that_is_too_long_for_a_link(self):
         for length in 250, 251, 255:
             unit = "x" * (length - len(".service")) + ".service"
-            run("systemd-run", "--quiet", f"--unit={unit}", "sleep", "infinity")
+            run("systemd-run", "--quiet", "--service-type=exec", f"--unit={unit}", "sleep", "infinity")
             self.addCleanup(run, "systemctl", "stop", unit, check=False)
             pid = int(show(unit, "MainPID")[0])
             self.assertEqual(register("web", pid), OK, length)

@@ -89,7 +89,8 @@ class Surviving(Case):
         self.assertEqual(unit_property(UNIT, "ActiveState"), "inactive")
         self.assertEqual(bus.call("GetMachine", "s", "box"), [bus.object_path("box")])
         self.assertNotEqual(daemon_pid(), 0)
-        self.assertEqual(unit_property(UNIT, "ActiveState"), "active")
+        # It may answer before it says that it is ready.
+        until(lambda: unit_property(UNIT, "ActiveState") == "active", "it is active")
 
     def test_a_machine_survives_a_reload_of_the_service_manager(self):
         box = self.box()
