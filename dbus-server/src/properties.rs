@@ -12,9 +12,6 @@ use crate::signature;
 use crate::standard::{INTROSPECTABLE, PEER, PROPERTIES};
 use crate::table::{Interface, Property, Value};
 
-/// What `Get` and `Set` are about: an interface and a property. More arguments are none of their business.
-type Name = (String, String);
-
 /// Properties in the order of their table.
 struct Dictionary(Vec<(&'static str, Value)>);
 
@@ -32,22 +29,21 @@ impl Serialize for Dictionary {
     }
 }
 
+/// What `Get` and `Set` are about: a property, and the name of its interface. More arguments are none of their business.
 fn property<C, O>(
     interfaces: &'static [Interface<C, O>],
-    name: &Name,
-) -> Option<(&'static str, &'static Property<C, O>)> {
-    let interface = interfaces.iter().find(|interface| interface.name == name.0)?;
-    let property = interface.properties.iter().find(|property| property.name == name.1)?;
-    Some((interface.name, property))
-}
-
-fn name(call: &Call) -> Result<Name, ErrorReply> {
+    call: &Call,
+) -> Result<(&'static str, &'static Property<C, O>), ErrorReply> {
     let refused = || ErrorReply::invalid_args("Expected interface and member parameters");
     let body = call.message().body();
     if !signature::begins_with(body.signature(), "ss") {
         return Err(refused());
     }
-    body.deserialize_ignore_signature().map_err(|_| refused())
+    let (interface, name): (String, String) = body.deserialize_ignore_signature().map_err(|_| refused())?;
+    let rows = interfaces.iter().filter(|row| row.name == interface);
+    rows.flat_map(|row| row.properties.iter().map(|property| (row.name, property)))
+        .find(|(_, property)| property.name == name)
+        .ok_or_else(|| ErrorReply::unknown_property(&interface, &name))
 }
 
 /// `Get`.
@@ -57,9 +53,8 @@ pub(crate) fn get<C, O>(
     interfaces: &'static [Interface<C, O>],
     call: &Call,
 ) -> Result<Reply, ErrorReply> {
-    let name = name(call)?;
-    let found = property(interfaces, &name).ok_or_else(|| ErrorReply::unknown_property(&name.0, &name.1))?;
-    call.reply(&(found.1.get)(context, subject)?)
+    let (_, row) = property(interfaces, call)?;
+    call.reply(&(row.get)(context, subject)?)
 }
 
 /// `GetAll`: of one interface, or of all where none is named.
@@ -97,9 +92,7 @@ pub(crate) async fn set<C, O>(
     interfaces: &'static [Interface<C, O>],
     call: &Call,
 ) -> Result<Reply, ErrorReply> {
-    let name = name(call)?;
-    let (interface, row) =
-        property(interfaces, &name).ok_or_else(|| ErrorReply::unknown_property(&name.0, &name.1))?;
+    let (interface, row) = property(interfaces, call)?;
     let set = row.set.ok_or_else(|| ErrorReply::read_only(row.name))?;
     let body = call.message().body();
     let text = signature::text(body.signature());
