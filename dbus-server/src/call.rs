@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zbus::message::{Flags, Message};
-use zbus::wire::{DynamicDeserialize, DynamicType};
+use zbus::wire::{DynamicDeserialize, DynamicType, Type};
 
 use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
@@ -42,6 +43,15 @@ impl Call {
     /// `InvalidArgs`: they are not well-formed.
     pub fn arguments<T: for<'body> DynamicDeserialize<'body>>(&self) -> Result<T, ErrorReply> {
         self.message.body().deserialize().map_err(|error| ErrorReply::invalid_args(error.to_string()))
+    }
+
+    /// The first arguments, of these types, which the table has to say too. Those behind them are not looked at.
+    ///
+    /// # Errors
+    /// `InvalidArgs`: they are not well-formed.
+    pub fn first_arguments<T: DeserializeOwned + Type>(&self) -> Result<T, ErrorReply> {
+        let read = self.message.body().deserialize_ignore_signature();
+        read.map_err(|error| ErrorReply::invalid_args(error.to_string()))
     }
 
     /// The sender's unique name on the bus.

@@ -10,8 +10,8 @@ import time
 import machines
 import wire
 from machines import bus
-from service import (INTROSPECTABLE, MANAGER, NAME, PEER, ROOT, Client, case, differs, path_of, same, text,
-                     wait_for)
+from service import (INTROSPECTABLE, LOG, LOG_CONTROL, MANAGER, NAME, PEER, PROPERTIES, ROOT, Client, case, differs,
+                     path_of, same, text, wait_for)
 from wire import (CALL, DESTINATION, ERROR_NAME, FDS, FIELDS, INTERFACE, MEMBER, NO_REPLY, PATH, REPLY_SERIAL, SENDER, SIGNAL,
                   SIGNATURE, Variant, put)
 
@@ -216,6 +216,31 @@ def a_hundred_thousand_properties_are_too_many():
         same(answer(other, create(bytes(properties))), differs(
             ours="LimitsExceeded: The message is too large.",
             others="UnixProcessIdUnknown: Failed to pin process 4000000: No such process"))
+
+
+@case("ours")
+def values_of_any_type_are_not_read_for_somebody_who_may_do_nothing():
+    asked = "InteractiveAuthorizationRequired: Interactive authentication required."
+    for value in Variant("ay", bytes(1000000)), Variant("av", [Variant("y", 1)] * 200000):
+        properties = [("X", value)]
+        unknown = "InvalidArgs: Unknown property 'X'"
+        wrong = f"InvalidArgs: Incorrect parameters for property 'LogLevel', expected 's', got '{value.signature}'."
+        calls = [
+            (manager("CreateMachine", "sayssusa(sv)",
+                     values("sayssusa(sv)", "new", b"", "", "container", 0, "/", properties)), asked),
+            (manager("CreateMachineWithNetwork", "sayssusaia(sv)",
+                     values("sayssusaia(sv)", "new", b"", "", "container", 0, "/", [], properties)), asked),
+            (manager("CreateMachineEx", "sa(sv)a(sv)", values("sa(sv)a(sv)", "new", [], properties)), asked),
+            (manager("CreateMachineEx", "sa(sv)a(sv)", values("sa(sv)a(sv)", "new", properties, [])), unknown),
+            (manager("RegisterMachineEx", "sa(sv)", values("sa(sv)", "new", properties)), unknown),
+            (message({**PING, PATH: LOG, INTERFACE: PROPERTIES, MEMBER: "Set", SIGNATURE: "ssv"},
+                     values("ssv", LOG_CONTROL, "LogLevel", value)), wrong),
+        ]
+        with unmoved(memory=8 << 10):
+            for data, expected in calls:
+                with client() as other:
+                    same(answer(other, data), expected)
+    same(bus.names(), {".host"})
 
 
 @case()

@@ -15,7 +15,7 @@ use crate::operations::Registration;
 
 mod properties;
 
-use properties::Properties;
+use properties::{Description, Properties};
 
 /// The methods that register a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ impl Form {
     }
 }
 
-/// Properties of a unit or of a machine, as they come.
+/// Properties of a unit, as they come.
 type List = Vec<(String, OwnedVariant)>;
 
 /// What all forms say, checked but for the leader.
@@ -60,18 +60,18 @@ enum Leader {
     Named(NamedLeader),
 }
 
-/// The arguments of the forms with a fixed list of them.
+/// The first arguments of the forms with a fixed list of them.
 type Plain = (String, Vec<u8>, String, String, u32, String, Vec<i32>);
 
+/// The arguments, but for the properties of the unit.
 struct Arguments {
     name: MachineName,
     wish: Wish,
     leader: Leader,
-    scope_properties: List,
 }
 
 pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Result<Reply, ErrorReply> {
-    let Arguments { name, wish, leader, scope_properties } = read(&call, form)?;
+    let Arguments { name, wish, leader } = read(&call, form)?;
     let leader = match leader {
         Leader::Number(0) => sender(&call).await?,
         Leader::Number(pid) => by_number(pid)?,
@@ -87,7 +87,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
     let credentials = call.credentials().await?;
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
     let pid = leader.pid();
-    let registration = Registration {
+    let mut registration = Registration {
         name,
         class: wish.class.unwrap_or(Class::Container),
         id: wish.id,
@@ -102,11 +102,14 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         ssh_private_key_path: filled(wish.ssh_private_key_path),
         control_address: None,
         allocate_unit: form.allocates_unit(),
-        scope_properties: scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect(),
+        scope_properties: Vec::new(),
     };
     let authorized = authority::may_register(&daemon, &call, &registration).await?;
     // A machine without a class is none that anybody could start.
     wish.class.ok_or_else(|| errors::bare(Errno::OPNOTSUPP))?;
+    let scope_properties = scope_properties(&call, form)?;
+    registration.scope_properties =
+        scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect();
     let failed = |error: Error| match error {
         Error::System { action: "find a unit" | "find the leader's unit", errno } => {
             let text = format!("Failed to determine unit of process {pid} : {}", description(errno));
@@ -122,30 +125,19 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
 
 /// Reads the arguments and checks them, in the order of the original.
 fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
-    let (plain, scope_properties): (Plain, List) = match form {
-        Form::CreateEx => {
-            let (name, properties, scope_properties): (String, List, List) = call.arguments()?;
-            return read_properties(&name, properties, scope_properties);
+    let (name, id, service, class, leader, root, interfaces): Plain = match form {
+        Form::CreateEx | Form::RegisterEx => {
+            let (name, Description(properties)): (String, Description) = call.first_arguments()?;
+            let name = machine_name(&name)?;
+            let Properties { wish, leader } = properties?;
+            return Ok(Arguments { name, wish, leader: Leader::Named(leader) });
         }
-        Form::RegisterEx => {
-            let (name, properties): (String, List) = call.arguments()?;
-            return read_properties(&name, properties, Vec::new());
+        Form::Create | Form::Register => {
+            let (name, id, service, class, leader, root) = call.first_arguments()?;
+            (name, id, service, class, leader, root, Vec::new())
         }
-        Form::Create => {
-            let (name, id, service, class, leader, root, scope) = call.arguments()?;
-            ((name, id, service, class, leader, root, Vec::new()), scope)
-        }
-        Form::CreateWithNetwork => {
-            let (name, id, service, class, leader, root, interfaces, scope) = call.arguments()?;
-            ((name, id, service, class, leader, root, interfaces), scope)
-        }
-        Form::Register => {
-            let (name, id, service, class, leader, root) = call.arguments()?;
-            ((name, id, service, class, leader, root, Vec::new()), Vec::new())
-        }
-        Form::RegisterWithNetwork => (call.arguments()?, Vec::new()),
+        Form::CreateWithNetwork | Form::RegisterWithNetwork => call.first_arguments()?,
     };
-    let (name, id, service, class, leader, root, interfaces) = plain;
     let name = machine_name(&name)?;
     let mut wish = Wish { service, ..Wish::default() };
     wish.id = machine_id(&id)?;
@@ -155,13 +147,28 @@ fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
         return Err(leader_of_host());
     }
     wish.root = root_directory(root)?;
-    Ok(Arguments { name, wish, leader: Leader::Number(leader), scope_properties })
+    Ok(Arguments { name, wish, leader: Leader::Number(leader) })
 }
 
-fn read_properties(name: &str, properties: List, scope_properties: List) -> Result<Arguments, ErrorReply> {
-    let name = machine_name(name)?;
-    let Properties { wish, leader } = Properties::read(properties)?;
-    Ok(Arguments { name, wish, leader: Leader::Named(leader), scope_properties })
+/// What the unit is to have beyond ours. Values of any type take a hundred times their bytes: they are read when it is
+/// certain that the caller may have a unit.
+fn scope_properties(call: &Call, form: Form) -> Result<List, ErrorReply> {
+    match form {
+        Form::Create => {
+            let (.., list): (String, Vec<u8>, String, String, u32, String, List) = call.arguments()?;
+            Ok(list)
+        }
+        Form::CreateWithNetwork => {
+            let (.., list): (String, Vec<u8>, String, String, u32, String, Vec<i32>, List) =
+                call.arguments()?;
+            Ok(list)
+        }
+        Form::CreateEx => {
+            let (.., list): (String, Description, List) = call.arguments()?;
+            Ok(list)
+        }
+        Form::Register | Form::RegisterWithNetwork | Form::RegisterEx => Ok(Vec::new()),
+    }
 }
 
 /// Process 1 leads the host, and no machine.

@@ -1,10 +1,17 @@
 //! What a machine is, as a list of properties: the forms that newer systemd has.
+//!
+//! Anybody may send such a list. It is read up to the first property that is none, and a value that is of no property's
+//! type is not read at all.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 
 use dbus_server::ErrorReply;
 use rustix::io::Errno;
-use zbus::{Fd, Variant};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use zbus::{Fd, Signature, Type, Variant};
 
-use super::{List, Wish, class_of, indices, machine_id, root_directory};
+use super::{Wish, class_of, indices, machine_id, root_directory};
 use crate::dbus::errors;
 use crate::dbus::leader::NamedLeader;
 
@@ -15,6 +22,44 @@ pub(super) struct Properties {
     pub leader: NamedLeader,
 }
 
+/// A list of properties as it comes, `a(sv)`. Of a property that comes twice the last counts.
+///
+/// What is wrong is told of the first property that is unknown, of another type than it must be, or not what it must be;
+/// of some that is looked at when all are there, as in the original. Then what follows the list cannot be read.
+#[derive(Debug)]
+pub(super) struct Description(pub Result<Properties, ErrorReply>);
+
+impl Type for Description {
+    const SIGNATURE: &'static Signature = <Vec<(&str, Variant<'_>)> as Type>::SIGNATURE;
+}
+
+impl<'de> Deserialize<'de> for Description {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Description;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of properties")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Description, A::Error> {
+                let mut properties = Properties::default();
+                let mut later = Later::default();
+                while let Some((name, value)) = list.next_element::<(&str, Value<'_>)>()? {
+                    if let Err(error) = properties.take(name, value, &mut later) {
+                        return Ok(Description(Err(error)));
+                    }
+                }
+                Ok(Description(properties.complete(later)))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
 /// What is looked at when all properties are there.
 #[derive(Default)]
 struct Later {
@@ -23,42 +68,29 @@ struct Later {
 }
 
 impl Properties {
-    /// Reads a list. Of a property that comes twice the last counts.
-    ///
-    /// # Errors
-    /// The first property that is unknown, of another type than it must be, or not what it must be; of some that is
-    /// looked at when all are there, as in the original.
-    pub(super) fn read(list: List) -> Result<Self, ErrorReply> {
-        let mut properties = Self::default();
-        let mut later = Later::default();
-        for (name, value) in list {
-            properties.take(&name, value.into(), &mut later)?;
-        }
-        properties.wish.class = class_of(&later.class)?;
-        properties.wish.root = root_directory(later.root)?;
-        Ok(properties)
-    }
-
-    fn take(&mut self, name: &str, value: Variant<'static>, later: &mut Later) -> Result<(), ErrorReply> {
+    fn take(&mut self, name: &str, value: Value<'_>, later: &mut Later) -> Result<(), ErrorReply> {
         let Self { wish, leader } = self;
         match name {
-            "Id" => wish.id = machine_id(&typed::<Vec<u8>>(value)?)?,
-            "Service" => wish.service = typed(value)?,
-            "Class" => later.class = typed(value)?,
-            "LeaderPID" => leader.pid = typed(value)?,
-            "LeaderPIDFD" => match value {
-                Variant::Fd(Fd::Owned(fd)) => leader.pidfd = Some(fd),
-                _ => return Err(other_type()),
-            },
-            "LeaderPIDFDID" => leader.pidfd_id = typed(value)?,
-            "RootDirectory" => later.root = typed(value)?,
-            "NetworkInterfaces" => wish.interfaces = indices(&typed::<Vec<i32>>(value)?)?,
-            "VSockCID" => wish.vsock_cid = Some(regular_cid(typed(value)?)?),
-            "SSHAddress" => wish.ssh_address = typed(value)?,
-            "SSHPrivateKeyPath" => wish.ssh_private_key_path = typed(value)?,
+            "Id" => wish.id = machine_id(value.bytes()?)?,
+            "Service" => wish.service = value.text()?,
+            "Class" => later.class = value.text()?,
+            "LeaderPID" => leader.pid = value.u32()?,
+            "LeaderPIDFD" => leader.pidfd = Some(value.descriptor()?),
+            "LeaderPIDFDID" => leader.pidfd_id = value.u64()?,
+            "RootDirectory" => later.root = value.text()?,
+            "NetworkInterfaces" => wish.interfaces = indices(&value.numbers()?)?,
+            "VSockCID" => wish.vsock_cid = Some(regular_cid(value.u32()?)?),
+            "SSHAddress" => wish.ssh_address = value.text()?,
+            "SSHPrivateKeyPath" => wish.ssh_private_key_path = value.text()?,
             other => return Err(ErrorReply::invalid_args(format!("Unknown property '{other}'"))),
         }
         Ok(())
+    }
+
+    fn complete(mut self, later: Later) -> Result<Self, ErrorReply> {
+        self.wish.class = class_of(&later.class)?;
+        self.wish.root = root_directory(later.root)?;
+        Ok(self)
     }
 }
 
@@ -67,8 +99,84 @@ fn other_type() -> ErrorReply {
     errors::bare(Errno::NXIO)
 }
 
-fn typed<T: TryFrom<Variant<'static>>>(value: Variant<'static>) -> Result<T, ErrorReply> {
-    value.try_into().map_err(|_| other_type())
+/// What is in a variant, if it is of a type that some property has.
+#[derive(Debug)]
+enum Value<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    Numbers(Vec<i32>),
+    U32(u32),
+    U64(u64),
+    Descriptor(OwnedFd),
+    /// Of another type, and not read.
+    Other,
+}
+
+impl<'a> Value<'a> {
+    fn text(self) -> Result<String, ErrorReply> {
+        if let Self::Text(text) = self { Ok(text.to_owned()) } else { Err(other_type()) }
+    }
+
+    fn bytes(self) -> Result<&'a [u8], ErrorReply> {
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(other_type()) }
+    }
+
+    fn numbers(self) -> Result<Vec<i32>, ErrorReply> {
+        if let Self::Numbers(list) = self { Ok(list) } else { Err(other_type()) }
+    }
+
+    fn u32(self) -> Result<u32, ErrorReply> {
+        if let Self::U32(number) = self { Ok(number) } else { Err(other_type()) }
+    }
+
+    fn u64(self) -> Result<u64, ErrorReply> {
+        if let Self::U64(number) = self { Ok(number) } else { Err(other_type()) }
+    }
+
+    fn descriptor(self) -> Result<OwnedFd, ErrorReply> {
+        if let Self::Descriptor(descriptor) = self { Ok(descriptor) } else { Err(other_type()) }
+    }
+}
+
+impl Type for Value<'_> {
+    const SIGNATURE: &'static Signature = &Signature::Variant;
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Value<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a variant")
+            }
+
+            /// A signature, and then the value.
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Value<'de>, A::Error> {
+                let signature: Signature = next(&mut parts)?;
+                Ok(match signature.to_string().as_str() {
+                    "s" => Value::Text(next(&mut parts)?),
+                    "ay" => Value::Bytes(next(&mut parts)?),
+                    "ai" => Value::Numbers(next(&mut parts)?),
+                    "u" => Value::U32(next(&mut parts)?),
+                    "t" => Value::U64(next(&mut parts)?),
+                    "h" => {
+                        let borrowed: Fd<'_> = next(&mut parts)?;
+                        Value::Descriptor(borrowed.as_fd().try_clone_to_owned().map_err(A::Error::custom)?)
+                    }
+                    _ => Value::Other,
+                })
+            }
+        }
+
+        fn next<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(parts: &mut A) -> Result<T, A::Error> {
+            parts.next_element()?.ok_or_else(|| A::Error::custom("a variant without a value"))
+        }
+
+        deserializer.deserialize_seq(Parts)
+    }
 }
 
 /// A context id that is a machine's: not the hypervisor's, not the host's, not "any".
@@ -86,10 +194,9 @@ mod tests {
     use registry::Class;
 
     fn read(list: &[(&str, Variant<'static>)]) -> Result<Properties, ErrorReply> {
-        let owned = |(name, value): &(&str, Variant<'static>)| {
-            ((*name).to_owned(), value.try_clone().unwrap().try_into_owned().unwrap())
-        };
-        Properties::read(list.iter().map(owned).collect())
+        let message = zbus::Message::signal("/", "a.b", "C").build(&(list,)).unwrap();
+        let Description(read) = message.body().deserialize().unwrap();
+        read
     }
 
     #[test]
