@@ -50,7 +50,7 @@ impl fmt::Display for Closed {
 /// After a message of this size the buffers it went through are replaced by small ones.
 const KEEP: usize = 4 << 10;
 
-/// A peer that never pauses lets the other tasks run after so many calls.
+/// A peer that never pauses lets the other tasks run after so many calls, and after a large one.
 const TURN: usize = 32;
 
 pub(super) struct Connection<C: 'static> {
@@ -83,10 +83,11 @@ impl<C: 'static> Connection<C> {
             if let Err(closed) = self.answer(router, &call).await {
                 return closed;
             }
-            if self.stream.message_done() > KEEP {
+            let is_large = self.stream.message_done() > KEEP;
+            if is_large {
                 reader = self.reader();
             }
-            if turn.is_multiple_of(TURN) {
+            if is_large || turn.is_multiple_of(TURN) {
                 tokio::task::yield_now().await;
             }
         }

@@ -37,7 +37,7 @@ impl Settings {
         Self {
             limits: Limits::of_process(),
             write_deadline: Duration::from_secs(30),
-            large_messages: 64 << 20,
+            large_messages: 8 << 20,
             pidfds: true,
         }
     }

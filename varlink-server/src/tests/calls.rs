@@ -53,6 +53,24 @@ fn a_large_message_is_served_and_a_small_one_after_it() {
 }
 
 #[test]
+fn a_peer_that_sends_large_messages_lets_others_pass_in_between() {
+    run(async {
+        const CALLS: usize = 16;
+        let bench = Bench::new(settings());
+        let (mut large, mut other) = (bench.client(), bench.client());
+        let call = echo_call(&"x".repeat(5000)) + "\0";
+        large.0.write_all(call.repeat(CALLS).as_bytes()).await.unwrap();
+        assert_eq!(other.call(&echo_call("y")).await, echo_reply("y"));
+        let mut replies = vec![0; call.len() * CALLS];
+        // Asked of the kernel: the event loop may not know of them yet.
+        let got = rustix::net::recv(&large.0, &mut *replies, rustix::net::RecvFlags::DONTWAIT);
+        let got = got.map_or(0, |(got, _)| got);
+        let answered = replies[..got].iter().filter(|byte| **byte == 0).count();
+        assert!(answered < CALLS, "all {answered} were answered first");
+    });
+}
+
+#[test]
 fn a_stream_ends_with_the_reply_that_does_not_continue() {
     run(async {
         let mut client = Bench::new(settings()).client();
