@@ -402,16 +402,14 @@ impl Daemon {
     }
 
     fn leader_ended(&self, key: Key) {
-        if let Some(record) = self.forget_and_tell(key) {
-            self.end_rest(&record);
+        // What a dead leader left behind in the group that was made for it; noted before nothing else tells whose it was.
+        let rest = self.machines(|machines| machines.get(key).and_then(Group::of_record));
+        if let Some(group) = &rest {
+            group.doom();
         }
-    }
-
-    /// Ends what a dead leader left behind in the group that was made for it.
-    pub fn end_rest(&self, record: &Record) {
-        if let Some(group) = Group::of_record(record) {
-            let grace = self.surroundings.grace;
-            tokio::task::spawn_local(group.end(grace));
+        self.forget_and_tell(key);
+        if let Some(group) = rest {
+            tokio::task::spawn_local(group.end(self.surroundings.grace));
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use libmachine::ProcessHandle;
 use registry::{MachineName, Record};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +30,8 @@ const PARENT: &str = "machines";
 const NUMBER: char = '~';
 /// How many groups of machines of one name may be about to end.
 const MAX_PREDECESSORS: u32 = 64;
+/// The attribute of a group that is to end, xattr(7). It goes when the group goes, and is nobody else's.
+const DOOMED: &str = "user.machined.doomed";
 /// How often a group that is about to become empty is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -207,6 +210,16 @@ impl Group {
         Walk::start(&self.path).ok().filter(|walk| self.id.is_none() || walk.id() == self.id)
     }
 
+    /// Notes on the group that it is to [end](Self::end), so that the next run of the daemon sees to that if this one
+    /// cannot. Returns whether that is noted.
+    pub fn doom(&self) -> bool {
+        self.is_there() && setxattr(&self.path, DOOMED, b"", XattrFlags::empty()).is_ok()
+    }
+
+    fn is_doomed(&self) -> bool {
+        getxattr(&self.path, DOOMED, &mut [0_u8; 1][..]).is_ok()
+    }
+
     /// Ends all processes of the group: SIGTERM, and SIGKILL when the grace is over. Then removes it.
     pub async fn end(self, grace: Duration) {
         // Who makes groups as fast as they are looked at does not put off SIGKILL.
@@ -229,20 +242,19 @@ impl Group {
         true
     }
 
-    /// Removes the groups of machines that are gone, left over from an earlier run, as far as they are empty. Does not
-    /// wait for those that have groups below them.
-    pub fn sweep(is_in_use: impl Fn(&str) -> bool) {
+    /// Ends the groups that an earlier run was to end, and removes those of machines that are gone, as far as they are
+    /// empty. Does not wait for any that has processes or groups below it.
+    pub fn sweep(is_in_use: impl Fn(&str) -> bool, grace: Duration) {
         let Some(hierarchy) = hierarchy() else { return };
         let mut left = Vec::new();
         for path in children(&hierarchy.join(PARENT)) {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let Some(name) = name.map(|name| format!("/{PARENT}/{name}")).filter(|name| !is_in_use(name))
-            else {
-                continue;
-            };
-            if fs::remove_dir(&path).is_err() {
-                let id = inode(&path);
-                left.push(Self { path, name, id });
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let (name, id) = (format!("/{PARENT}/{name}"), inode(&path));
+            let group = Self { path, name, id };
+            if group.is_doomed() {
+                tokio::task::spawn_local(group.end(grace));
+            } else if !is_in_use(&group.name) && fs::remove_dir(&group.path).is_err() {
+                left.push(group);
             }
         }
         tokio::task::spawn_local(async move {

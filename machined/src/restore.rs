@@ -74,7 +74,8 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
         started.extend(taken.map(|taken| taken.note));
     }
     daemon.publisher().complete();
-    Group::sweep(|group| daemon.machines(|machines| machines.by_group(group).is_some()));
+    let is_in_use = |group: &str| daemon.machines(|machines| machines.by_group(group).is_some());
+    Group::sweep(is_in_use, daemon.surroundings.grace);
     Ok(Restored { started, is_as_left })
 }
 
@@ -199,8 +200,12 @@ impl Processes for Pinned<'_> {
 /// A machine whose leader died, and nobody heard of it.
 fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Taken>, Error> {
     info!("Machine {} ended while nobody watched.", record.name);
+    // What is noted is seen to when all records were read.
+    let rest = Group::of_record(record).filter(|group| !group.doom());
     remove_dead(daemon, &record.name)?;
-    daemon.end_rest(record);
+    if let Some(group) = rest {
+        tokio::task::spawn_local(group.end(daemon.surroundings.grace));
+    }
     Ok(None)
 }
 

@@ -81,7 +81,10 @@ impl Daemon {
                     end(leader, grace)?;
                 }
             }
-            Processes::Group(group) => drop(tokio::task::spawn_local(group.end(grace))),
+            Processes::Group(group) => {
+                group.doom();
+                drop(tokio::task::spawn_local(group.end(grace)));
+            }
             Processes::Subgroup(..) | Processes::Leader => end(leader, grace)?,
         }
         self.is_told_to_end(key);
