@@ -2,7 +2,7 @@
 //! control groups, ids and aliases.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use registry::{
@@ -40,6 +40,8 @@ pub struct Publisher {
     is_tidy: Cell<bool>,
     /// A part of an index could not be written.
     index_is_behind: Cell<bool>,
+    /// Whose records could not be removed.
+    obsolete: RefCell<BTreeSet<MachineName>>,
 }
 
 impl Publisher {
@@ -62,6 +64,7 @@ impl Publisher {
             is_complete: watch::Sender::new(false),
             is_tidy: Cell::new(false),
             index_is_behind: Cell::new(false),
+            obsolete: RefCell::default(),
         })
     }
 
@@ -82,17 +85,22 @@ impl Publisher {
     /// on records alone.
     ///
     /// # Errors
-    /// The first record or link of a unit that could not be written. The indexes can be made anew from
-    /// the records: what fails there is logged, and made good by [`Publisher::catch_up`].
+    /// The first record or link of a unit that could not be written or removed. The indexes can be made anew from
+    /// the records: what fails there is logged. That, and what could not be removed, is made good by
+    /// [`Publisher::catch_up`].
     pub fn carry_out(&self, machines: &Machines, effects: &[Effect]) -> Result<(), Error> {
         let mut result = Ok(());
         let is_on_record = |effect: &Effect| matches!(effect, Effect::Publish(_) | Effect::Withdraw(_));
         for effect in effects.iter().filter(|effect| *self.is_complete.borrow() || is_on_record(effect)) {
             let done = match effect {
                 Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
-                Effect::Withdraw(name) => self.records.remove(name),
+                Effect::Withdraw(name) => self.withdraw(name),
                 Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name),
-                Effect::UnlinkUnit(unit) => self.records.unlink_unit(unit),
+                Effect::UnlinkUnit(unit) => {
+                    let unlinked = self.records.unlink_unit(unit);
+                    self.index_is_behind.set(self.index_is_behind.get() || unlinked.is_err());
+                    unlinked
+                }
                 Effect::IndexAddress(ip, name) => {
                     self.indexed(self.addresses.link(&entry(*ip), name.as_str()));
                     Ok(())
@@ -137,7 +145,18 @@ impl Publisher {
             list.truncate(list.len().saturating_sub(list.len() / 8));
             result = self.records.write(shorter);
         }
+        if result.is_ok() {
+            self.obsolete.borrow_mut().remove(&record.name);
+        }
         result
+    }
+
+    fn withdraw(&self, name: &MachineName) -> Result<(), Error> {
+        let withdrawn = self.records.remove(name);
+        if withdrawn.is_err() {
+            self.obsolete.borrow_mut().insert(*name);
+        }
+        withdrawn
     }
 
     fn indexed(&self, result: Result<(), Error>) {
@@ -173,8 +192,9 @@ impl Publisher {
         }
     }
 
-    /// Writes the indexes anew if a part of them could not be written.
+    /// Removes what could not be removed, and writes the indexes anew if a part of them could not be written.
     pub fn catch_up(&self, machines: &Machines) {
+        self.obsolete.borrow_mut().retain(|name| self.records.remove(name).is_err());
         if self.index_is_behind.take() && self.tidy_index(machines).is_err() {
             self.index_is_behind.set(true);
         }
@@ -199,7 +219,7 @@ impl Publisher {
 
     /// Says that links and lists are in line with so many records, as the last thing that is done, if they are.
     pub fn leave_in_order(&self, records: usize) {
-        if self.is_tidy.get() && !self.index_is_behind.get() {
+        if self.is_tidy.get() && !self.index_is_behind.get() && self.obsolete.borrow().is_empty() {
             log(self.derived.link(IN_ORDER, &records.to_string()));
         }
     }

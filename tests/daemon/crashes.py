@@ -3,6 +3,7 @@
 Without systemd; tests/lifecycle/crashes.py has what it does with it."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import select
@@ -335,6 +336,23 @@ class Starting(Swept):
             self.assertTrue(processes.is_running(self.box.pid))
         # The directories are there.
         self.disturbed(begin, self.release, is_done, check, among=lambda call: call.changes() and call.name != "mkdirat")
+
+
+class Failing(Swept):
+    """A call fails, once, and the daemon goes on."""
+
+    def test_a_machine_whose_record_could_not_be_removed_does_not_come_back(self):
+        def begin():
+            self.begin()
+            box = self.container("10.1.0.1/32", "10.9.0.1/32")
+            self.register("web", box)
+            return box
+
+        def check(_, told):
+            self.assertEqual(told, OK)
+            self.assertNotIn("web", listed())
+        self.disturbed(begin, lambda _: self.varlink("Unregister", name="web"), lambda _: True, check, disturb=errno.EIO,
+                       among=lambda call: call.name in ("unlinkat", "symlinkat", "renameat", "renameat2"))
 
 
 if __name__ == "__main__":
