@@ -43,8 +43,8 @@ struct Taken {
 /// meanwhile.
 ///
 /// # Errors
-/// Where the directory cannot be listed, or a process not be opened for want of descriptors and the like: a daemon that
-/// cannot tell the living from the dead must not begin.
+/// Where the directory cannot be listed, or a record or a process not be opened for want of descriptors and the like: a
+/// daemon that cannot tell the living from the dead must not begin.
 pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
     let names = daemon.publisher().records().names()?;
     let mut is_as_left = daemon.publisher().was_left_in_order(names.machines.len());
@@ -58,6 +58,7 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
         give_turn(turn).await;
         match daemon.publisher().records().read_with_text(&name) {
             Ok(record) => records.push(record),
+            Err(error) if is_shortage(&error) => return Err(error.into()),
             Err(error) => {
                 is_as_left = false;
                 warn!("{}", with_causes(&error));
@@ -77,6 +78,13 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
     let is_in_use = |group: &str| daemon.machines(|machines| machines.by_group(group).is_some());
     Group::sweep(is_in_use, daemon.surroundings.grace);
     Ok(Restored { started, is_as_left })
+}
+
+/// Whether it says nothing of the record that it could not be read.
+fn is_shortage(error: &registry::Error) -> bool {
+    let registry::Error::Io { source, .. } = error else { return false };
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    source.raw_os_error().is_some_and(|errno| shortages.contains(&errno))
 }
 
 async fn give_turn(turn: usize) {

@@ -337,6 +337,25 @@ class Starting(Swept):
         # The directories are there.
         self.disturbed(begin, self.release, is_done, check, among=lambda call: call.changes() and call.name != "mkdirat")
 
+    def test_a_daemon_that_cannot_open_a_record_for_want_of_descriptors_does_not_begin_without_it(self):
+        self.begin()
+        self.register("web", self.leader())
+        self.machined.kill()
+        self.begin_held()
+        failed = []
+
+        def decide(call):
+            if call.name == "openat" and not failed and call.text(1) == "web":
+                failed.append(call)
+                return errno.EMFILE
+            return None
+        with Steps(self.machined.pid) as traced:
+            told = self.release()
+            self.assertRaisesRegex(AssertionError, "ended by itself", traced.run, decide, lambda: told() is not None)
+        self.assertTrue(failed)
+        self.start()
+        self.assertEqual(sorted(listed()), ["other", "web"])
+
 
 class Failing(Swept):
     """A call fails, once, and the daemon goes on."""
