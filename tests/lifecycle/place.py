@@ -20,6 +20,9 @@ from waiting import until  # noqa: E402
 MACHINED = os.environ["MACHINED"]
 SERVICE = "machined.service"
 NUMBER = itertools.count()
+# What keeps process 1 busy, that it is busy, and that it may go on.
+GENERATOR = pathlib.Path("/run/systemd/system-generators/freeze")
+FROZEN, THAWED = pathlib.Path("/run/frozen"), pathlib.Path("/run/thawed")
 
 
 def run(*command, check=True, **options):
@@ -87,6 +90,19 @@ class Case(unittest.TestCase):
         for name in records.names():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{records.RECORDS}/{name}")
+
+    def freeze(self):
+        """Keeps process 1 busy until `thaw`, which is what a generator can do: it waits for each while it reloads."""
+        for path in FROZEN, THAWED:
+            path.unlink(missing_ok=True)
+        GENERATOR.parent.mkdir(exist_ok=True)
+        GENERATOR.write_text(f"#!/bin/sh\ntouch {FROZEN}\nuntil [ -e {THAWED} ]; do sleep 0.02; done\n")
+        GENERATOR.chmod(0o755)
+        self.addCleanup(GENERATOR.unlink)
+        reload = subprocess.Popen(["systemctl", "daemon-reload"])
+        self.addCleanup(reload.wait, 30)
+        self.addCleanup(THAWED.touch)
+        until(FROZEN.exists, "the reload")
 
     def leader(self):
         """A process that is no unit of its own, and not in this test's."""

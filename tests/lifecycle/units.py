@@ -20,9 +20,6 @@ from varlink import MACHINE_EXISTS, OK, ask, listed, register
 from waiting import until
 
 DBUS = "dbus.service"
-# What keeps process 1 busy, that it is busy, and that it may go on.
-GENERATOR = pathlib.Path("/run/systemd/system-generators/freeze")
-FROZEN, THAWED = pathlib.Path("/run/frozen"), pathlib.Path("/run/thawed")
 
 
 class Units(place.Case):
@@ -280,19 +277,6 @@ class Units(place.Case):
         """It has no answer yet, so that whoever had one meanwhile did not wait for the same."""
         self.assertEqual(select.select([client.socket], [], [], 0)[0], [])
 
-    def freeze(self):
-        """Keeps process 1 busy until `thaw`, which is what a generator can do: it waits for each while it reloads."""
-        for path in FROZEN, THAWED:
-            path.unlink(missing_ok=True)
-        GENERATOR.parent.mkdir(exist_ok=True)
-        GENERATOR.write_text(f"#!/bin/sh\ntouch {FROZEN}\nuntil [ -e {THAWED} ]; do sleep 0.02; done\n")
-        GENERATOR.chmod(0o755)
-        self.addCleanup(GENERATOR.unlink)
-        reload = subprocess.Popen(["systemctl", "daemon-reload"])
-        self.addCleanup(reload.wait, 30)
-        self.addCleanup(THAWED.touch)
-        until(FROZEN.exists, "the reload")
-
     def test_a_frozen_process_1_holds_up_nobody_but_who_wants_a_scope(self):
         (_, pid), (_, later) = self.service(), self.service()
         self.assertEqual(register("before", pid), OK)
@@ -322,7 +306,7 @@ class Units(place.Case):
             self.assertEqual(slow.receive()["parameters"]["errnoName"], "ETIMEDOUT")
         self.assertEqual(create.communicate(timeout=20)[0].strip(), "Call failed: Connection timed out")
         self.assertEqual(list(listed()), ["before"])
-        THAWED.touch()
+        place.THAWED.touch()
         # What it is asked for then is done, whatever it was asked for before.
         leader = self.leader()
         until(lambda: self.create("after", leader) == OK, "the answer of process 1")
@@ -339,7 +323,7 @@ class Units(place.Case):
         until(lambda: "web" in listed(), "the question to process 1")
         create.kill()
         create.wait()
-        THAWED.touch()
+        place.THAWED.touch()
         until(lambda: is_active("machine-web.scope"), "the scope")
         until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
         self.assertEqual(list(listed()), ["web"])
@@ -351,7 +335,7 @@ class Units(place.Case):
             slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": leader.pid,
                                                    "allocateUnit": True}))
             until(lambda: "slow" in listed(), "the question to process 1")
-            THAWED.touch()
+            place.THAWED.touch()
             self.assertEqual(varlink.verdict(slow.receive()), OK)
         until(lambda: "SCOPE_JOB" not in records.record("slow"), "the end of the job")
         self.assertTrue(is_active("machine-slow.scope"))
@@ -370,7 +354,7 @@ class Units(place.Case):
             other.send(varlink.message("Terminate", {"name": "slow"}))
             # The others are served meanwhile, and it has not been answered.
             self.assertEqual(ask("List", {"name": "slow"}), OK)
-            THAWED.touch()
+            place.THAWED.touch()
             self.assertEqual([varlink.verdict(client.receive()) for client in (slow, other)], [OK, OK])
         self.assert_ends(leader.pid)
         until(lambda: listed() == {} and not is_active("machine-slow.scope"), "the end of the machine")
@@ -399,7 +383,7 @@ class Units(place.Case):
             self.asked_for(slow, "slow", first)
             first.kill()
             until(lambda: "slow" not in listed(), "the end of the machine")
-            THAWED.touch()
+            place.THAWED.touch()
             slow.receive()
         self.assertEqual(self.create("last", self.leader()), OK)
         self.assertEqual(ask("Unregister", {"name": "last"}), OK)

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 
-use super::state::Job;
+use super::state::{ASKED, Job};
 use crate::authorization::{Authorized, Register};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -91,6 +91,7 @@ impl Daemon {
         let (key, job) = match &self.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
                 record.unit = Some(systemd::scope_name(&record.name));
+                record.scope_job = Some(ASKED.to_owned());
                 self.make_way(&record)?;
                 let (key, job) = self.admit_in_scope(record, registration).await?;
                 (key, Some(job))

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tracing::info;
 
 use super::Target;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::machines::Key;
 use crate::place::Place;
-use crate::systemd::{Expected, Fate, fate_of_job};
+use crate::systemd::{Expected, Fate, News, fate_of_job, job_of_unit};
 
 /// How long to wait for news of a job before it is asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How a job ends that does what it should.
 const DONE: &str = "done";
+/// Stands in a record for the job that the service manager was asked for, until it has named it. No job has this path:
+/// they are counted from 1.
+pub(crate) const ASKED: &str = "/org/freedesktop/systemd1/job/0";
 
 /// Where a machine is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,9 +133,41 @@ impl Daemon {
         });
         for (key, path, unit) in jobs {
             let expected = self.systemd.jobs.expect(&unit);
-            drop(self.follow(key, Job { path, unit, is_start: false }, expected));
+            if path == ASKED {
+                tokio::task::spawn_local(self.clone().follow_asked(key, unit, expected));
+            } else {
+                drop(self.follow(key, Job { path, unit, is_start: false }, expected));
+            }
         }
         // They may have ended meanwhile. If there is no bus to ask, there is doubt again when it is joined.
         self.systemd.jobs.doubt();
+    }
+
+    /// Follows the job that an earlier run asked for, if it did, and was not told of. Whoever registered the machine was not
+    /// told either; so one that has not got its unit is none. A unit of that name may be somebody else's.
+    async fn follow_asked(self: Rc<Self>, key: Key, unit: String, mut expected: Expected) {
+        let job = loop {
+            if let Ok(job) = job_of_unit(&self.bus, &unit).await {
+                break job;
+            }
+            // No news is as good as doubt.
+            let _ = timeout(PATIENCE, expected.result(ASKED)).await;
+            if self.record(key).is_none() {
+                return;
+            }
+        };
+        match (job, self.group_of_unit(key)) {
+            (Some(path), _) => {
+                drop(self.follow(key, Job { path, unit: unit.clone(), is_start: true }, expected));
+                // It may have ended before it was known.
+                self.systemd.jobs.tell(&unit, &News::Doubt);
+            }
+            (None, Some(group)) => self.end_scope_job(key, Some(group)),
+            (None, None) => {
+                if let Some(record) = self.forget_and_tell(key) {
+                    info!("Machine {} is none: its scope was never started.", record.name);
+                }
+            }
+        }
     }
 }

@@ -47,6 +47,8 @@ pub async fn kill_subgroup(bus: &Bus, unit: &str, subgroup: &str, signal: Signal
     }
 }
 
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+
 /// What became of a job whose end nobody heard.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -64,17 +66,46 @@ pub async fn fate_of_job(bus: &Bus, unit: &str, job: &str) -> Fate {
         Err(cause) if is(&cause, &[UNKNOWN_OBJECT]) => {}
         _ => return Fate::Pending,
     }
-    let path = match bus.call(MANAGER, "GetUnit", unit.to_owned(), DEADLINE).await {
-        Ok(answer) => answer.body().deserialize::<OwnedObjectPath>().map(|path| path.to_string()),
-        Err(cause) if is(&cause, &[NO_SUCH_UNIT, LOAD_FAILED]) => return Fate::Inactive,
+    let path = match path_of_unit(bus, unit).await {
+        Ok(Some(path)) => path,
+        Ok(None) => return Fate::Inactive,
         Err(_) => return Fate::Pending,
     };
-    let Ok(path) = path else { return Fate::Pending };
-    match property(bus, &path, "org.freedesktop.systemd1.Unit", "ActiveState").await {
-        Ok(state) if ["inactive", "failed"].contains(&state.as_str()) => Fate::Inactive,
+    match property(bus, &path, UNIT, "ActiveState").await {
+        Ok(state) if is_one_of(&state, &["inactive", "failed"]) => Fate::Inactive,
         Ok(_) => Fate::Active,
         Err(cause) if is(&cause, &[UNKNOWN_OBJECT, NO_SUCH_UNIT, LOAD_FAILED]) => Fate::Inactive,
         Err(_) => Fate::Pending,
+    }
+}
+
+fn is_one_of(value: &Variant<'_>, texts: &[&str]) -> bool {
+    matches!(value, Variant::Str(text) if texts.contains(&text.as_str()))
+}
+
+/// The path of the job that systemd has for a unit; `None`: there is none, or no such unit.
+///
+/// # Errors
+/// There is no bus, or systemd does not answer.
+pub async fn job_of_unit(bus: &Bus, unit: &str) -> Result<Option<String>, CallError> {
+    let Some(path) = path_of_unit(bus, unit).await? else { return Ok(None) };
+    match property(bus, &path, UNIT, "Job").await {
+        Ok(job) => {
+            // Job 0 is none.
+            let (number, path) = <(u32, OwnedObjectPath)>::try_from(job)?;
+            Ok((number != 0).then(|| path.to_string()))
+        }
+        Err(cause) if is(&cause, &[UNKNOWN_OBJECT, NO_SUCH_UNIT, LOAD_FAILED]) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// The path of a unit, if there is such a unit.
+async fn path_of_unit(bus: &Bus, unit: &str) -> Result<Option<String>, CallError> {
+    match bus.call(MANAGER, "GetUnit", unit.to_owned(), DEADLINE).await {
+        Ok(answer) => Ok(Some(answer.body().deserialize::<OwnedObjectPath>()?.to_string())),
+        Err(cause) if is(&cause, &[NO_SUCH_UNIT, LOAD_FAILED]) => Ok(None),
+        Err(cause) => Err(cause),
     }
 }
 
@@ -83,13 +114,9 @@ async fn property(
     path: &str,
     interface: &'static str,
     property: &'static str,
-) -> Result<String, CallError> {
+) -> Result<OwnedVariant, CallError> {
     let properties =
         Peer { path: path.to_owned().into(), interface: "org.freedesktop.DBus.Properties", ..MANAGER };
     let answer = bus.call(properties, "Get", (interface, property), DEADLINE);
-    let value = answer.await?.body().deserialize::<OwnedVariant>()?;
-    match &*value {
-        Variant::Str(text) => Ok(text.to_string()),
-        _ => Err(CallError::Broken(zbus::Error::IncorrectType)),
-    }
+    Ok(answer.await?.body().deserialize::<OwnedVariant>()?)
 }
