@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import pathlib
-import select
 import signal
 
 import machine1
@@ -116,14 +115,7 @@ class Swept(machine1.WithBus):
     def varlink(self, method, **parameters):
         client = varlink.Client()
         self.addCleanup(client.close)
-        client.send(varlink.message(method, parameters))
-        told = []
-
-        def answer():
-            if not told and select.select([client.socket], [], [], 0)[0]:
-                told.append(varlink.verdict(client.receive()))
-            return told[0] if told and told[0] != "closed" else None
-        return answer
+        return varlink.asked(client, method, parameters)
 
     def dbus(self, member, signature, *body):
         client = self.client()

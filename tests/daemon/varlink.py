@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import select
 import socket
 
 from waiting import until
@@ -102,6 +103,18 @@ class Client:
             replies.append(reply)
             if not reply or not reply.get("continues"):
                 return replies
+
+
+def asked(client, method, parameters=None):
+    """Sends a call; returns what tells the verdict when it is there, and None until then."""
+    client.send(message(method, parameters))
+    told = []
+
+    def answer():
+        if not told and select.select([client.socket], [], [], 0)[0]:
+            told.append(verdict(client.receive()))
+        return told[0] if told and told[0] != "closed" else None
+    return answer
 
 
 def call(method, parameters=None, **flags):

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import select
 import signal
 import subprocess
 
@@ -10,7 +9,7 @@ import place
 import processes
 import records
 import varlink
-from place import is_active, run, show
+from place import is_active, run
 from steps import Steps, needs_steps
 from varlink import NO_SUCH_MACHINE, OK, ask, listed, register
 from waiting import until
@@ -26,19 +25,13 @@ def links():
 
 @needs_steps
 class Crashes(place.Case):
-    def main_process(self):
-        return int(show(place.SERVICE, "MainPID")[0])
-
-    def next_daemon(self, pid):
-        until(lambda: self.main_process() not in (0, pid) and is_active(place.SERVICE), "the next daemon")
-
     def sweep(self, begin, request, is_done, check):
         """Kills the daemon at each visible step after the request, one run for each, until it has done all of them.
         `check` is told whether the request had been answered."""
         steps = []
         for number in range(1, 100):
             subject = begin()
-            pid = self.main_process()
+            pid = place.daemon()
             seen = []
 
             def decide(call, seen=seen, number=number):
@@ -52,7 +45,7 @@ class Crashes(place.Case):
                 if not traced.run(decide, lambda answered=answered: answered() and is_done()):
                     break
             steps.append(seen[-1])
-            self.next_daemon(pid)
+            place.next_daemon(pid)
             with self.subTest(step=f"{number}, {seen[-1]}"):
                 try:
                     check(subject, answered())
@@ -76,14 +69,8 @@ class Crashes(place.Case):
     def varlink(self, method, **parameters):
         client = varlink.Client()
         self.addCleanup(client.close)
-        client.send(varlink.message(method, parameters))
-        told = []
-
-        def answered():
-            if not told and select.select([client.socket], [], [], 0)[0]:
-                told.append(varlink.verdict(client.receive()))
-            return bool(told) and told[0] == OK
-        return answered
+        answer = varlink.asked(client, method, parameters)
+        return lambda: answer() == OK
 
     def create(self, leader):
         command = ["busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
@@ -133,13 +120,13 @@ class Crashes(place.Case):
         self.sweep(self.leader, self.create, self.is_there, self.check_scope)
 
     def check_late(self, request):
-        leader, pid = self.leader(), self.main_process()
+        leader, pid = self.leader(), place.daemon()
         self.freeze()
         answered = request(leader)
         until(lambda: "web" in listed(), "the question to process 1")
         os.kill(pid, signal.SIGKILL)
         place.THAWED.touch()
-        self.next_daemon(pid)
+        place.next_daemon(pid)
         self.check_scope(leader, answered())
 
     def test_a_scope_that_is_asked_for_by_the_dead_is_there_with_its_machine_or_not_at_all(self):
@@ -151,13 +138,13 @@ class Crashes(place.Case):
     def test_a_scope_of_somebody_else_makes_no_machine_of_what_the_dead_began(self):
         run("systemd-run", "--quiet", "--scope", f"--unit={SCOPE}", "sh", "-c", "sleep infinity >/dev/null 2>&1 & exit 0")
         self.addCleanup(run, "systemctl", "stop", SCOPE, check=False)
-        leader, pid = self.leader(), self.main_process()
+        leader, pid = self.leader(), place.daemon()
         self.freeze()
         self.varlink_register(leader)
         until(lambda: "web" in listed(), "the question to process 1")
         os.kill(pid, signal.SIGKILL)
         place.THAWED.touch()
-        self.next_daemon(pid)
+        place.next_daemon(pid)
         until(lambda: listed() == {} and records.names() == [], "the end of doubt")
         self.assertTrue(is_active(SCOPE) and processes.is_running(leader.pid))
 

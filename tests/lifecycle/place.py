@@ -64,12 +64,21 @@ def main_process(unit):
     return os.readlink(f"/proc/{pid}/exe") if pid else None
 
 
+def daemon():
+    """The process of our daemon, as process 1 knows it; 0: there is none."""
+    return int(show(SERVICE, "MainPID")[0])
+
+
+def next_daemon(pid):
+    """Waits for the daemon after this one. Process 1 calls a dead one active until it has seen the end of it."""
+    until(lambda: daemon() not in (0, pid) and is_active(SERVICE), "the next daemon")
+
+
 def killed():
     """Our daemon is killed, and the next one is there."""
-    pid = show(SERVICE, "MainPID")[0]
+    pid = daemon()
     run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", SERVICE)
-    # Process 1 calls the dead one active until it has seen the end of it.
-    until(lambda: show(SERVICE, "MainPID")[0] not in ("0", pid) and is_active(SERVICE), "the next daemon")
+    next_daemon(pid)
 
 
 class Case(unittest.TestCase):
