@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 import processes
@@ -103,11 +104,13 @@ class WithBus(world.Case):
         self.start()
         self.wait_for_name()
 
-    def assert_served(self):
-        """Somebody else is answered, on the bus and beside it."""
+    def assert_served(self, within=1.0):
+        """Somebody else is answered at once, on the bus and beside it."""
+        began = time.monotonic()
         with raw() as client:
             self.assertEqual(client.manager("GetMachine", "s", ".host"), [path_of(".host")])
         self.assertEqual(ask("List", {"name": ".host"}), OK)
+        self.assertLess(time.monotonic() - began, within)
 
     def assert_answered(self, name, within=20):
         """Somebody else is answered at last, whatever the bus refuses meanwhile."""

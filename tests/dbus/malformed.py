@@ -132,9 +132,11 @@ def pid():
     return bus.bus("GetConnectionUnixProcessID", "s", NAME)[0]
 
 
-def served():
+def served(within=2.0):
     """Somebody else is answered."""
+    began = time.monotonic()
     same(bus.manager("GetMachine", "s", ".host"), [path_of(".host")])
+    assert time.monotonic() - began < within, time.monotonic() - began
 
 
 @contextlib.contextmanager

@@ -261,8 +261,8 @@ class Handover(place.Case):
         restart = subprocess.Popen(["systemctl", "restart", "machined"])
 
         def told():
-            """What one is told who asks now; nothing if there is nobody to ask."""
-            with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), varlink.Client() as client:
+            """What one is told who asks now, and waits for 2 s; nothing if there is nobody to ask."""
+            with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), varlink.Client(deadline=2) as client:
                 return client.ask("List", {"name": "one"})
 
         def is_over():
