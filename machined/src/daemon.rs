@@ -13,7 +13,7 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tracing::warn;
 
-use crate::addresses::Keeper;
+use crate::addresses::{Keeper, Owners};
 use crate::announcements::{Announcement, Announcements};
 use crate::authorization::Polkit;
 use crate::bus::Bus;
@@ -73,7 +73,7 @@ pub struct Daemon {
     /// The root directories of machines that are being opened.
     pub root_directories: RootDirectories,
     /// Who has which addresses.
-    pub keeper: Keeper,
+    pub keeper: Keeper<Key>,
     /// The system bus.
     pub bus: Bus,
     /// Who judges those who are neither root nor owners.
@@ -100,7 +100,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// A daemon without machines.
-    pub fn new(surroundings: Surroundings, publisher: Publisher, keeper: Keeper, watch: Watch) -> Self {
+    pub fn new(surroundings: Surroundings, publisher: Publisher, keeper: Keeper<Key>, watch: Watch) -> Self {
         Self {
             surroundings,
             os_releases: OsReleases::default(),
@@ -135,11 +135,6 @@ impl Daemon {
     /// A copy of a machine's record.
     pub fn record(&self, key: Key) -> Option<Record> {
         self.machines.borrow().get(key).cloned()
-    }
-
-    /// The host's interfaces that lead to a machine.
-    pub fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
-        self.machines.borrow().get(key).map(|record| record.interfaces.clone())
     }
 
     /// The leader of a machine.
@@ -278,12 +273,6 @@ impl Daemon {
             self.tell_stopped(&record);
         }
         Some(record)
-    }
-
-    /// Takes in what a machine's name resolves to now.
-    pub fn set_addresses(&self, key: Key, addresses: Addresses) {
-        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
-        self.publish(key, &effects);
     }
 
     /// Reads the id maps of a machine's leader again. Returns whether one is still missing.
@@ -429,6 +418,23 @@ impl Daemon {
         self.announcements.announce(Announcement::Removed(record.name));
         let ended = Note::of(record);
         tokio::task::spawn_local(async move { ended.stopped() });
+    }
+}
+
+impl Owners for Daemon {
+    type Key = Key;
+
+    fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
+        self.leader(key)
+    }
+
+    fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
+        self.machines.borrow().get(key).map(|record| record.interfaces.clone())
+    }
+
+    fn set_addresses(&self, key: Key, addresses: Addresses) {
+        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
+        self.publish(key, &effects);
     }
 }
 

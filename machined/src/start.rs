@@ -116,7 +116,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
         }
         () = say_ready_and_alive(&daemon, restored) => {}
         () = eviction::give_way(eviction.as_ref(), &daemon) => {}
-        () = daemon.keeper.run(&daemon, notifications) => {}
+        () = daemon.keeper.run(&*daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
         () = daemon.late_maps.run(&daemon) => {}

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -9,6 +11,7 @@ use libmachine::{Namespace, ProcessHandle};
 use registry::{Address, Addresses};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use service_manager::log::with_causes;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
@@ -18,9 +21,6 @@ use super::{
     Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Peer, Place, Tracker, Watch,
     resolve_order,
 };
-use crate::daemon::Daemon;
-use crate::log::with_causes;
-use crate::machines::Key;
 
 /// How many addresses a name resolves to at the most; more would not fit into a record.
 const MAX_RESOLVED: usize = 1000;
@@ -45,18 +45,33 @@ pub enum Listing {
     Private(Rc<[InterfaceAddress]>),
 }
 
+/// Who knows the machines: what the keeper asks of them, and where it says what they resolve to.
+pub trait Owners {
+    /// How a machine is told from others.
+    type Key: Copy + Ord + Hash + Debug;
+
+    /// The leader of a machine; `None` if there is no such machine any more.
+    fn leader(&self, key: Self::Key) -> Option<Rc<ProcessHandle>>;
+
+    /// The host's interfaces that lead to a machine; `None` if there is no such machine any more.
+    fn interfaces(&self, key: Self::Key) -> Option<Vec<u32>>;
+
+    /// A machine's name resolves to this from now on.
+    fn set_addresses(&self, key: Self::Key, addresses: Addresses);
+}
+
 /// Who has which addresses.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Keeper<K> {
     namespaces: Namespaces,
-    tracker: RefCell<Tracker<Key>>,
-    lists: RefCell<HashMap<Key, Listing>>,
+    tracker: RefCell<Tracker<K>>,
+    lists: RefCell<HashMap<K, Listing>>,
     /// Machines that were there before the daemon, and were not looked at since.
-    restored: RefCell<BTreeSet<Key>>,
+    restored: RefCell<BTreeSet<K>>,
     changed: Notify,
 }
 
-impl Keeper {
+impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     /// Starts in the network namespace of the calling thread.
     ///
     /// # Errors
@@ -75,24 +90,16 @@ impl Keeper {
     /// says whether its network namespace is expected to have an id already; that only decides what is tried first.
     ///
     /// # Errors
-    /// `ESRCH`: the leader has ended. That its network cannot be looked into is no error: then it is not known what
+    /// [`Error::NamespaceGone`]: the leader has ended. That its network cannot be looked into is no error: then it is not known what
     /// the name resolves to.
-    pub fn look_at(
-        &self,
-        leader: &ProcessHandle,
-        interfaces: &[u32],
-        has_id: bool,
-    ) -> Result<Found, crate::error::Error> {
+    pub fn look_at(&self, leader: &ProcessHandle, interfaces: &[u32], has_id: bool) -> Result<Found, Error> {
         match self.look(leader, interfaces, has_id) {
-            Err(Error::NamespaceGone) => Err(crate::error::Error::System {
-                action: "look at the leader's network",
-                errno: Errno::SRCH,
-            }),
+            Ok(found) => Ok(found),
+            Err(Error::NamespaceGone) => Err(Error::NamespaceGone),
             Err(error) => {
                 warn!("Addresses of process {} are not known: {}", leader.pid(), with_causes(&error));
                 Ok(Found { resolved: Addresses::Unknown, place: None, list: Rc::default() })
             }
-            Ok(found) => Ok(found),
         }
     }
 
@@ -122,7 +129,7 @@ impl Keeper {
     }
 
     /// A machine is registered, and this was found just before.
-    pub fn joined(&self, key: Key, found: Found) {
+    pub fn joined(&self, key: K, found: Found) {
         let Some(place) = found.place else { return };
         let now = Instant::now();
         let mut tracker = self.tracker.borrow_mut();
@@ -138,23 +145,23 @@ impl Keeper {
         self.changed.notify_one();
     }
 
-    /// A machine was there before the daemon. It is looked at in time; until then what its record says holds.
-    pub fn restored(&self, key: Key) {
+    /// A machine was there before the owners. It is looked at in time; until then what its record says holds.
+    pub fn restored(&self, key: K) {
         self.restored.borrow_mut().insert(key);
     }
 
     /// A machine is gone.
-    pub fn left(&self, key: Key) {
+    pub fn left(&self, key: K) {
         self.restored.borrow_mut().remove(&key);
         self.tracker.borrow_mut().left(key);
         self.lists.borrow_mut().remove(&key);
     }
 
     /// The addresses of a machine; `None` if they are not known.
-    pub fn listing(&self, daemon: &Daemon, key: Key) -> Option<Listing> {
+    pub fn listing(&self, owners: &impl Owners<Key = K>, key: K) -> Option<Listing> {
         let is_restored = self.restored.borrow_mut().remove(&key);
         if is_restored {
-            self.look_again(daemon, key);
+            self.look_again(owners, key);
         }
         self.lists.borrow().get(&key).cloned()
     }
@@ -168,7 +175,7 @@ impl Keeper {
     }
 
     /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
-    pub async fn run(&self, daemon: &Daemon, mut notifications: Option<Notifications>) {
+    pub async fn run(&self, owners: &impl Owners<Key = K>, mut notifications: Option<Notifications>) {
         loop {
             let deadline = self.tracker.borrow().next_deadline();
             let heard = async {
@@ -190,17 +197,17 @@ impl Keeper {
             }
             let due = self.tracker.borrow_mut().due(Instant::now());
             for netns in due {
-                self.refresh(daemon, netns);
+                self.refresh(owners, netns);
             }
         }
     }
 
     /// Looks at the networks of those that were there before the daemon, while others are served.
-    pub async fn look_at_restored(&self, daemon: &Daemon) {
+    pub async fn look_at_restored(&self, owners: &impl Owners<Key = K>) {
         for turn in 1_usize.. {
             let next = self.restored.borrow_mut().pop_first();
             let Some(key) = next else { return };
-            self.look_again(daemon, key);
+            self.look_again(owners, key);
             if turn.is_multiple_of(TURN) {
                 yield_now().await;
             }
@@ -208,19 +215,19 @@ impl Keeper {
     }
 
     /// Looks at a machine as when it was registered. Where its leader has ended, that is on its way to be heard of.
-    fn look_again(&self, daemon: &Daemon, key: Key) {
-        let Some((leader, interfaces)) = daemon.leader(key).zip(daemon.interfaces(key)) else { return };
+    fn look_again(&self, owners: &impl Owners<Key = K>, key: K) {
+        let Some((leader, interfaces)) = owners.leader(key).zip(owners.interfaces(key)) else { return };
         if let Ok(found) = self.look_at(&leader, &interfaces, true)
             && !leader.has_exited()
         {
-            self.moved(daemon, key, found);
+            self.moved(owners, key, found);
         }
     }
 
-    fn moved(&self, daemon: &Daemon, key: Key, found: Found) {
+    fn moved(&self, owners: &impl Owners<Key = K>, key: K, found: Found) {
         let resolved = found.resolved.clone();
         self.joined(key, found);
-        daemon.set_addresses(key, resolved);
+        owners.set_addresses(key, resolved);
     }
 
     fn heard(&self, heard: Result<Notification, Error>, notifications: &mut Option<Notifications>) {
@@ -236,14 +243,14 @@ impl Keeper {
     }
 
     /// Looks at a namespace again, through the first of its machines that lives.
-    fn refresh(&self, daemon: &Daemon, netns: NetnsId) {
+    fn refresh(&self, owners: &impl Owners<Key = K>, netns: NetnsId) {
         let machines: Vec<_> = self.tracker.borrow().machines_in(netns).collect();
         for key in machines {
-            let Some((leader, interfaces)) = daemon.leader(key).zip(daemon.interfaces(key)) else { continue };
+            let Some((leader, interfaces)) = owners.leader(key).zip(owners.interfaces(key)) else { continue };
             match self.look(&leader, &interfaces, true) {
                 // What was looked at may have been another process already.
                 Ok(_) if leader.has_exited() => {}
-                Ok(found) => self.update(daemon, key, netns, found),
+                Ok(found) => self.update(owners, key, netns, found),
                 // Its end is on its way to be heard of; anything else may pass, and the next look may find more.
                 Err(error) => {
                     debug!("Process {}: {}", leader.pid(), with_causes(&error));
@@ -253,17 +260,17 @@ impl Keeper {
         }
     }
 
-    fn update(&self, daemon: &Daemon, key: Key, netns: NetnsId, found: Found) {
+    fn update(&self, owners: &impl Owners<Key = K>, key: K, netns: NetnsId, found: Found) {
         match found.place {
             Some(Place::Private { netns: now, nsid }) if now == netns => {
                 if let Some(nsid) = nsid {
                     self.tracker.borrow_mut().learned(netns, nsid);
                 }
                 self.lists.borrow_mut().insert(key, Listing::Private(found.list));
-                daemon.set_addresses(key, found.resolved);
+                owners.set_addresses(key, found.resolved);
             }
             // The leader has moved to another namespace.
-            _ => self.moved(daemon, key, found),
+            _ => self.moved(owners, key, found),
         }
     }
 }

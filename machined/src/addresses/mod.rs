@@ -29,7 +29,7 @@ mod tracker;
 mod kernel_tests;
 
 pub use error::Error;
-pub use keeper::{Found, Keeper, Listing};
+pub use keeper::{Found, Keeper, Listing, Owners};
 pub use list::{InterfaceAddress, MAX_ADDRESSES};
 pub use namespace::{Namespaces, NetnsId, PeerLink, Place, identity};
 pub use notifications::{Notification, Notifications, Origin};

@@ -166,7 +166,11 @@ impl Daemon {
             // The other end of a pair of interfaces has an id from the start.
             Class::Container => {
                 let has_id = !record.interfaces.is_empty();
-                Some(self.keeper.look_at(&leader, &record.interfaces, has_id)?)
+                let found = self.keeper.look_at(&leader, &record.interfaces, has_id);
+                Some(found.map_err(|error| Error::System {
+                    action: "look at the leader's network",
+                    errno: error.errno(),
+                })?)
             }
             Class::Vm => None,
         };
