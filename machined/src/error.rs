@@ -5,8 +5,6 @@ use std::fmt;
 use registry::MachineName;
 use rustix::io::Errno;
 
-use crate::bus::CallError;
-
 /// Why an operation failed.
 #[non_exhaustive]
 #[derive(Debug)]
@@ -40,8 +38,12 @@ pub enum Error {
     ServiceManager {
         /// What was tried.
         action: &'static str,
-        /// What came of the call.
-        cause: CallError,
+        /// The errno that comes nearest to what it said.
+        errno: Errno,
+        /// The D-Bus name of its error, if it answered with one.
+        name: Option<String>,
+        /// What it said; or else why there is no answer.
+        message: String,
     },
     /// The job that starts the machine's unit came to another end than it should.
     JobFailed {
@@ -108,13 +110,7 @@ impl Error {
                 Some("io.systemd.InteractiveAuthenticationRequired"),
             ),
             Self::System { errno, .. } => (*errno, None, None),
-            Self::ServiceManager { cause, .. } => {
-                let name = match cause {
-                    CallError::Refused { name, .. } => Some(name.as_str()),
-                    _ => None,
-                };
-                (crate::systemd::errno(cause), name, None)
-            }
+            Self::ServiceManager { errno, name, .. } => (*errno, name.as_deref(), None),
             Self::JobFailed { .. } => (Errno::REMOTEIO, Some("org.freedesktop.systemd1.JobFailed"), None),
             Self::Registry(error) => {
                 let errno = std::error::Error::source(error)
@@ -145,8 +141,8 @@ impl fmt::Display for Error {
             Self::AuthenticationRequired => f.write_str("interactive authentication required"),
             Self::NotHisProcess => f.write_str("only privileged users may register machines for other users"),
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
-            Self::ServiceManager { cause: CallError::Refused { message, .. }, .. } => f.write_str(message),
-            Self::ServiceManager { action, cause } => write!(f, "cannot {action}: {cause}"),
+            Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
+            Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),
             Self::JobFailed { unit, result } => write!(f, "Start job for unit {unit} failed with '{result}'"),
             Self::Registry(error) => error.fmt(f),
         }

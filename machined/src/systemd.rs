@@ -33,7 +33,7 @@ const UNKNOWN_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 const UNKNOWN_METHOD: &str = "org.freedesktop.DBus.Error.UnknownMethod";
 
 /// The errno that the outcome of a call to the service manager comes nearest to.
-pub fn errno(cause: &CallError) -> Errno {
+fn errno(cause: &CallError) -> Errno {
     const ERRNOS: [(&str, Errno); 13] = [
         (NO_SUCH_UNIT, Errno::NOENT),
         (LOAD_FAILED, Errno::NOENT),
@@ -56,6 +56,17 @@ pub fn errno(cause: &CallError) -> Errno {
             ERRNOS.iter().find(|(known, _)| known == name).map_or(Errno::IO, |(_, errno)| *errno)
         }
         CallError::Broken(_) => Errno::IO,
+    }
+}
+
+/// In systemd's own words, which are passed on.
+fn refused(action: &'static str, cause: CallError) -> Error {
+    let errno = errno(&cause);
+    match cause {
+        CallError::Refused { name, message } => {
+            Error::ServiceManager { action, errno, name: Some(name), message }
+        }
+        cause => Error::ServiceManager { action, errno, name: None, message: cause.to_string() },
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use zbus::{Fd, OwnedObjectPath, Variant};
 
-use super::{DEADLINE, MANAGER, is};
+use super::{DEADLINE, MANAGER, is, refused};
 use crate::bus::{Bus, CallError};
 use crate::error::Error;
 
@@ -55,7 +55,7 @@ impl Scope {
     /// # Errors
     /// What systemd says, in its own words: that there is such a unit, for example.
     pub async fn start(mut self, bus: &Bus) -> Result<String, Error> {
-        let failed = |cause| Error::ServiceManager { action: "start the scope", cause };
+        let failed = |cause| refused("start the scope", cause);
         let deadline = Instant::now() + PATIENCE;
         let mut answer = self.start_with_all(bus).await?;
         while matches!(&answer, Err(cause) if is(cause, &[UNIT_EXISTS])) && Instant::now() < deadline {
