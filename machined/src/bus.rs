@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 use zbus::zvariant::DynamicType;
 use zbus::{Connection, DBusError, Message};
-
-use crate::daemon::Daemon;
 
 /// The daemon's name on the bus.
 pub const NAME: &str = "org.freedesktop.machine1";
@@ -184,11 +181,12 @@ impl Bus {
         self.place.send_replace(Place::Joining);
     }
 
-    /// Joins the bus, for ever: when it is there, and whenever it comes back.
-    pub async fn run(&self, daemon: &Rc<Daemon>) {
+    /// Joins the bus, for ever: when it is there, and whenever it comes back. `introduce` has each new connection served,
+    /// before the name is asked for: nobody who finds the name finds nobody behind it.
+    pub async fn run(&self, introduce: impl AsyncFn(&Connection) -> Result<(), CallError>) {
         let mut pause = PAUSE;
         loop {
-            match join(daemon).await {
+            match join(&introduce).await {
                 Ok(connection) => {
                     info!("Joined the system bus.");
                     pause = PAUSE;
@@ -208,10 +206,16 @@ impl Bus {
     }
 }
 
-async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
+async fn join(
+    introduce: &impl AsyncFn(&Connection) -> Result<(), CallError>,
+) -> Result<Connection, CallError> {
     let connecting = timeout(DEADLINE, join_system_bus()).await;
     let connection = connecting.map_err(|_| CallError::Timeout)??;
-    match introduce(daemon, &connection).await {
+    let named = async {
+        introduce(&connection).await?;
+        request_name(&connection).await
+    };
+    match named.await {
         Ok(()) => Ok(connection),
         Err(error) => {
             // What listens to it holds on to it.
@@ -221,18 +225,7 @@ async fn join(daemon: &Rc<Daemon>) -> Result<Connection, CallError> {
     }
 }
 
-/// Serves, and asks for the name last, so that nobody who finds it finds nobody behind it. What comes before all machines
-/// are known waits for that.
-async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
-    let serving = crate::dbus::serve(daemon.clone(), connection);
-    let server = daemon.clone();
-    tokio::task::spawn_local(async move {
-        server.publisher().completed().await;
-        serving.await;
-    });
-    if daemon.surroundings.systemd.is_some() {
-        daemon.systemd.listen(connection).await?;
-    }
+async fn request_name(connection: &Connection) -> Result<(), CallError> {
     let answer = call(connection.clone(), BUS, "RequestName", (NAME, 0_u32), DEADLINE, ()).await?;
     if answer.body().deserialize::<u32>()? != PRIMARY_OWNER {
         warn!("Another daemon is {NAME} on the bus; the name is ours when it leaves.");

@@ -14,10 +14,13 @@ use tokio::task::{LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
+use zbus::Connection;
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
+use crate::bus::CallError;
 use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
+use crate::dbus;
 use crate::eviction;
 use crate::journal::Note;
 use crate::log::{self, with_causes};
@@ -95,7 +98,9 @@ async fn run(options: Options) -> Result<bool, Failure> {
     if options.bus == BusChoice::System {
         daemon.bus.want();
         let daemon = daemon.clone();
-        tokio::task::spawn_local(async move { daemon.bus.run(&daemon).await });
+        tokio::task::spawn_local(async move {
+            daemon.bus.run(async |connection| introduce(&daemon, connection).await).await;
+        });
     }
     let restored = restore(&daemon).await;
     let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
@@ -128,6 +133,20 @@ async fn run(options: Options) -> Result<bool, Failure> {
     stopping();
     daemon.leave_in_order();
     Ok(eviction.is_some_and(|eviction| eviction.has_happened().unwrap_or(false)))
+}
+
+/// Serves on a new connection to the bus, and listens to process 1. What comes before all machines are known waits for that.
+async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
+    let serving = dbus::serve(daemon.clone(), connection);
+    let server = daemon.clone();
+    tokio::task::spawn_local(async move {
+        server.publisher().completed().await;
+        serving.await;
+    });
+    if daemon.surroundings.systemd.is_some() {
+        daemon.systemd.listen(connection).await?;
+    }
+    Ok(())
 }
 
 fn cannot_open(error: registry::Error) -> Failure {
