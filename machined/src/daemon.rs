@@ -275,15 +275,18 @@ impl Daemon {
         Some(record)
     }
 
-    /// Reads the id maps of a machine's leader again. Returns whether one is still missing.
-    pub fn read_maps(&self, key: Key) -> bool {
+    /// Reads the id maps of a machine's leader again. Returns the machine's name if one is still missing.
+    pub fn read_maps(&self, key: Key) -> Option<MachineName> {
         // A machine that is gone misses nothing.
-        let Some(leader) = self.leader(key) else { return false };
-        let Ok((uid_map, gid_map)) = self.id_maps(&leader) else { return !leader.has_exited() };
+        let (name, leader) =
+            self.machines(|machines| machines.get(key).map(|record| record.name)).zip(self.leader(key))?;
+        let Ok((uid_map, gid_map)) = self.id_maps(&leader) else {
+            return (!leader.has_exited()).then_some(name);
+        };
         let is_missing = uid_map.is_empty() || gid_map.is_empty();
         let effects = self.machines.borrow_mut().set_maps(key, uid_map, gid_map);
         self.publish(key, &effects);
-        is_missing
+        is_missing.then_some(name)
     }
 
     /// Takes in that the service manager has a job for a machine's unit.

@@ -5,12 +5,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use registry::{Class, Record};
+use registry::{Class, MachineName, Record};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use crate::daemon::Daemon;
 use crate::machines::Key;
 
 /// When a leader is looked at first.
@@ -60,8 +59,9 @@ impl LateMaps {
         self.joined.notify_one();
     }
 
-    /// Reads the maps as they are written. Nothing runs while none is missing.
-    pub async fn run(&self, daemon: &Daemon) {
+    /// Has the maps read as they are written. `read` reads a leader's, and returns whose machine's are still
+    /// missing. Nothing runs while none is missing.
+    pub async fn run(&self, read: impl Fn(Key) -> Option<MachineName>) {
         loop {
             let next = self.waiting.borrow().iter().map(|waiting| waiting.next).min();
             let Some(next) = next else {
@@ -69,26 +69,24 @@ impl LateMaps {
                 continue;
             };
             tokio::select! {
-                () = sleep_until(next) => self.look(daemon, Instant::now()),
+                () = sleep_until(next) => self.look(&read, Instant::now()),
                 () = self.joined.notified() => {}
             }
         }
     }
 
-    fn look(&self, daemon: &Daemon, now: Instant) {
+    fn look(&self, read: impl Fn(Key) -> Option<MachineName>, now: Instant) {
         let mut waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         waiting.retain_mut(|waiting| {
             if waiting.next > now {
                 return true;
             }
-            let still_missing = daemon.read_maps(waiting.key);
-            if still_missing && !waiting.postpone(now) {
-                let name =
-                    daemon.record(waiting.key).map_or_else(String::new, |record| record.name.to_string());
-                info!("Machine {name} still has no id maps; not looking any more.");
-                return false;
+            let Some(machine) = read(waiting.key) else { return false };
+            let goes_on = waiting.postpone(now);
+            if !goes_on {
+                info!("Machine {machine} still has no id maps; not looking any more.");
             }
-            still_missing
+            goes_on
         });
         self.waiting.borrow_mut().append(&mut waiting);
     }
@@ -97,7 +95,7 @@ impl LateMaps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry::{IdRange, MachineName};
+    use registry::IdRange;
 
     #[test]
     fn a_leader_is_looked_at_less_and_less_often_and_not_for_ever() {

@@ -124,7 +124,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
         () = daemon.keeper.run(&*daemon, notifications) => {}
         () = daemon.os_releases.forget_old() => {}
         () = daemon.mind_unpublished() => {}
-        () = daemon.late_maps.run(&daemon) => {}
+        () = daemon.late_maps.run(|key| daemon.read_maps(key)) => {}
         () = daemon.spare_memory.run() => {}
         () = daemon.polkit.cancel_abandoned() => {}
         _ = terminate.recv() => {}
