@@ -132,12 +132,7 @@ impl Default for Bus {
 }
 
 impl Bus {
-    /// The connection, while there is one.
-    pub fn connection(&self) -> Option<Connection> {
-        self.place.borrow().connection()
-    }
-
-    /// The connection; is it just being made, that is waited for, but not for a bus that is not there.
+    /// The connection. One that is just being made is waited for; a bus that is not there is not.
     pub async fn at_hand(&self) -> Option<Connection> {
         let mut changes = self.place.subscribe();
         let known = changes.wait_for(|place| !matches!(place, Place::Joining)).await;

@@ -23,10 +23,10 @@ pub enum Error {
     NotSupported,
     /// The caller may not.
     PermissionDenied,
-    /// The caller may, once he has been asked for a password, which he does not allow.
+    /// The caller may once a password is given, and does not allow that anybody is asked for one.
     AuthenticationRequired,
     /// The caller may register machines, but not of somebody else's processes.
-    NotHisProcess,
+    NotCallersProcess,
     /// The kernel refused.
     System {
         /// What was tried.
@@ -99,7 +99,7 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.AccessDenied"),
                 Some("org.varlink.service.PermissionDenied"),
             ),
-            Self::NotHisProcess => (
+            Self::NotCallersProcess => (
                 Errno::ACCESS,
                 Some("org.freedesktop.DBus.Error.AccessDenied"),
                 Some("org.varlink.service.PermissionDenied"),
@@ -139,7 +139,9 @@ impl fmt::Display for Error {
             Self::NotSupported => f.write_str("not supported for a machine of this class"),
             Self::PermissionDenied => f.write_str("permission denied"),
             Self::AuthenticationRequired => f.write_str("interactive authentication required"),
-            Self::NotHisProcess => f.write_str("only privileged users may register machines for other users"),
+            Self::NotCallersProcess => {
+                f.write_str("only privileged users may register machines for other users")
+            }
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
             Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),

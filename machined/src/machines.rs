@@ -92,11 +92,6 @@ impl Machines {
         self.machines.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.machines.is_empty()
-    }
-
     /// All machines in the order of their registration.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Record)> {
         self.machines.iter().map(|(&key, record)| (key, &**record))

@@ -3,10 +3,11 @@
 mod end;
 mod mapping;
 mod metadata;
+mod permission;
 mod register;
 mod state;
 
 pub use end::{KillWhom, Target};
 pub use metadata::uid_shift;
-pub use register::{Registered, Registration};
+pub use register::Registration;
 pub use state::State;

@@ -11,7 +11,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::debug;
 use zbus::{Connection, Fd, Variant};
 
-use super::{Caller, Details, Subject};
+use super::authority::{Authority, Question, Verdict};
+use super::caller::{Caller, Subject};
 use crate::bus::{Bus, CallError, Peer, call};
 
 const AUTHORITY: Peer = Peer {
@@ -32,33 +33,6 @@ const OPEN: usize = 64;
 /// How polkit (126 and newer) says that an administrator's password was given: in the details of its answer.
 const RESULT: &str = "polkit.result";
 const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
-
-/// May he?
-#[derive(Debug)]
-pub(super) struct Question<'a> {
-    pub(super) caller: &'a Caller,
-    pub(super) action: &'static str,
-    pub(super) details: Details<'a>,
-}
-
-/// What is answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// He may.
-    Authorized {
-        /// He has given an administrator's password for it.
-        is_admin: bool,
-    },
-    /// He may, once he has given a password.
-    Challenge,
-    /// He may not.
-    Denied,
-}
-
-/// Who judges.
-pub(super) trait Authority {
-    async fn ask(&self, question: Question<'_>) -> Verdict;
-}
 
 /// Polkit, and the questions it has not answered.
 #[derive(Debug)]
@@ -89,7 +63,8 @@ impl Default for Polkit {
 }
 
 impl Polkit {
-    pub(super) fn on<'a>(&'a self, bus: &'a Bus) -> OnBus<'a> {
+    /// Polkit, as it is asked over this bus.
+    pub fn on<'a>(&'a self, bus: &'a Bus) -> OnBus<'a> {
         OnBus { polkit: self, bus }
     }
 
@@ -175,7 +150,8 @@ impl Drop for Asked {
 }
 
 /// Polkit, where it can be reached.
-pub(super) struct OnBus<'a> {
+#[derive(Debug)]
+pub struct OnBus<'a> {
     polkit: &'a Polkit,
     bus: &'a Bus,
 }

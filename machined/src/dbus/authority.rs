@@ -4,7 +4,7 @@ use dbus_server::{Call, ErrorReply};
 
 use super::errors;
 use super::subject::name_of;
-use crate::authorization::{Authorized, Caller, Enter, Inspect, Manage, Register, Subject};
+use crate::authorization::{Action, Authorized, Caller, Register, Subject};
 use crate::daemon::Daemon;
 use crate::operations::{Registration, Target};
 
@@ -32,49 +32,18 @@ pub(super) async fn may_register(
     verdict.map_err(|error| errors::of_operation(error, registration.name.as_str()))
 }
 
-/// To unregister, terminate or kill a machine.
+/// To do something to a machine, or to the host. The verb is what polkit's rules are told of it.
 ///
 /// # Errors
 /// `AccessDenied`. `InteractiveAuthorizationRequired`. `NoSuchMachine`: it has gone meanwhile.
-pub(super) async fn may_manage(
+pub(super) async fn may<A: Action>(
     daemon: &Daemon,
     call: &Call,
     target: Target,
     verb: &str,
-) -> Result<Authorized<Manage>, ErrorReply> {
+) -> Result<Authorized<A>, ErrorReply> {
     let (caller, name) = (caller(call).await?, name_of(daemon, target));
     let details = [("machine", name.as_str()), ("verb", verb)];
-    let verdict = call.turn.passing(daemon.may_manage(&caller, target, &details)).await;
-    verdict.map_err(|error| errors::of_operation(error, &name))
-}
-
-/// To open the root directory of a machine.
-///
-/// # Errors
-/// As [`may_manage`].
-pub(super) async fn may_enter(
-    daemon: &Daemon,
-    call: &Call,
-    target: Target,
-) -> Result<Authorized<Enter>, ErrorReply> {
-    let (caller, name) = (caller(call).await?, name_of(daemon, target));
-    let details = [("machine", name.as_str()), ("verb", "open_root_directory")];
-    let verdict = call.turn.passing(daemon.may_enter(&caller, target, &details)).await;
-    verdict.map_err(|error| errors::of_operation(error, &name))
-}
-
-/// To be told what is inside a machine.
-///
-/// # Errors
-/// As [`may_manage`].
-pub(super) async fn may_inspect(
-    daemon: &Daemon,
-    call: &Call,
-    target: Target,
-    verb: &str,
-) -> Result<Authorized<Inspect>, ErrorReply> {
-    let (caller, name) = (caller(call).await?, name_of(daemon, target));
-    let details = [("machine", name.as_str()), ("verb", verb)];
-    let verdict = call.turn.passing(daemon.may_inspect(&caller, Some(target), &details)).await;
+    let verdict = call.turn.passing(daemon.may(&caller, Some(target), &details)).await;
     verdict.map_err(|error| errors::of_operation(error, &name))
 }

@@ -46,7 +46,7 @@ pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
             "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
             "Interactive authentication required.",
         ),
-        Error::NotHisProcess => {
+        Error::NotCallersProcess => {
             with_text(Errno::ACCESS, "Only privileged users may register machines for other users")
         }
         // What was said elsewhere is passed on in its own words.

@@ -15,7 +15,7 @@ use crate::operations::KillWhom;
 pub(super) async fn unregister(daemon: Rc<Daemon>, call: Call) -> Result<Reply, ErrorReply> {
     let name: String = call.arguments()?;
     let target = target(&daemon, &name)?;
-    let authorized = authority::may_manage(&daemon, &call, target, "unregister").await?;
+    let authorized = authority::may(&daemon, &call, target, "unregister").await?;
     daemon.unregister(&authorized, target);
     call.reply(&())
 }
@@ -23,7 +23,7 @@ pub(super) async fn unregister(daemon: Rc<Daemon>, call: Call) -> Result<Reply, 
 /// `TerminateMachine`, `Terminate`.
 pub(super) async fn terminate(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Result<Reply, ErrorReply> {
     let target = target_of(&daemon, subject, || call.arguments())?;
-    let authorized = authority::may_manage(&daemon, &call, target, "terminate").await?;
+    let authorized = authority::may(&daemon, &call, target, "terminate").await?;
     daemon
         .terminate(&authorized, target)
         .await
@@ -49,7 +49,7 @@ pub(super) async fn kill(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Re
     };
     let refused = || ErrorReply::invalid_args(format!("Invalid signal {signal}"));
     let signal = signal_of_number(signal).ok_or_else(refused)?;
-    let authorized = authority::may_manage(&daemon, &call, target, "kill").await?;
+    let authorized = authority::may(&daemon, &call, target, "kill").await?;
     // The service manager's own name for an error is not passed on, as in the original.
     daemon.kill(&authorized, target, whom, signal).await.map_err(|error| errors::bare(error.errno()))?;
     call.reply(&())

@@ -73,7 +73,7 @@ pub(super) async fn os_release(
     call: Call,
 ) -> Result<Reply, ErrorReply> {
     let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may_inspect(&daemon, &call, target, "get_os_release").await?;
+    let authorized = authority::may(&daemon, &call, target, "get_os_release").await?;
     // A container may take its time.
     let fields = call.turn.passing(daemon.os_release(&authorized, target)).await;
     let fields = fields.map_err(|error| match error {
@@ -95,7 +95,7 @@ pub(super) async fn root_directory(
     call: Call,
 ) -> Result<Reply, ErrorReply> {
     let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may_enter(&daemon, &call, target).await?;
+    let authorized = authority::may(&daemon, &call, target, "open_root_directory").await?;
     let opened = call.turn.passing(daemon.root_directory(&authorized, target)).await;
     let root = opened.map_err(|error| match error {
         Error::NotAvailable => {

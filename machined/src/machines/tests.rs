@@ -50,7 +50,7 @@ fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
     );
     assert_eq!(machines.groups().count(), 0);
     assert!(
-        machines.is_empty() && machines.by_name(&record.name).is_none() && machines.by_leader(7).is_none()
+        machines.len() == 0 && machines.by_name(&record.name).is_none() && machines.by_leader(7).is_none()
     );
     assert!(machines.by_unit("web.service").is_none());
     assert!(machines.by_group("/machine.slice/web.service").is_none());

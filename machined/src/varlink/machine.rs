@@ -107,7 +107,7 @@ async fn may_manage(
     verb: &str,
 ) -> Result<Authorized<Manage>, Error> {
     let name = daemon.name_of(target)?;
-    daemon.may_manage(&caller(call), target, &[("name", &name), ("verb", verb)]).await
+    daemon.may(&caller(call), Some(target), &[("name", &name), ("verb", verb)]).await
 }
 
 fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

@@ -90,7 +90,7 @@ async fn may_inspect(
 ) -> Result<Authorized<Inspect>, Error> {
     let name = target.map(|target| daemon.name_of(target)).transpose()?;
     let details: Vec<_> = name.iter().map(|name| ("name", name.as_str())).collect();
-    daemon.may_inspect(&caller(call), target, &details).await
+    daemon.may(&caller(call), target, &details).await
 }
 
 pub(super) async fn list(daemon: Rc<Daemon>, call: Call, mut replier: Replier) -> Result<Done, ErrorReply> {

@@ -2,6 +2,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::*;
+use crate::authorization::action::{Enter, Inspect, Manage};
+use crate::authorization::caller::Subject;
 
 /// A polkit that has made up its mind, and remembers what it was asked.
 struct Fake {
@@ -39,7 +41,7 @@ fn word<T>(result: &Result<T, Error>) -> &'static str {
         Ok(_) => "yes",
         Err(Error::PermissionDenied) => "no",
         Err(Error::AuthenticationRequired) => "password",
-        Err(Error::NotHisProcess) => "not his",
+        Err(Error::NotCallersProcess) => "not the caller's",
         Err(_) => "?",
     }
 }
@@ -68,16 +70,15 @@ fn the_table_of_verdicts_on_machines() {
         let row = format!("uid {uid}, daemon {daemon}, owner {owner:?}, polkit {polkit:?}");
         let fake = Fake::new(polkit);
         let details = [("machine", "web"), ("verb", "kill")];
-        let manage = now(decide::<Manage>(&fake, daemon, &caller(uid), owner, id::MANAGE, &details));
+        let manage = now(decide::<Manage>(&fake, daemon, &caller(uid), || owner == Some(uid), &details));
         assert_eq!(word(&manage), verdict, "manage: {row}");
         let asked = ["manage-machines machine=web,verb=kill"];
         assert_eq!(*fake.asked.borrow(), if is_asked { &asked[..] } else { &[] }, "{row}");
-        // What is read out of a machine is read as root: that it is his is not enough.
-        let nobodys = owner.filter(|owner| *owner != uid);
-        let expected = word(&now(decide::<Manage>(&fake, daemon, &caller(uid), nobodys, id::MANAGE, &[])));
-        let inspect = now(decide::<Inspect>(&fake, daemon, &caller(uid), owner, id::INSPECT, &[]));
+        // What is read out of a machine is read as root: that the machine is the caller's is not enough.
+        let expected = word(&now(decide::<Manage>(&fake, daemon, &caller(uid), || false, &[])));
+        let inspect = now(decide::<Inspect>(&fake, daemon, &caller(uid), || owner == Some(uid), &[]));
         assert_eq!(word(&inspect), expected, "inspect: {row}");
-        let enter = now(decide::<Enter>(&fake, daemon, &caller(uid), owner, id::MANAGE, &[]));
+        let enter = now(decide::<Enter>(&fake, daemon, &caller(uid), || owner == Some(uid), &[]));
         assert_eq!(word(&enter), expected, "enter: {row}");
     }
 }
@@ -105,9 +106,9 @@ fn one_permission_implies_another_and_a_password_is_asked_for_last() {
         (Verdict::Denied, Verdict::Challenge, true, "no", vec!["inspect-machines ", "manage-machines "]),
     ] {
         let mut fake = Fake::new(Verdict::Denied);
-        fake.verdicts = HashMap::from([(id::INSPECT, inspect), (id::MANAGE, manage)]);
+        fake.verdicts = HashMap::from([(Inspect::ROW.polkit, inspect), (Manage::ROW.polkit, manage)]);
         let caller = Caller { is_interactive, ..caller(1000) };
-        let result = now(decide::<Inspect>(&fake, 0, &caller, None, id::INSPECT, &[]));
+        let result = now(decide::<Inspect>(&fake, 0, &caller, || false, &[]));
         assert_eq!(word(&result), verdict, "{inspect:?} {manage:?} {is_interactive}");
         assert_eq!(*fake.asked.borrow(), asked);
     }
@@ -115,17 +116,17 @@ fn one_permission_implies_another_and_a_password_is_asked_for_last() {
 
 #[test]
 fn the_table_of_verdicts_on_registrations() {
-    for (uid, daemon, polkit, is_his, verdict) in [
+    for (uid, daemon, polkit, is_own, verdict) in [
         (0, 0, Verdict::Denied, false, "yes"),
         (1000, 1000, Verdict::Denied, false, "yes"),
         (1000, 0, Verdict::Denied, true, "no"),
         (1000, 0, Verdict::Challenge, true, "password"),
         (1000, 0, YES, true, "yes"),
-        (1000, 0, YES, false, "not his"),
+        (1000, 0, YES, false, "not the caller's"),
         (1000, 0, ADMIN, false, "yes"),
     ] {
         let fake = Fake::new(polkit);
-        let result = now(register(&fake, daemon, &caller(uid), id::CREATE, &[("name", "web")], || is_his));
-        assert_eq!(word(&result), verdict, "uid {uid}, daemon {daemon}, polkit {polkit:?}, his: {is_his}");
+        let result = now(decide::<Create>(&fake, daemon, &caller(uid), || is_own, &[("name", "web")]));
+        assert_eq!(word(&result), verdict, "uid {uid}, daemon {daemon}, polkit {polkit:?}, own: {is_own}");
     }
 }
