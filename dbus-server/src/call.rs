@@ -15,6 +15,13 @@ use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
 use crate::server::Bus;
 
+/// How large a message may be on the system bus, dbus-daemon(1), `max_message_size`.
+const REPLY_MAX: usize = 32 << 20;
+/// How long the text of an error may be, in characters.
+const TEXT_MAX: usize = 4096;
+/// The error that has no name of its own.
+const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
+
 /// A reply that can be sent.
 #[derive(Debug)]
 pub struct Reply(pub(crate) Message);
@@ -79,14 +86,28 @@ impl Call {
     /// A reply with these values.
     ///
     /// # Errors
-    /// They make no message: they are too large.
+    /// They make no message that a bus takes: a string has NUL in it, or they are too large. A bus throws off whoever
+    /// sends it such a message.
     pub fn reply<B: Serialize + DynamicType>(&self, body: &B) -> Result<Reply, ErrorReply> {
         let reply = Message::method_return(&self.message.header()).build(body);
-        reply.map(Reply).map_err(|error| ErrorReply::limits_exceeded(error.to_string()))
+        let reply = reply.map_err(|error| ErrorReply::limits_exceeded(error.to_string()))?;
+        if reply.data().len() > REPLY_MAX {
+            return Err(ErrorReply::limits_exceeded("The reply is too large."));
+        }
+        reply.body().validate().map_err(|error| {
+            tracing::error!("a reply cannot be sent: {error}");
+            ErrorReply::failed("The reply has a text in it that cannot be sent.")
+        })?;
+        Ok(Reply(reply))
     }
 
+    /// The error as a message that a bus takes, whatever its text is.
     pub(crate) fn error(&self, error: &ErrorReply) -> zbus::Result<Message> {
-        Message::error(&self.message.header(), &*error.name).build(&error.message.as_str())
+        let text: String =
+            error.message.chars().take(TEXT_MAX).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+        let named = |name: &str| Message::error(&self.message.header(), name).build(&text);
+        // A name that is none was made up elsewhere; the caller must not wait for ever.
+        named(&error.name).or_else(|_| named(FAILED))
     }
 }
 

@@ -59,6 +59,11 @@ const PROBE: Interface<Probe, &'static str> = Interface {
             &[arg("s", "text")],
             |probe, _, call| now(echo(&probe, &call)),
         ),
+        Method::new("Poison", &[], &[arg("s", "text")], |_, _, call| now(call.reply(&"a\0b"))),
+        Method::new("Flood", &[], &[arg("s", "text")], |_, _, call| now(call.reply(&"a".repeat(33 << 20)))),
+        Method::new("FailBadly", &[], &[], |_, _, _| {
+            now(Err(ErrorReply::new("no name", "a\0b".repeat(9999))))
+        }),
         Method::new("Nothing", &[], &[], |_, _, call| now(call.reply(&()))),
         Method::new("Fail", &[], &[], |_, _, _| now(Err(ErrorReply::new("test.Failed", "as asked")))),
         Method::new("Lie", &[], &[arg("u", "number")], |_, _, call| now(call.reply(&"no number"))),

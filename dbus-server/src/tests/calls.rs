@@ -131,6 +131,20 @@ fn a_reply_that_breaks_the_promise_of_the_table_is_not_sent() {
 }
 
 #[test]
+fn a_reply_that_a_bus_does_not_take_is_an_error_for_its_caller_alone() {
+    run(async |bench: Bench| {
+        let poison = bench.ask(call(ROOT, MANAGER, "Poison"), &()).await;
+        assert_eq!(poison, "Failed: The reply has a text in it that cannot be sent.");
+        let flood = bench.ask(call(ROOT, MANAGER, "Flood"), &()).await;
+        assert_eq!(flood, "LimitsExceeded: The reply is too large.");
+        let badly = bench.ask(call(ROOT, MANAGER, "FailBadly"), &()).await;
+        assert!(badly.starts_with("Failed: a\u{fffd}ba\u{fffd}b"), "{badly}");
+        assert_eq!(badly.chars().count(), "Failed: ".len() + 4096);
+        assert_eq!(bench.ask(call(ROOT, MANAGER, "Nothing"), &()).await, "ok ");
+    });
+}
+
+#[test]
 fn what_is_no_call_is_nothing() {
     run(async |bench: Bench| {
         let signal = Message::signal(ROOT, MANAGER, "Echo").sender(":1.0");
