@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::error_reply::ErrorReply;
 
@@ -83,18 +84,46 @@ fn has_nul(value: &Value) -> bool {
 /// No method has nearly as many; looking each one up stays cheap.
 const MEMBERS_MAX: usize = 1024;
 
+/// How large a reply may be, in bytes. sd-varlink ends a connection on which a larger message comes in.
+const REPLY_MAX: usize = 16 << 20;
+
+/// JSON as clients read it: sd-json ends the connection on a string with NUL in it.
+struct WithoutNul;
+
+impl Formatter for WithoutNul {
+    fn write_char_escape<W: io::Write + ?Sized>(&mut self, to: &mut W, escape: CharEscape) -> io::Result<()> {
+        match escape {
+            CharEscape::AsciiControl(0) => {
+                Err(io::Error::new(ErrorKind::InvalidData, "a string with NUL in it"))
+            }
+            escape => CompactFormatter.write_char_escape(to, escape),
+        }
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    Ok(value.serialize(&mut serde_json::Serializer::with_formatter(out, WithoutNul))?)
+}
+
 /// Appends a reply as sd-varlink 262 writes it, NUL byte included: parameters that serialise to null or to
 /// an empty object are left out.
 ///
 /// # Errors
-/// When `parameters` cannot be JSON; `out` is then as it was.
+/// When `parameters` cannot be JSON, or a string in it has NUL in it, or it is larger than a client takes;
+/// `out` is then as it was.
 pub fn write_reply(out: &mut Vec<u8>, parameters: &impl Serialize, continues: bool) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(b"{\"parameters\":");
     let body = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, parameters) {
+    let written = write_json(out, parameters).and_then(|()| {
+        let is_small = out.len().saturating_sub(start) <= REPLY_MAX;
+        is_small
+            .then_some(())
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "a reply of more than 16 MiB"))
+    });
+    if let Err(error) = written {
         out.truncate(start);
-        return Err(error.into());
+        return Err(error);
     }
     let empty = matches!(out.get(body..), Some(b"null" | b"{}"));
     if empty {
@@ -112,10 +141,14 @@ pub fn write_reply(out: &mut Vec<u8>, parameters: &impl Serialize, continues: bo
 /// Appends an error reply, NUL byte included.
 pub fn write_error(out: &mut Vec<u8>, error: &ErrorReply) {
     let start = out.len();
-    match serde_json::to_writer(&mut *out, error) {
-        Ok(()) => out.push(0),
-        Err(_) => out.truncate(start),
+    if write_json(out, error).is_err() {
+        out.truncate(start);
+        // Without its fields, of which one cannot be sent.
+        out.extend_from_slice(b"{\"error\":\"");
+        out.extend_from_slice(error.id.as_bytes());
+        out.extend_from_slice(b"\"}");
     }
+    out.push(0);
 }
 
 impl Serialize for ErrorReply {
@@ -204,6 +237,25 @@ mod tests {
                 r#"{"error":"io.systemd.System","parameters":{"origin":"linux","errno":17,"errnoName":"EEXIST"}}"#,
             ]
         );
+    }
+
+    #[test]
+    fn a_reply_that_would_end_the_connection_leaves_no_trace() {
+        let mut out = b"before".to_vec();
+        for value in [serde_json::json!({"a": ["b\0c"]}), serde_json::json!({"a\0": 1})] {
+            assert!(write_reply(&mut out, &value, false).is_err());
+        }
+        assert!(write_reply(&mut out, &serde_json::json!({"a": "x".repeat(REPLY_MAX)}), false).is_err());
+        assert_eq!(out, b"before");
+        write_reply(&mut out, &serde_json::json!({"a": "\\u0000\n\u{1}"}), false).unwrap();
+        assert_eq!(out, b"before{\"parameters\":{\"a\":\"\\\\u0000\\n\\u0001\"}}\0");
+    }
+
+    #[test]
+    fn an_error_that_cannot_be_sent_whole_goes_without_its_fields() {
+        let mut out = Vec::new();
+        write_error(&mut out, &ErrorReply::invalid_parameter("a\0b"));
+        assert_eq!(out, b"{\"error\":\"org.varlink.service.InvalidParameter\"}\0");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Replier {
     /// The final, or only, reply. `()` is the reply without parameters.
     ///
     /// # Errors
-    /// `parameters` cannot be JSON; the handler passes the error on.
+    /// `EBADMSG`: `parameters` cannot be sent; the handler passes the error on.
     pub fn reply(self, parameters: &impl Serialize) -> Result<Done, ErrorReply> {
         self.put(parameters, false).map(Done)
     }
@@ -48,7 +48,8 @@ impl Replier {
     /// buffered is written at the latest when the handler waits for something.
     ///
     /// # Errors
-    /// `ExpectedMore` when the call did not ask for a stream, or `parameters` cannot be JSON.
+    /// `ExpectedMore` when the call did not ask for a stream, `EBADMSG` when `parameters` cannot be
+    /// sent.
     pub async fn send(&mut self, parameters: &impl Serialize) -> Result<(), ErrorReply> {
         if !self.more {
             return Err(ErrorReply::expected_more());
@@ -81,8 +82,8 @@ impl Replier {
             return Ok(());
         }
         write_reply(&mut self.outbox.borrow_mut(), parameters, continues).map_err(|error| {
-            tracing::error!("reply is no JSON: {error}");
-            ErrorReply::system(Errno::IO)
+            tracing::error!("a reply cannot be sent: {error}");
+            ErrorReply::system(Errno::BADMSG)
         })
     }
 }
