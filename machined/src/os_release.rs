@@ -5,7 +5,7 @@
 //! can keep only its own answer waiting. Nothing enters the container: the kernel resolves the path below its root.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::io::Read;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const HANGING: Duration = Duration::from_millis(100);
 /// The largest file that is read, in bytes.
 const MAX: u64 = 64 * 1024;
+/// How many keys a file may have. Those of today's systems have about 20.
+const KEYS: usize = 1024;
 /// How many hanging threads are left behind at the most.
 const MAX_LEFT_BEHIND: usize = 32;
 /// Where the file is, in the order of preference.
@@ -35,7 +37,7 @@ const PATHS: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 /// The `KEY=value` pairs of one file.
 pub type Fields = Vec<(String, String)>;
 
-type Answer = Result<Vec<u8>, Errno>;
+type Answer = Result<Fields, Errno>;
 
 struct Job {
     pid: i32,
@@ -72,7 +74,7 @@ impl OsReleases {
     ///
     /// # Errors
     /// `ENOENT`: it says nothing. `ETIMEDOUT`: its file system does not answer. `EFBIG`, `EINVAL`: the file is none
-    /// of this kind. Others as the kernel has them.
+    /// of this kind, or says what no reply can carry. Others as the kernel has them.
     pub async fn of_machine(&self, key: Key, leader: &ProcessHandle) -> Result<Rc<Fields>, Errno> {
         if let Some(fields) = self.fresh(key) {
             return Ok(fields);
@@ -101,7 +103,7 @@ impl OsReleases {
         if leader.has_exited() {
             return Err(Errno::SRCH);
         }
-        let fields = self.intern(parse(&answer));
+        let fields = self.intern(answer);
         self.known.borrow_mut().insert(key, (Instant::now(), fields.clone()));
         Ok(fields)
     }
@@ -262,20 +264,41 @@ fn read_regular(file: rustix::fd::OwnedFd) -> Answer {
     let mut text = Vec::new();
     let read = std::fs::File::from(file).take(MAX.saturating_add(1)).read_to_end(&mut text);
     read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX) { Err(Errno::FBIG) } else { Ok(text) }
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX) { Err(Errno::FBIG) } else { parse(&text) }
 }
 
 /// The pairs of a file, each key once, with its last value.
-fn parse(text: &[u8]) -> Fields {
+///
+/// # Errors
+/// `EINVAL`: a key or a value cannot be carried on: D-Bus takes no NUL and nothing but UTF-8, and whoever prints a value
+/// wants no control characters in it. `EFBIG`: there are more than [`KEYS`] keys.
+fn parse(text: &[u8]) -> Answer {
     let mut fields = Fields::new();
+    let mut places = HashMap::new();
     for (key, value) in registry::parse_env_file(text) {
-        let value = String::from_utf8_lossy(&value).into_owned();
-        match fields.iter_mut().find(|(other, _)| other.as_bytes() == key) {
-            Some((_, old)) => *old = value,
-            None => fields.push((String::from_utf8_lossy(&key).into_owned(), value)),
+        let value = carried(value, |c| c == '\t' || c == '\n')?;
+        match places.entry(carried(key, |_| false)?) {
+            hash_map::Entry::Occupied(place) => {
+                if let Some((_, old)) = fields.get_mut(*place.get()) {
+                    *old = value;
+                }
+            }
+            hash_map::Entry::Vacant(place) => {
+                if fields.len() >= KEYS {
+                    return Err(Errno::FBIG);
+                }
+                fields.push((place.key().clone(), value));
+                place.insert(fields.len().saturating_sub(1));
+            }
         }
     }
-    fields
+    Ok(fields)
+}
+
+/// Text without control characters, but for those that are allowed.
+fn carried(bytes: Vec<u8>, is_allowed: impl Fn(char) -> bool) -> Result<String, Errno> {
+    let text = String::from_utf8(bytes).map_err(|_| Errno::INVAL)?;
+    if text.chars().any(|c| c.is_control() && !is_allowed(c)) { Err(Errno::INVAL) } else { Ok(text) }
 }
 
 /// What the host's OS says of itself.
@@ -286,7 +309,7 @@ pub fn of_host() -> Result<Fields, Errno> {
     let mut error = Errno::NOENT;
     for path in PATHS {
         match std::fs::read(format!("/{path}")) {
-            Ok(text) => return Ok(parse(&text)),
+            Ok(text) => return parse(&text),
             Err(failed) => error = Errno::from_io_error(&failed).unwrap_or(error),
         }
     }
@@ -299,14 +322,34 @@ mod tests {
 
     #[test]
     fn the_last_value_of_a_key_counts_at_its_first_place() {
-        let fields = parse(b"ID=debian\nVERSION_ID=\"12\"\nID='sid'\n");
+        let fields = parse(b"ID=debian\nVERSION_ID=\"12\"\nID='sid'\n").unwrap();
         assert_eq!(fields, [("ID".into(), "sid".into()), ("VERSION_ID".into(), "12".into())]);
     }
 
     #[test]
     fn a_process_of_the_host_has_the_hosts_release() {
         let me = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(read_of_process(me).map(|text| parse(&text)), of_host());
+        assert_eq!(read_of_process(me), of_host());
+    }
+
+    #[test]
+    fn what_no_reply_can_carry_makes_a_file_invalid() {
+        for damaged in
+            ["EVIL=a\0b\n", "EV\0IL=ab\n", "EVIL='\u{1b}[2J'\n", "E\tVIL=a\n", "A=1\nB=\u{9b}\n", "A=\u{7f}"]
+        {
+            assert_eq!(parse(damaged.as_bytes()), Err(Errno::INVAL), "{damaged:?}");
+        }
+        for damaged in [&b"A=\xff\n"[..], b"\xff=a\n", b"A=\xed\xa0\x80\n"] {
+            assert_eq!(parse(damaged), Err(Errno::INVAL), "{damaged:?}");
+        }
+        assert_eq!(parse("A='a\tb\nc'\n\u{c4}=\u{fffe}\n".as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_has_so_many_keys_at_the_most() {
+        let of = |keys: usize| (0..keys).map(|key| format!("K{key}=\nK{key}=x\n")).collect::<String>();
+        assert_eq!(parse(of(KEYS).as_bytes()).unwrap().len(), KEYS);
+        assert_eq!(parse(of(KEYS + 1).as_bytes()), Err(Errno::FBIG));
     }
 
     #[tokio::test]

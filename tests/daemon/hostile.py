@@ -1,6 +1,7 @@
 """Containers whose files are traps, and file systems that do not answer."""
 
 import os
+import pathlib
 import subprocess
 
 import processes
@@ -95,6 +96,32 @@ class Hostile(world.Case):
         self.assertIn("ID=a b", told)
         self.assertIn("A=2", told)
         self.assertNotIn("A=1", told)
+
+    def test_text_that_no_reply_can_carry_is_an_error_for_who_asks_and_missing_in_a_graceful_list(self):
+        damaged = {"nul": b"EVIL=a\0b\n", "key": b"E\0=a\n", "latin": b"EVIL=\xe4\n", "escape": b"EVIL='\x1b[2J'\n"}
+        for name, text in damaged.items():
+            self.rooted(name, lambda root, text=text: pathlib.Path(root, "etc/os-release").write_bytes(text))
+        self.rooted("good", lambda root: self.file(f"{root}/etc/os-release", "ID=good\n"))
+        with Client() as client:
+            for name in damaged:
+                strict = client.ask("List", {"name": name, "acquireMetadata": "yes"})
+                self.assertEqual(strict, "io.systemd.System EINVAL", name)
+        told = listed(acquireMetadata="graceful")
+        self.assertEqual(set(told), {*damaged, "good"})
+        self.assertEqual([name for name in told if "OSRelease" in told[name]], ["good"])
+
+    def test_a_file_of_16384_keys_holds_nobody_up(self):
+        letters = [bytes([a, b]) for a in range(33, 255) for b in range(33, 255) if a not in b"#;=" and b not in b"="]
+        text = b"".join(letter + b"=\n" for letter in letters)[:64 * 1024]
+        self.assertEqual(text.count(b"\n"), 16384)
+        for number in range(8):
+            self.rooted(f"keys{number}", lambda root: pathlib.Path(root, "etc/os-release").write_bytes(text))
+        before = self.machined.ticks()
+        with Client(deadline=10) as client:
+            self.assertEqual(len(client.stream("List", {"acquireMetadata": "graceful"})), 9)
+            self.assertEqual(client.ask("List", {"name": "keys0", "acquireMetadata": "yes"})[:16], "io.systemd.Syste")
+        # Each took 600 ms when every key was looked for among all others.
+        self.assertLess(self.machined.ticks() - before, 0.3)
 
     def test_a_file_system_that_does_not_answer_holds_up_nobody_else(self):
         """The leader's root lies on a mount that hangs: a FUSE file system whose server never answers."""

@@ -379,6 +379,20 @@ class Hostile(WithBus):
         self.assert_answered("web", 20)
         self.assertIn("leaving it", self.machined.log())
 
+    def test_an_os_release_that_no_message_can_carry_does_not_end_the_connection_to_the_bus(self):
+        for name, text in ("good", b"ID=good\n"), ("evil", b"EVIL=a\0b\n"), ("latin", b"EVIL=\xe4\n"):
+            os.makedirs(f"/run/roots/{name}/etc")
+            pathlib.Path(f"/run/roots/{name}/etc/os-release").write_bytes(text)
+        self.start_both()
+        for name in "good", "evil", "latin":
+            self.register(name, self.leader(lambda name=name: (os.chroot(f"/run/roots/{name}"), os.chdir("/"))))
+        client = self.client()
+        for name in ["evil", "latin"] * 20:
+            answer = client.manager("GetMachineOSRelease", "s", name)
+            self.assertEqual(answer, "InvalidArgs: Failed to get OS release: Invalid argument")
+            self.assertEqual(client.manager("GetMachineOSRelease", "s", "good"), [{"ID": "good"}])
+        self.assertNotIn("Lost the system bus", self.machined.log())
+
     def test_a_file_system_that_does_not_answer_holds_up_only_who_asked_for_it(self):
         try:
             fuse = os.open("/dev/fuse", os.O_RDWR)

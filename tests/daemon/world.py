@@ -80,6 +80,12 @@ class Daemon:
         with open(f"/proc/{self.pid}/status") as file:
             return next(line.split()[1] for line in file if line.startswith(f"{field}:"))
 
+    def ticks(self):
+        """Processor time of it and of those whom it has waited for, in seconds."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
     def rss(self):
         """Resident memory in KiB."""
         return int(self.status("VmRSS"))
