@@ -1,0 +1,28 @@
+//! What the kernel tells of a block device.
+//!
+//! # Safety
+//! Two ioctls of linux/fs.h that fill in one integer each, of the type that is given here.
+#![allow(unsafe_code, reason = "ioctls")]
+
+use std::ffi::c_int;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::ioctl::{Getter, Opcode, ioctl, opcode};
+
+const BLKROGET: Opcode = opcode::none(0x12, 94);
+/// Declared with `size_t`, and filled in as 64 bits.
+const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
+
+/// Whether the device cannot be written to.
+pub(crate) fn is_read_only(device: impl AsFd) -> Result<bool, Errno> {
+    // SAFETY: BLKROGET fills in an int.
+    let read_only: c_int = unsafe { ioctl(device, Getter::<BLKROGET, c_int>::new()) }?;
+    Ok(read_only != 0)
+}
+
+/// How many bytes the device has.
+pub(crate) fn size(device: impl AsFd) -> Result<u64, Errno> {
+    // SAFETY: BLKGETSIZE64 fills in a 64-bit integer.
+    unsafe { ioctl(device, Getter::<BLKGETSIZE64, u64>::new()) }
+}

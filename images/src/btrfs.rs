@@ -1,0 +1,217 @@
+//! Subvolumes of btrfs, by the ioctls of linux/btrfs.h.
+//!
+//! # Safety
+//! Each ioctl gets the structure that its number stands for, which is as large as the kernel's: asserted below. All of
+//! them are plain integers and bytes, of which every pattern is valid.
+#![allow(unsafe_code, reason = "ioctls")]
+
+use std::os::fd::AsFd;
+
+use rustix::fs::fstatfs;
+use rustix::io::Errno;
+use rustix::ioctl::{Getter, Opcode, Updater, ioctl, opcode};
+
+/// The magic number of a btrfs, linux/magic.h.
+const MAGIC: rustix::fs::FsWord = 0x9123_683E;
+/// The inode number of every subvolume's root.
+pub(crate) const ROOT_INODE: u64 = 256;
+const TYPE: u8 = 0x94;
+/// `BTRFS_ROOT_SUBVOL_RDONLY`.
+const IS_READ_ONLY: u64 = 1;
+
+const GET_SUBVOL_INFO: Opcode = opcode::read::<SubvolumeInfo>(TYPE, 60);
+const TREE_SEARCH: Opcode = opcode::read_write::<Search>(TYPE, 17);
+
+const _: () = {
+    assert!(size_of::<SubvolumeInfo>() == 504);
+    assert!(size_of::<Search>() == 4096);
+};
+
+/// `struct btrfs_ioctl_timespec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Time {
+    seconds: u64,
+    nanoseconds: u32,
+}
+
+/// `struct btrfs_ioctl_get_subvol_info_args`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SubvolumeInfo {
+    id: u64,
+    name: [u8; 256],
+    parent: u64,
+    directory: u64,
+    generation: u64,
+    flags: u64,
+    uuids: [[u8; 16]; 3],
+    transactions: [u64; 4],
+    changed: Time,
+    made: Time,
+    sent: Time,
+    received: Time,
+    reserved: [u64; 8],
+}
+
+/// `struct btrfs_ioctl_search_key`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct SearchKey {
+    tree: u64,
+    min_object: u64,
+    max_object: u64,
+    min_offset: u64,
+    max_offset: u64,
+    min_transaction: u64,
+    max_transaction: u64,
+    min_kind: u32,
+    max_kind: u32,
+    count: u32,
+    unused: u32,
+    unused64: [u64; 4],
+}
+
+/// `struct btrfs_ioctl_search_args`.
+#[repr(C)]
+struct Search {
+    key: SearchKey,
+    found: [u8; 4096 - size_of::<SearchKey>()],
+}
+
+/// A subvolume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subvolume {
+    /// Its number in the file system.
+    pub(crate) id: u64,
+    /// When it was made, in microseconds since 1970.
+    pub(crate) made: u64,
+    pub(crate) is_read_only: bool,
+}
+
+/// Whether a file is on a btrfs.
+pub(crate) fn is_btrfs(file: impl AsFd) -> Result<bool, Errno> {
+    Ok(fstatfs(file)?.f_type == MAGIC)
+}
+
+/// Describes the subvolume that a directory is the root of.
+pub(crate) fn describe(root: impl AsFd) -> Result<Subvolume, Errno> {
+    // SAFETY: see the head of the file.
+    let info: SubvolumeInfo = unsafe { ioctl(root, Getter::<GET_SUBVOL_INFO, SubvolumeInfo>::new()) }?;
+    let made = info.made.seconds.saturating_mul(1_000_000);
+    Ok(Subvolume {
+        id: info.id,
+        made: made.saturating_add(u64::from(info.made.nanoseconds / 1000)),
+        is_read_only: info.flags & IS_READ_ONLY != 0,
+    })
+}
+
+/// The tree with the groups that space is counted for, and the kinds of its items.
+const QUOTA_TREE: u64 = 8;
+const QGROUP_INFO: u32 = 242;
+const QGROUP_LIMIT: u32 = 244;
+const QGROUP_RELATION: u32 = 246;
+/// `BTRFS_QGROUP_LIMIT_MAX_RFER` and `_EXCL`.
+const LIMITS_ALL: u64 = 1;
+const LIMITS_EXCLUSIVE: u64 = 2;
+
+/// What is counted and allowed for a group of subvolumes, in bytes.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) usage: u64,
+    pub(crate) usage_exclusive: u64,
+    /// `None`: no limit.
+    pub(crate) limit: Option<u64>,
+    pub(crate) limit_exclusive: Option<u64>,
+}
+
+/// An item of a tree: its key's offset, and its bytes.
+struct Item {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+fn integer(bytes: &[u8], index: usize) -> Option<u64> {
+    let start = index.checked_mul(8)?;
+    let bytes = bytes.get(start..start.checked_add(8)?)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The items of one object and kind, of which there are few. `ENOENT`: the file system has no such tree.
+fn items(
+    file: impl AsFd,
+    tree: u64,
+    object: u64,
+    kind: u32,
+    offsets: (u64, u64),
+) -> Result<Vec<Item>, Errno> {
+    let mut search = Search {
+        key: SearchKey {
+            tree,
+            min_object: object,
+            max_object: object,
+            min_offset: offsets.0,
+            max_offset: offsets.1,
+            min_transaction: 0,
+            max_transaction: u64::MAX,
+            min_kind: kind,
+            max_kind: kind,
+            count: 64,
+            unused: 0,
+            unused64: [0; 4],
+        },
+        found: [0; 4096 - size_of::<SearchKey>()],
+    };
+    // SAFETY: see the head of the file.
+    unsafe { ioctl(file, Updater::<TREE_SEARCH, Search>::new(&mut search)) }?;
+    let (mut items, mut rest) = (Vec::new(), search.found.as_slice());
+    for _ in 0..search.key.count {
+        // struct btrfs_ioctl_search_header: transid, objectid, offset, and 32 bits each of type and length; in the
+        // machine's own order.
+        let Some((header, after)) = rest.split_at_checked(32) else { break };
+        let word = |start: usize| {
+            let bytes = header.get(start..start.saturating_add(8))?;
+            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let length = header.get(28..32).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let (Some(found), Some(offset), Some(length)) = (word(8), word(16), length) else { break };
+        let Some((bytes, after)) = after.split_at_checked(length) else { break };
+        if found == object {
+            items.push(Item { offset, bytes: bytes.to_vec() });
+        }
+        rest = after;
+    }
+    Ok(items)
+}
+
+/// The group that all below a subvolume is counted for: the highest one of its number, or its own.
+pub(crate) fn subtree_group(file: impl AsFd, subvolume: u64) -> Result<u64, Errno> {
+    let parents = items(file.as_fd(), QUOTA_TREE, subvolume, QGROUP_RELATION, (0, u64::MAX))?;
+    // A group's number is its level in 16 bits, and which of that level in 48.
+    let same = |group: &u64| group & (u64::MAX >> 16) == subvolume && *group > subvolume;
+    Ok(parents.iter().map(|item| item.offset).filter(same).max().unwrap_or(subvolume))
+}
+
+/// What is counted for a group. `ENOENT`: nothing is counted.
+pub(crate) fn quota(file: impl AsFd, group: u64) -> Result<Quota, Errno> {
+    let info = items(file.as_fd(), QUOTA_TREE, 0, QGROUP_INFO, (group, group))?;
+    let info = info.first().ok_or(Errno::NOENT)?;
+    // struct btrfs_qgroup_info_item: generation, rfer, rfer_cmpr, excl, excl_cmpr.
+    let mut quota = Quota {
+        usage: integer(&info.bytes, 1).ok_or(Errno::IO)?,
+        usage_exclusive: integer(&info.bytes, 3).ok_or(Errno::IO)?,
+        ..Quota::default()
+    };
+    // struct btrfs_qgroup_limit_item: flags, max_rfer, max_excl, rsv_rfer, rsv_excl.
+    if let Some(limit) = items(file, QUOTA_TREE, 0, QGROUP_LIMIT, (group, group))?.first() {
+        let flags = integer(&limit.bytes, 0).unwrap_or_default();
+        let limited = |flag, index| {
+            let limit = integer(&limit.bytes, index).filter(|_| flags & flag != 0);
+            limit.filter(|&limit| limit != u64::MAX)
+        };
+        quota.limit = limited(LIMITS_ALL, 1);
+        quota.limit_exclusive = limited(LIMITS_EXCLUSIVE, 2);
+    }
+    Ok(quota)
+}

@@ -1,0 +1,195 @@
+//! Which images there are.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Statx, open, openat};
+use rustix::io::Errno;
+
+use crate::attributes::{Found, look, type_of};
+use crate::error::{Error, Result};
+use crate::image::{HOST_NAME, Image};
+use crate::name::ImageName;
+use crate::pick::pick;
+use crate::places::Places;
+
+/// How a file stands for an image: what it is called beyond the image's name. Of two in one directory the first counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Form {
+    /// A directory, or a block device.
+    Plain,
+    Raw,
+    Versions,
+    RawVersions,
+    Mstack,
+    MstackVersions,
+}
+
+impl Form {
+    const ALL: [Self; 6] =
+        [Self::Plain, Self::Raw, Self::Versions, Self::RawVersions, Self::Mstack, Self::MstackVersions];
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Raw => ".raw",
+            Self::Versions => ".v",
+            Self::RawVersions => ".raw.v",
+            Self::Mstack => ".mstack",
+            Self::MstackVersions => ".mstack.v",
+        }
+    }
+
+    /// The form of a file, and the name of the image; `None` if it is none.
+    fn of(file: &str, kind: FileType) -> Option<(Self, &str)> {
+        let suffixes: &[Self] = match kind {
+            FileType::RegularFile => &[Self::Raw],
+            FileType::BlockDevice => &[Self::Plain],
+            FileType::Directory => {
+                &[Self::MstackVersions, Self::RawVersions, Self::Versions, Self::Mstack, Self::Plain]
+            }
+            _ => &[],
+        };
+        suffixes.iter().find_map(|form| Some((*form, file.strip_suffix(form.suffix())?)))
+    }
+}
+
+/// Describes all images, and hands over each as it is found; those that have a better one of the same name before
+/// them are left out.
+///
+/// # Errors
+/// A directory cannot be read. A single image that cannot be looked at is left out.
+pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
+    let mut known = HashSet::new();
+    for path in places.directories() {
+        let Some(directory) = open_directory(&path)? else { continue };
+        // In the order of names, and of each name the best.
+        let mut files: BTreeMap<(String, Form), (String, Statx)> = BTreeMap::new();
+        for entry in Dir::read_from(&directory).map_err(Error::of("read", &path))? {
+            let entry = entry.map_err(Error::of("read", &path))?;
+            let Ok(file) = entry.file_name().to_str() else { continue };
+            if matches!(file, "." | "..") || file.starts_with(".sysupdate.") {
+                continue;
+            }
+            // A link that leads nowhere, or that may not be followed, is no image.
+            let Ok(stat) = look(&directory, file) else { continue };
+            let Some((form, name)) = Form::of(file, type_of(&stat)) else { continue };
+            if ImageName::new(name).is_ok() {
+                files.insert((name.to_owned(), form), (file.to_owned(), stat));
+            }
+        }
+        for ((name, form), (file, stat)) in files {
+            if known.contains(&name) {
+                continue;
+            }
+            if let Ok(Some(image)) = describe(places, &path, &directory, &name, form, &file, stat) {
+                known.insert(name);
+                found(image);
+            }
+        }
+    }
+    if !known.contains(HOST_NAME) {
+        found(host(places)?);
+    }
+    Ok(())
+}
+
+/// Describes the image of a name.
+///
+/// # Errors
+/// [`Error::NoSuchImage`]. It, or a directory before it, cannot be looked at.
+pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
+    let name = name.as_str();
+    for path in places.directories() {
+        let Some(directory) = open_directory(&path)? else { continue };
+        for form in Form::ALL {
+            let file = format!("{name}{}", form.suffix());
+            let stat = match look(&directory, &file) {
+                Ok(stat) => stat,
+                // No file is called that, or one is that leads nowhere.
+                Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::LOOP) => continue,
+                Err(errno) => return Err(Error::of("look at", &format!("{path}/{file}"))(errno)),
+            };
+            if Form::of(&file, type_of(&stat)) != Some((form, name)) {
+                continue;
+            }
+            if let Some(image) = describe(places, &path, &directory, name, form, &file, stat)? {
+                return Ok(image);
+            }
+        }
+    }
+    if name == HOST_NAME { host(places) } else { Err(Error::NoSuchImage(name.to_owned())) }
+}
+
+fn open_directory(path: &str) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match open(path, flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::of("open", path)(errno)),
+    }
+}
+
+fn describe(
+    places: &Places,
+    directory_path: &str,
+    directory: &OwnedFd,
+    name: &str,
+    form: Form,
+    file: &str,
+    stat: Statx,
+) -> Result<Option<Image>> {
+    let path = format!("{directory_path}/{file}");
+    let fail = Error::of("look at", &path);
+    let (suffix, types): (_, &[FileType]) = match form {
+        Form::Plain | Form::Raw | Form::Mstack => {
+            let found = Found {
+                name: name.to_owned(),
+                vendor: places.is_vendors(&path),
+                path: path.clone(),
+                directory: directory.as_fd(),
+                file,
+                stat,
+                is_mstack: form == Form::Mstack,
+            };
+            return found.describe().map_err(fail);
+        }
+        Form::Versions => ("", &[FileType::Directory]),
+        Form::RawVersions => (".raw", &[FileType::RegularFile, FileType::BlockDevice]),
+        Form::MstackVersions => (".mstack", &[FileType::Directory]),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let versions = openat(directory, file, flags, Mode::empty()).map_err(&fail)?;
+    let Some((version, stat)) = pick(&versions, name, suffix, types).map_err(&fail)? else { return Ok(None) };
+    let found = Found {
+        name: name.to_owned(),
+        vendor: places.is_vendors(&path),
+        path: format!("{path}/{version}"),
+        directory: versions.as_fd(),
+        file: &version,
+        stat,
+        is_mstack: form == Form::MstackVersions,
+    };
+    found.describe().map_err(fail)
+}
+
+/// What the host runs from.
+fn host(places: &Places) -> Result<Image> {
+    let path = places.host();
+    let fail = Error::of("look at", &path);
+    let stat = look(CWD, &path).map_err(&fail)?;
+    let found = Found {
+        name: HOST_NAME.to_owned(),
+        path: path.clone(),
+        directory: CWD,
+        file: &path,
+        stat,
+        is_mstack: false,
+        vendor: false,
+    };
+    let image = found.describe().map_err(&fail)?;
+    image.ok_or_else(|| fail(Errno::NOENT))
+}
+
+#[cfg(test)]
+mod tests;

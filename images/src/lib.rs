@@ -1,0 +1,25 @@
+//! Images: the directories, subvolumes, files and block devices that machines could be started from.
+//!
+//! [`Places`] says where they are. [`list`] and [`find`] describe them as [`Image`]s. Everything here blocks, and for ever
+//! where a file system does not answer: whoever must not wait runs it in a process that can be abandoned.
+
+mod attributes;
+mod block;
+mod btrfs;
+mod discover;
+mod error;
+mod image;
+mod name;
+mod pick;
+mod places;
+mod pool;
+#[cfg(test)]
+mod scratch;
+mod version;
+
+pub use discover::{find, list};
+pub use error::{Error, Result};
+pub use image::{HOST_NAME, Image, Kind};
+pub use name::ImageName;
+pub use places::Places;
+pub use pool::{Pool, pool};
