@@ -14,7 +14,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header install uninstall demo check check-next check-vm bench clean help
+.PHONY: all header install uninstall demo check check-next check-vm check-arch bench clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -58,6 +58,10 @@ check-vm:
 	@$(MAKE) --no-print-directory all
 	@tests/system/vm.sh
 
+check-arch:
+	@scripts/setup.sh build arch
+	@tests/arch/run.sh
+
 bench:
 	@scripts/setup.sh build bench
 	@$(MAKE) --no-print-directory all
@@ -74,9 +78,10 @@ help:
 	@echo 'make check       all tests, with a summary; logs in target/check/'
 	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
 	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
+	@echo 'make check-arch  builds and tests for arm64, i686 and s390x, under qemu-user'
 	@echo 'make bench       measures ours beside the original'
 	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
 	@echo 'make clean       removes target/'
-	@echo 'demo, check, check-next, check-vm and bench install missing Debian packages first, and say so.'
+	@echo 'demo, check, check-next, check-vm, check-arch and bench install missing Debian packages first, and say so.'

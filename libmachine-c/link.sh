@@ -10,7 +10,7 @@ archive=$1 directory=$2
 here=$(dirname "$0")
 version=$(sed -n '/^version = "0\./{s/^version = "0\.\(.*\)"/\1/p;q}' "$here/Cargo.toml")
 entries=$(sed -n 's/^    \([a-z_]*\);$/\1/p' "$here/machine.map")
-present=$(nm --defined-only "$archive" 2>/dev/null | sed -n 's/.* T //p')
+present=$("${NM:-nm}" --defined-only "$archive" 2>/dev/null | sed -n 's/.* T //p')
 pull='' keep=$(mktemp)
 trap 'rm -f "$keep"' EXIT
 for entry in $entries; do
@@ -40,7 +40,7 @@ ln -sf libmachine.so.0 "$directory/libmachine.so"
 object=$directory/libmachine.o
 # shellcheck disable=SC2086
 "${CC:-cc}" -nostdlib -r -o "$object" -Wl,--gc-sections $pull "$archive"
-objcopy --keep-global-symbols="$keep" --strip-debug "$object"
+"${OBJCOPY:-objcopy}" --keep-global-symbols="$keep" --strip-debug "$object"
 rm -f "$directory/libmachine.a"
 "${AR:-ar}" rcsD "$directory/libmachine.a" "$object"
 rm -f "$object"

@@ -12,7 +12,7 @@ entries=$(sed -n 's/.*extern "C" fn \(_nss_mymachines_[a-z0-9_]*\).*/\1/p' "$her
 pull=
 for entry in $entries; do pull="$pull -Wl,-u,$entry"; done
 # An entry point that is not in the archive is not an error to the linker: see that they are.
-present=$(nm --defined-only "$archive" 2>/dev/null)
+present=$("${NM:-nm}" --defined-only "$archive" 2>/dev/null)
 for entry in $entries; do
     case $present in
     *" $entry"*) ;;

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: setup.sh [build] [demo] [check] [vm] [bench]
+usage: setup.sh [build] [demo] [check] [vm] [bench] [arch]
 
 Installs with apt what these need (build, demo and check, if none is named), having said what and why. Where everything
 is there it does nothing, at once. It removes no package and changes no configuration.
@@ -17,7 +17,7 @@ U
 for word; do
   case $word in
     -h | --help) usage; exit 0 ;;
-    build | demo | check | vm | bench) ;;
+    build | demo | check | vm | bench | arch) ;;
     *) usage >&2; exit 2 ;;
   esac
 done
@@ -55,6 +55,13 @@ bench python3           python3                               drives the measure
 bench iproute2          ip                                    gives the containers networks
 bench debootstrap       debootstrap                           makes the Debian that the originals run in
 bench systemd-container systemd-nspawn                        boots it
+arch  qemu-user         qemu-s390x                            runs programs of other processors
+arch  gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc             links programs for arm64
+arch  libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h the C library for arm64
+arch  gcc-i686-linux-gnu i686-linux-gnu-gcc                   links programs for i686
+arch  libc6-dev-i386-cross /usr/i686-linux-gnu/include/stdio.h the C library for i686
+arch  gcc-s390x-linux-gnu s390x-linux-gnu-gcc                 links programs for s390x
+arch  libc6-dev-s390x-cross /usr/s390x-linux-gnu/include/stdio.h the C library for s390x
 '
 packages=()
 reasons=()
@@ -87,7 +94,24 @@ case $purposes in
     ;;
 esac
 
+# Rust's standard library for other processors comes from rustup alone: Debian's toolchain has it for its own.
+add_targets() {
+  case $purposes in *" arch "*) ;; *) return 0 ;; esac
+  local target toolchain targets=()
+  toolchain=$(dirname "$("$here/cargo.sh" --which)")
+  for target in aarch64-unknown-linux-gnu i686-unknown-linux-gnu s390x-unknown-linux-gnu; do
+    [ -d "$("$toolchain/rustc" --print sysroot)/lib/rustlib/$target/lib" ] || targets+=("$target")
+  done
+  [ ${#targets[@]} != 0 ] || return 0
+  if [ -x "$toolchain/rustup" ] && (cd "$here/.." && timeout 300 "$toolchain/rustup" target add "${targets[@]}"); then
+    echo "setup: added ${targets[*]}"
+  else
+    echo "setup: Rust's standard library for ${targets[*]} is not to be had here; it comes with rustup" >&2
+  fi
+}
+
 if [ ${#packages[@]} = 0 ]; then
+  add_targets
   [ $# -gt 0 ] || echo 'setup: everything is there'
   exit 0
 fi
@@ -131,3 +155,4 @@ if [ -n "$toolchain" ]; then
   "$here/cargo.sh" --which >/dev/null
   echo "setup: installed $("$here/cargo.sh" --version)"
 fi
+add_targets

@@ -76,7 +76,7 @@ pub struct FileStatus {
     /// Its inode number.
     pub inode: u64,
     /// How many links it has; of a control group: two, and one for each group right below.
-    pub links: u64,
+    pub links: libc::nlink_t,
     mode: u32,
 }
 
@@ -168,9 +168,12 @@ pub fn entries<'a>(directory: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [
 /// fstat(2).
 pub fn status(file: Borrowed) -> Result<FileStatus, Errno> {
     // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
-    let mut stat: libc::stat = unsafe { zeroed() };
+    let mut stat: libc::stat64 = unsafe { zeroed() };
+    // Not fstat(2): on 32 bits that fails for an inode number that is longer, as that of a pidfd may be.
     // SAFETY: it is valid.
-    done(unsafe { libc::fstat(file.0, &raw mut stat) }.into())?;
+    if unsafe { libc::fstat64(file.0, &raw mut stat) } != 0 {
+        return Err(last());
+    }
     Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
 }
 
@@ -297,8 +300,8 @@ impl Processes for System {
         // O_PATH would open the link's target without a right to it; stat(2) needs none either.
         // SAFETY: a stat of zeros is a stat, the kernel fills it in, and the path ends in a zero byte.
         unsafe {
-            let mut stat: libc::stat = zeroed();
-            (libc::stat(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
+            let mut stat: libc::stat64 = zeroed();
+            (libc::stat64(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
         }
     }
 }

@@ -35,8 +35,8 @@ impl Processes for KernelProcesses {
     fn inode(&self, process: &Descriptor) -> Option<u64> {
         // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
         unsafe {
-            let mut stat: libc::stat = zeroed();
-            (libc::fstat(process.0, &raw mut stat) == 0).then_some(stat.st_ino)
+            let mut stat: libc::stat64 = zeroed();
+            (libc::fstat64(process.0, &raw mut stat) == 0).then_some(stat.st_ino)
         }
     }
 
@@ -61,8 +61,8 @@ impl Processes for KernelProcesses {
     fn pid_namespace(&self) -> Option<u64> {
         // SAFETY: as for `inode`; the path ends in a zero byte.
         unsafe {
-            let mut stat: libc::stat = zeroed();
-            (libc::stat(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
+            let mut stat: libc::stat64 = zeroed();
+            (libc::stat64(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
         }
     }
 }
