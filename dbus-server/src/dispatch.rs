@@ -7,7 +7,7 @@ use crate::properties;
 use crate::server::Server;
 use crate::signature;
 use crate::standard::{INTROSPECTABLE, PEER, PROPERTIES};
-use crate::table::{Interface, Method};
+use crate::table::{Interface, Method, Object, Place};
 use crate::tree::Node;
 
 /// Where a call says that it goes.
@@ -54,9 +54,9 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
             return peer(&head, call);
         }
         match self.find(&head.path, call).await {
-            Node::Object(object, subject) => self.on_object(&head, object.interfaces, subject, call).await,
+            Node::Object(object, subject) => self.on_object(&head, object, subject, call).await,
             Node::Parent | Node::Ancestor if head.is(INTROSPECTABLE, "Introspect") => {
-                self.introspect(&head, &[], call)
+                self.introspect(&head, &[], call).await
             }
             Node::Parent if head.is(PROPERTIES, "GetAll") => {
                 properties::get_all::<C, O>(&self.context, None, &[], call)
@@ -69,10 +69,11 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
     async fn on_object(
         &self,
         head: &Head,
-        interfaces: &'static [Interface<C, O>],
+        object: &'static Object<C, O>,
         subject: O,
         call: &Call,
     ) -> Result<Reply, ErrorReply> {
+        let interfaces = object.interfaces;
         let own = interfaces
             .iter()
             .flat_map(|interface| interface.methods.iter().map(move |method| (interface.name, method)));
@@ -81,12 +82,14 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
             return self.run(interface, method, subject, call).await;
         }
         if head.is(INTROSPECTABLE, "Introspect") {
-            return self.introspect(head, interfaces, call);
+            return self.introspect(head, interfaces, call).await;
         }
         if head.is(PROPERTIES, "Get") {
+            let subject = self.looked_at(object, subject, call).await?;
             return properties::get(&*self.context, &subject, interfaces, call);
         }
         if head.is(PROPERTIES, "GetAll") {
+            let subject = self.looked_at(object, subject, call).await?;
             return properties::get_all(&*self.context, Some(&subject), interfaces, call);
         }
         if head.is(PROPERTIES, "Set") {
@@ -124,7 +127,15 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         Ok(reply)
     }
 
-    fn introspect(
+    /// What is known of an object now.
+    async fn looked_at(&self, object: &Object<C, O>, subject: O, call: &Call) -> Result<O, ErrorReply> {
+        match object.place {
+            Place::Fresh { look, .. } => look(self.context.clone(), subject, call.clone()).await,
+            _ => Ok(subject),
+        }
+    }
+
+    async fn introspect(
         &self,
         head: &Head,
         interfaces: &[Interface<C, O>],
@@ -133,7 +144,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         if !call.message().body().is_empty() {
             return Err(ErrorReply::invalid_args("Expected no parameters"));
         }
-        call.reply(&describe(interfaces, self.children(&head.path)))
+        call.reply(&describe(interfaces, self.children(&head.path, call).await))
     }
 }
 

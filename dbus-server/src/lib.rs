@@ -51,6 +51,6 @@ pub use link::{Link, Traffic};
 pub use server::{Bus, Limits, LocalFuture, Server};
 pub use socket::join_system_bus;
 pub use table::{
-    Answer, Argument, Changes, Get, Handler, Interface, Method, Object, Place, Property, Set, Signal, Value,
-    arg, now,
+    Answer, Argument, Changes, Get, Handler, Interface, Look, Method, Object, Place, Property, Set, Signal,
+    Value, arg, now,
 };

@@ -31,16 +31,26 @@ pub struct Object<C: 'static, O: 'static> {
     pub interfaces: &'static [Interface<C, O>],
 }
 
+/// Looks at an object.
+pub type Look<C, O> = fn(Rc<C>, O, Call) -> LocalFuture<Result<O, ErrorReply>>;
+
 /// Where objects are.
 pub enum Place<C: 'static, O: 'static> {
     /// One, at the path.
     Here(O),
+    /// The same, which is looked at whenever its properties are read: what one reply tells of it was so at one time.
+    Fresh {
+        /// The object.
+        subject: O,
+        /// What is known of it now, for this caller.
+        look: Look<C, O>,
+    },
     /// Any number, each one label below the path.
     Below {
         /// The object of this label, for this caller; `None` if there is none.
         find: fn(Rc<C>, Label, Call) -> LocalFuture<Option<O>>,
         /// The labels of all objects.
-        labels: fn(&C) -> Vec<Label>,
+        labels: fn(Rc<C>, Call) -> LocalFuture<Vec<Label>>,
     },
 }
 

@@ -38,12 +38,16 @@ const MANAGER: &str = "test.Manager";
 
 const OBJECTS: &[Object<Probe, &'static str>] = &[
     Object { path: ROOT, place: Place::Here("root"), interfaces: &[PROBE] },
-    Object { path: "/test/Control", place: Place::Here("control"), interfaces: &[CONTROL] },
+    Object {
+        path: "/test/Control",
+        place: Place::Fresh { subject: "control", look: |probe, _, _| Box::pin(look(probe)) },
+        interfaces: &[CONTROL],
+    },
     Object {
         path: "/test/thing",
         place: Place::Below {
             find: |_, label, _| Box::pin(async move { (label.name()? == "a-b").then_some("a-b") }),
-            labels: |_| vec![Label::of("a-b"), Label::of("1")],
+            labels: |_, _| Box::pin(async { vec![Label::of("a-b"), Label::of("1")] }),
         },
         interfaces: &[THINGS],
     },
@@ -91,7 +95,7 @@ const CONTROL: Interface<Probe, &'static str> = Interface {
             Ok(())
         }),
         Property::new("Old", "s", Changes::Never, |_, _| Ok(Variant::from("old"))).hidden(),
-        Property::new("Name", "s", Changes::Never, |_, _| Ok(Variant::from("me"))),
+        Property::new("Name", "s", Changes::Never, |_, name| Ok(Variant::from(*name))),
     ],
     methods: &[],
     signals: &[],
@@ -103,6 +107,15 @@ const THINGS: Interface<Probe, &'static str> = Interface {
     methods: &[Method::new("Touch", &[], &[], |_, _, call| now(call.reply(&())))],
     signals: &[],
 };
+
+async fn look(probe: Rc<Probe>) -> Result<&'static str, ErrorReply> {
+    probe.note("look");
+    yield_now().await;
+    match probe.level.borrow().as_str() {
+        "blind" => Err(ErrorReply::failed("cannot see")),
+        _ => Ok("me"),
+    }
+}
 
 fn echo(probe: &Probe, call: &Call) -> Result<Reply, ErrorReply> {
     let (text, number): (String, u32) = call.arguments()?;

@@ -32,14 +32,16 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
     pub(crate) async fn find(&self, path: &str, call: &Call) -> Node<C, O> {
         for object in self.objects {
             match &object.place {
-                Place::Here(subject) if object.path == path => return Node::Object(object, subject.clone()),
+                Place::Here(subject) | Place::Fresh { subject, .. } if object.path == path => {
+                    return Node::Object(object, subject.clone());
+                }
                 Place::Below { find, .. } => {
                     if let Some(label) = below(object.path, path).filter(|label| !label.contains('/')) {
                         let found = find(self.context.clone(), Label::of_path(label), call.clone()).await;
                         return found.map_or(Node::Nothing, |subject| Node::Object(object, subject));
                     }
                 }
-                Place::Here(_) => {}
+                Place::Here(_) | Place::Fresh { .. } => {}
             }
         }
         let is_parent =
@@ -54,7 +56,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
     }
 
     /// The names of the nodes right below a path, each once.
-    pub(crate) fn children(&self, path: &str) -> BTreeSet<String> {
+    pub(crate) async fn children(&self, path: &str, call: &Call) -> BTreeSet<String> {
         let mut children = BTreeSet::new();
         for object in self.objects {
             if let Some(rest) = below(path, object.path) {
@@ -63,7 +65,8 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
             if let Place::Below { labels, .. } = &object.place
                 && object.path == path
             {
-                children.extend(labels(&self.context).iter().map(Label::to_string));
+                let labels = labels(self.context.clone(), call.clone()).await;
+                children.extend(labels.iter().map(Label::to_string));
             }
         }
         children

@@ -34,6 +34,18 @@ fn a_property_is_read_alone_or_with_the_others() {
 }
 
 #[test]
+fn an_object_is_looked_at_once_for_each_reply_that_tells_of_it() {
+    run(async |bench: Bench| {
+        assert_eq!(bench.ask(get(), &("test.Control", "Name")).await, "ok v");
+        assert_eq!(bench.ask(call(CONTROL_PATH, PROPERTIES, "GetAll"), &"").await, "ok a{sv}");
+        assert_eq!(bench.log(), ["look", "look"]);
+        assert_eq!(bench.ask(set(), &("test.Control", "Level", Variant::from("blind"))).await, "ok ");
+        assert_eq!(bench.log().len(), 2);
+        assert_eq!(bench.ask(get(), &("test.Control", "Name")).await, "Failed: cannot see");
+    });
+}
+
+#[test]
 fn what_cannot_be_read_is_said_as_sd_bus_says_it() {
     run(async |bench: Bench| {
         let both = "InvalidArgs: Expected interface and member parameters";

@@ -1,5 +1,6 @@
 //! Which object a call is for.
 
+use std::future::ready;
 use std::rc::Rc;
 
 use dbus_server::{Call, ErrorReply, Label, LocalFuture};
@@ -38,11 +39,11 @@ pub(super) fn find(daemon: Rc<Daemon>, label: Label, call: Call) -> LocalFuture<
 }
 
 /// The labels of all machines.
-pub(super) fn labels(daemon: &Daemon) -> Vec<Label> {
-    daemon.machines(|machines| {
+pub(super) fn labels(daemon: Rc<Daemon>, _: Call) -> LocalFuture<Vec<Label>> {
+    Box::pin(ready(daemon.machines(|machines| {
         let names = machines.iter().map(|(_, record)| Label::of(record.name.as_str()));
         names.chain([Label::of(HOST_NAME)]).collect()
-    })
+    })))
 }
 
 /// The machine of a name, or the host.
