@@ -1,38 +1,39 @@
-//! Machines that come and go, for whoever wants to hear of it.
+//! What happens to machines, for whoever wants to hear of it.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::{Rc, Weak};
 
-use registry::MachineName;
-
-/// What happened to a machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Announcement {
-    /// It is there.
-    New(MachineName),
-    /// It is gone.
-    Removed(MachineName),
-}
-
-/// What is called with an announcement, at once: what it sends is sent before the answer to whoever made the change.
-pub type Listener = dyn Fn(Announcement);
+/// What is called with an announcement, at once.
+pub type Listener<T> = dyn Fn(T);
 
 /// Who listens.
-#[derive(Default)]
-pub struct Announcements {
-    listeners: RefCell<Vec<Weak<Listener>>>,
+pub struct Announcements<T> {
+    listeners: RefCell<Vec<Weak<Listener<T>>>>,
 }
 
-impl Announcements {
+impl<T> Default for Announcements<T> {
+    fn default() -> Self {
+        Self { listeners: RefCell::default() }
+    }
+}
+
+impl<T> fmt::Debug for Announcements<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Announcements").field("listeners", &self.listeners.borrow().len()).finish()
+    }
+}
+
+impl<T: Copy> Announcements<T> {
     /// Has a listener called for as long as it is there.
-    pub fn subscribe(&self, listener: &Rc<Listener>) {
+    pub fn subscribe(&self, listener: &Rc<Listener<T>>) {
         let mut listeners = self.listeners.borrow_mut();
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Rc::downgrade(listener));
     }
 
     /// Tells everybody who listens.
-    pub fn announce(&self, announcement: Announcement) {
+    pub fn announce(&self, announcement: T) {
         for listener in self.listeners.borrow().iter().filter_map(Weak::upgrade) {
             listener(announcement);
         }
@@ -49,12 +50,11 @@ mod tests {
         let announcements = Announcements::default();
         let heard = Rc::new(Cell::new(0));
         let count = heard.clone();
-        let listener: Rc<Listener> = Rc::new(move |_| count.update(|heard| heard + 1));
+        let listener: Rc<Listener<u32>> = Rc::new(move |number| count.update(|heard| heard + number));
         announcements.subscribe(&listener);
-        let web = MachineName::new(b"web").unwrap();
-        announcements.announce(Announcement::New(web));
+        announcements.announce(1);
         drop(listener);
-        announcements.announce(Announcement::Removed(web));
+        announcements.announce(2);
         assert_eq!(heard.get(), 1);
     }
 }

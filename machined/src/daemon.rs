@@ -13,21 +13,13 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tracing::warn;
 
-use crate::addresses::{Keeper, Owners};
-use crate::announcements::{Announcement, Announcements};
-use crate::authorization::Polkit;
-use crate::bus::Bus;
+use crate::announcements::Announcements;
 use crate::error::Error;
 use crate::group::Group;
 use crate::journal::Note;
-use crate::late_maps::LateMaps;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
-use crate::os_release::OsReleases;
 use crate::publisher::Publisher;
-use crate::root_directory::RootDirectories;
-use crate::spare_memory::SpareMemory;
-use crate::systemd::Systemd;
 use crate::watch::Watch;
 
 /// How long to wait before a record is written again that could not be written.
@@ -64,28 +56,34 @@ pub struct UserNamespace {
     pub gid_map: Vec<IdRange>,
 }
 
+/// What clients hear of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Announcement {
+    /// It is there.
+    New(MachineName),
+    /// It is gone.
+    Removed(MachineName),
+}
+
+/// What the services hear of a machine, at once, and before it is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It was taken into the table.
+    TakenIn(Key),
+    /// It was dropped from the table, whatever became of it.
+    Forgotten(Key),
+}
+
 /// The daemon's state.
+#[derive(Debug)]
 pub struct Daemon {
     /// What stays the same for the whole run.
     pub surroundings: Surroundings,
-    /// What the containers' operating systems say of themselves.
-    pub os_releases: OsReleases,
-    /// The root directories of machines that are being opened.
-    pub root_directories: RootDirectories,
-    /// Who has which addresses.
-    pub keeper: Keeper<Key>,
-    /// The system bus.
-    pub bus: Bus,
-    /// Who judges those who are neither root nor owners.
-    pub polkit: Polkit,
-    /// The service manager, as it is heard of.
-    pub systemd: Systemd,
-    /// Whose id maps are not written yet.
-    pub late_maps: LateMaps,
-    /// Memory to give back.
-    pub spare_memory: SpareMemory,
-    /// Who hears of machines that come and go.
-    pub announcements: Announcements,
+    /// Clients that hear of machines that come and go: what a listener sends is sent before the answer to whoever made the
+    /// change.
+    pub announcements: Announcements<Announcement>,
+    /// Services that hear of changes of the table.
+    pub changes: Announcements<Change>,
     machines: RefCell<Machines>,
     leaders: RefCell<HashMap<Key, Rc<ProcessHandle>>>,
     /// Who was told to end.
@@ -100,18 +98,11 @@ pub struct Daemon {
 
 impl Daemon {
     /// A daemon without machines.
-    pub fn new(surroundings: Surroundings, publisher: Publisher, keeper: Keeper<Key>, watch: Watch) -> Self {
+    pub fn new(surroundings: Surroundings, publisher: Publisher, watch: Watch) -> Self {
         Self {
             surroundings,
-            os_releases: OsReleases::default(),
-            root_directories: RootDirectories::default(),
-            keeper,
-            bus: Bus::default(),
-            polkit: Polkit::default(),
-            systemd: Systemd::default(),
-            late_maps: LateMaps::default(),
-            spare_memory: SpareMemory::default(),
             announcements: Announcements::default(),
+            changes: Announcements::default(),
             machines: RefCell::default(),
             leaders: RefCell::default(),
             closing: RefCell::default(),
@@ -200,13 +191,10 @@ impl Daemon {
     }
 
     fn take_in(&self, record: Record, leader: ProcessHandle) -> (Key, Rc<ProcessHandle>, Vec<Effect>) {
-        let maps_are_missing = LateMaps::are_missing(&record);
         let (key, effects) = self.machines.borrow_mut().insert(record);
-        if maps_are_missing {
-            self.late_maps.wait_for(key);
-        }
         let leader = Rc::new(leader);
         self.leaders.borrow_mut().insert(key, leader.clone());
+        self.changes.announce(Change::TakenIn(key));
         (key, leader, effects)
     }
 
@@ -248,11 +236,9 @@ impl Daemon {
     /// Drops a machine from the registry; what runs in it is left alone. Returns its last record.
     pub fn forget(&self, key: Key) -> Option<Record> {
         let (record, effects) = self.machines.borrow_mut().remove(key)?;
-        self.keeper.left(key);
-        self.os_releases.left(key);
+        self.changes.announce(Change::Forgotten(key));
         self.closing.borrow_mut().remove(&key);
         self.unannounced.borrow_mut().remove(&key);
-        self.spare_memory.freed();
         if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
             self.watch.remove(leader.as_fd());
         }
@@ -273,6 +259,17 @@ impl Daemon {
             self.tell_stopped(&record);
         }
         Some(record)
+    }
+
+    /// The host's interfaces that lead to a machine.
+    pub fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
+        self.machines.borrow().get(key).map(|record| record.interfaces.clone())
+    }
+
+    /// Takes in what a machine's name resolves to now.
+    pub fn set_addresses(&self, key: Key, addresses: Addresses) {
+        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
+        self.publish(key, &effects);
     }
 
     /// Reads the id maps of a machine's leader again. Returns the machine's name if one is still missing.
@@ -421,32 +418,5 @@ impl Daemon {
         self.announcements.announce(Announcement::Removed(record.name));
         let ended = Note::of(record);
         tokio::task::spawn_local(async move { ended.stopped() });
-    }
-}
-
-impl Owners for Daemon {
-    type Key = Key;
-
-    fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
-        self.leader(key)
-    }
-
-    fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
-        self.machines.borrow().get(key).map(|record| record.interfaces.clone())
-    }
-
-    fn set_addresses(&self, key: Key, addresses: Addresses) {
-        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
-        self.publish(key, &effects);
-    }
-}
-
-impl varlink_server::service::LogControl for Daemon {
-    fn log_level(&self) -> u8 {
-        crate::log::level()
-    }
-
-    fn set_log_level(&self, level: u8) {
-        crate::log::set_level(level);
     }
 }

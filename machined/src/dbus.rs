@@ -7,9 +7,9 @@ use dbus_server::{Label, Limits, Link, Object, Place, Server};
 use zbus::message::{Message, Type};
 use zbus::{Connection, ObjectPath};
 
-use crate::announcements::{Announcement, Listener};
+use crate::announcements::Listener;
 use crate::bus::NAME;
-use crate::daemon::Daemon;
+use crate::daemon::Announcement;
 
 mod authority;
 mod errors;
@@ -23,6 +23,7 @@ mod metadata;
 mod register;
 mod subject;
 
+use crate::operations::Operations;
 use subject::Subject;
 
 /// The manager's path.
@@ -31,7 +32,7 @@ const MANAGER_PATH: &str = "/org/freedesktop/machine1";
 const MACHINE_PATH: &str = "/org/freedesktop/machine1/machine";
 
 /// Everything that is served.
-const OBJECTS: &[Object<Daemon, Subject>] = &[
+const OBJECTS: &[Object<Operations, Subject>] = &[
     Object { path: MANAGER_PATH, place: Place::Here(Subject::Manager), interfaces: &[manager::INTERFACE] },
     Object {
         path: MACHINE_PATH,
@@ -52,41 +53,40 @@ fn path_of(name: &str) -> ObjectPath<'static> {
 }
 
 /// Serves on a connection until that ends. From this call on no message is missed, so that the name can be asked for.
-pub fn serve(daemon: Rc<Daemon>, connection: &Connection) -> impl Future<Output = ()> + 'static {
+/// `hear` is shown all signals, and must not wait.
+pub fn serve(
+    operations: Rc<Operations>,
+    connection: &Connection,
+    hear: impl Fn(&Message) + 'static,
+) -> impl Future<Output = ()> + 'static {
     let (link, traffic) = Link::new(connection);
-    let server = Server::new(daemon.clone(), OBJECTS, link, Limits::default());
+    let server = Server::new(operations.clone(), OBJECTS, link, Limits::default());
     let has_name = Rc::new(Cell::new(false));
     let (announcer, is_heard) = (server.clone(), has_name.clone());
     // Until the name is ours, nobody can tell whose signals they are.
-    let listener: Rc<Listener> = Rc::new(move |announcement| {
+    let listener: Rc<Listener<Announcement>> = Rc::new(move |announcement| {
         if is_heard.get() {
             announce(&announcer, announcement);
         }
     });
-    daemon.announcements.subscribe(&listener);
-    let connection = connection.clone();
+    operations.announcements().subscribe(&listener);
     async move {
         // What waits for anything must be a task of its own: the queue of a connection has 64 places, and an answer that
         // nobody can take out of it is waited for in vain.
-        let hear = |message: &Message| {
+        let hear_signals = |message: &Message| {
             if message.message_type() != Type::Signal {
                 return;
             }
-            if daemon.systemd.hear(message) {
-                daemon.systemd.subscribe(&connection);
-            }
+            hear(message);
             if is_acquisition(message) && !has_name.replace(true) {
-                daemon.machines(|machines| {
-                    let known = machines.iter().filter(|(key, _)| !daemon.is_unannounced(*key));
-                    known.for_each(|(_, record)| listener(Announcement::New(record.name)));
-                });
+                operations.announced().into_iter().for_each(|name| listener(Announcement::New(name)));
             }
         };
-        traffic.run(server, hear).await;
+        traffic.run(server, hear_signals).await;
     }
 }
 
-fn announce(server: &Rc<Server<Daemon, Subject>>, announcement: Announcement) {
+fn announce(server: &Rc<Server<Operations, Subject>>, announcement: Announcement) {
     let (signal, name) = match announcement {
         Announcement::New(name) => ("MachineNew", name),
         Announcement::Removed(name) => ("MachineRemoved", name),

@@ -10,17 +10,15 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
-use std::rc::Rc;
 
-use libmachine::ProcessHandle;
+use libmachine::{ControlGroup, ProcessHandle};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, info, warn};
 
-use crate::bus::{BUS, NAME};
-use crate::daemon::Daemon;
+use crate::bus::{BUS, Bus, NAME};
 use crate::group::join;
 use crate::place::Place;
 use crate::systemd;
@@ -102,11 +100,11 @@ pub fn watch() -> Option<Eviction> {
     Eviction::watch(link).ok()
 }
 
-/// Waits until the place is to be given back, and has the socket stopped; the daemon is to end then. It has not itself
+/// `init` is the control group of process 1, if that is systemd. Waits until the place is to be given back, and has the socket stopped; the daemon is to end then. It has not itself
 /// stopped: whatever requires systemd-machined.service would be stopped too, if systemd has not split the two units yet, or
 /// has joined them again.
-pub async fn give_way(eviction: Option<&Eviction>, daemon: &Rc<Daemon>) {
-    let Some(eviction) = eviction.filter(|_| is_service(daemon)) else {
+pub async fn give_way(eviction: Option<&Eviction>, init: Option<&ControlGroup>, bus: &Bus) {
+    let Some(eviction) = eviction.filter(|_| is_service(init)) else {
         return std::future::pending().await;
     };
     if let Err(error) = eviction.happened().await {
@@ -115,11 +113,11 @@ pub async fn give_way(eviction: Option<&Eviction>, daemon: &Rc<Daemon>) {
     }
     info!("Disabled: giving the place back to systemd-machined.");
     // First, so that it is free when the original wants it.
-    if let Err(error) = daemon.bus.call(BUS, "ReleaseName", NAME, systemd::DEADLINE).await {
+    if let Err(error) = bus.call(BUS, "ReleaseName", NAME, systemd::DEADLINE).await {
         debug!("Cannot release the name on the bus: {error}");
     }
     // That of userdb follows the service.
-    if let Err(error) = systemd::stop_unit(&daemon.bus, SOCKET_UNIT).await {
+    if let Err(error) = systemd::stop_unit(bus, SOCKET_UNIT).await {
         debug!("Cannot stop {SOCKET_UNIT}: {error}");
     }
 }
@@ -132,13 +130,10 @@ pub fn leave() {
     }
 }
 
-fn is_service(daemon: &Daemon) -> bool {
+fn is_service(init: Option<&ControlGroup>) -> bool {
     let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get());
     let group = own.and_then(|own| own.control_group());
-    let place = group
-        .ok()
-        .zip(daemon.surroundings.systemd.as_ref())
-        .and_then(|(group, init)| Place::of(&group, init));
+    let place = group.ok().zip(init).and_then(|(group, init)| Place::of(&group, init));
     place.is_some_and(|place| place.unit.ends_with("machined.service"))
 }
 

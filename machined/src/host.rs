@@ -4,8 +4,6 @@ use libmachine::ProcessHandle;
 use registry::{MachineId, Process};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::daemon::Daemon;
-
 /// What clients are told of it.
 #[derive(Debug)]
 pub struct Host {
@@ -28,12 +26,12 @@ impl Host {
     pub const ROOT: &'static str = "/";
 
     /// Looks at it.
-    pub fn of(daemon: &Daemon) -> Self {
+    pub fn look(has_systemd: bool) -> Self {
         let id = std::fs::read_to_string("/etc/machine-id").ok();
         Self {
             id: id.and_then(|id| MachineId::parse(id.trim().as_bytes())).flatten(),
             leader: ProcessHandle::open(1).ok().map(|init| init.identity()),
-            unit: daemon.surroundings.systemd.as_ref().map(|_| "-.slice"),
+            unit: has_systemd.then_some("-.slice"),
             realtime: boot_time(),
             vsock_cid: std::path::Path::new("/dev/vsock").exists().then_some(1),
         }

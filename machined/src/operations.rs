@@ -4,10 +4,15 @@ mod end;
 mod mapping;
 mod metadata;
 mod permission;
+mod questions;
 mod register;
+mod services;
 mod state;
+mod target;
 
-pub use end::{KillWhom, Target};
+pub use end::KillWhom;
 pub use metadata::uid_shift;
 pub use register::Registration;
+pub use services::Operations;
 pub use state::State;
+pub use target::Target;

@@ -3,19 +3,19 @@
 //! What an earlier run of this daemon wrote down is believed, as a run that goes on believes it; the networks, which may
 //! have changed since, are looked at when others are served already.
 
-use std::rc::Rc;
-
 use libmachine::ProcessHandle;
 use registry::{Class, KernelProcesses, MachineName, OpenError, Processes, Record, is_alive};
 use rustix::io::Errno;
 use tokio::task::yield_now;
 use tracing::{info, warn};
 
+use crate::addresses::Keeper;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::journal::Note;
 use crate::log::with_causes;
+use crate::machines::Key;
 use crate::place::Place;
 
 /// So many machines are read, or taken in, before others get their turn.
@@ -45,7 +45,7 @@ struct Taken {
 /// # Errors
 /// Where the directory cannot be listed, or a record or a process not be opened for want of descriptors and the like: a
 /// daemon that cannot tell the living from the dead must not begin.
-pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
+pub async fn restore(daemon: &Daemon, keeper: &Keeper<Key>) -> Result<Restored, Error> {
     let names = daemon.publisher().records().names()?;
     let mut is_as_left = daemon.publisher().was_left_in_order(names.machines.len());
     for temporary in &names.temporary {
@@ -70,7 +70,7 @@ pub async fn restore(daemon: &Rc<Daemon>) -> Result<Restored, Error> {
     let mut started = Vec::new();
     for (turn, (record, text)) in records.into_iter().enumerate() {
         give_turn(turn).await;
-        let taken = take_in(daemon, record, &text)?;
+        let taken = take_in(daemon, keeper, record, &text)?;
         is_as_left &= taken.as_ref().is_some_and(|taken| taken.is_as_left);
         started.extend(taken.map(|taken| taken.note));
     }
@@ -98,7 +98,12 @@ const fn is_ours(record: &Record) -> bool {
     record.pid_namespace.is_some()
 }
 
-fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Option<Taken>, Error> {
+fn take_in(
+    daemon: &Daemon,
+    keeper: &Keeper<Key>,
+    mut record: Record,
+    text: &[u8],
+) -> Result<Option<Taken>, Error> {
     let own = daemon.surroundings.pid_namespace;
     if record.pid_namespace.is_some() && own.is_some() && record.pid_namespace != own {
         warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
@@ -125,7 +130,7 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
     let found = match record.class {
         Class::Container if is_ours => None,
         // The only error there is: the leader has ended.
-        Class::Container => match daemon.keeper.look_at(&leader, &record.interfaces, true) {
+        Class::Container => match keeper.look_at(&leader, &record.interfaces, true) {
             Ok(found) => Some(found),
             Err(_) => return ended(daemon, &record),
         },
@@ -138,8 +143,8 @@ fn take_in(daemon: &Rc<Daemon>, mut record: Record, text: &[u8]) -> Result<Optio
     let is_as_left = record.emit().as_bytes() == text;
     let key = daemon.admit_again(record, leader, is_as_left)?;
     match found {
-        Some(found) => daemon.keeper.joined(key, found),
-        None if is_container => daemon.keeper.restored(key),
+        Some(found) => keeper.joined(key, found),
+        None if is_container => keeper.restored(key),
         None => {}
     }
     Ok(Some(Taken { note, is_as_left }))

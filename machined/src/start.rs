@@ -17,16 +17,19 @@ use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
 use zbus::Connection;
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
-use crate::bus::CallError;
+use crate::bus::{Bus, CallError};
 use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::dbus;
 use crate::eviction;
 use crate::journal::Note;
 use crate::log::{self, with_causes};
+use crate::machines::Key;
+use crate::operations::Operations;
 use crate::predecessors;
 use crate::publisher::Publisher;
 use crate::restore::{Restored, restore};
+use crate::systemd::Systemd;
 use crate::varlink;
 use crate::watch::Watch;
 
@@ -94,39 +97,33 @@ async fn run(options: Options) -> Result<bool, Failure> {
     let keeper =
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
-    let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, keeper, watch));
+    let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, watch));
+    let (keeper, bus, systemd) = (Rc::new(keeper), Rc::new(Bus::default()), Rc::new(Systemd::default()));
+    let operations = Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone());
     if options.bus == BusChoice::System {
-        daemon.bus.want();
-        let daemon = daemon.clone();
-        tokio::task::spawn_local(async move {
-            daemon.bus.run(async |connection| introduce(&daemon, connection).await).await;
-        });
+        join_bus(&bus, &systemd, &daemon, &operations);
     }
-    let restored = restore(&daemon).await;
+    let restored = restore(&daemon, &keeper).await;
     let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
-    daemon.spare_memory.give_back();
+    operations.give_memory_back();
 
     let interfaces = vec![varlink::machine::interface(), service::interface()];
-    let server = Server::new(daemon.clone(), varlink::ABOUT, interfaces, Settings::of_process())
+    let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, Settings::of_process())
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners()? {
         tokio::task::spawn_local(server.clone().serve(listener));
     }
-    daemon.follow_restored();
+    operations.follow_restored();
 
     let eviction = eviction::watch();
     tokio::select! {
         failed = daemon.clone().mind_leaders() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
-        () = say_ready_and_alive(&daemon, restored) => {}
-        () = eviction::give_way(eviction.as_ref(), &daemon) => {}
-        () = daemon.keeper.run(&*daemon, notifications) => {}
-        () = daemon.os_releases.forget_old() => {}
+        () = say_ready_and_alive(&daemon, &keeper, &bus, restored) => {}
+        () = eviction::give_way(eviction.as_ref(), daemon.surroundings.systemd.as_ref(), &bus) => {}
+        () = operations.run_services(notifications) => {}
         () = daemon.mind_unpublished() => {}
-        () = daemon.late_maps.run(|key| daemon.read_maps(key)) => {}
-        () = daemon.spare_memory.run() => {}
-        () = daemon.polkit.cancel_abandoned() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -135,16 +132,36 @@ async fn run(options: Options) -> Result<bool, Failure> {
     Ok(eviction.is_some_and(|eviction| eviction.has_happened().unwrap_or(false)))
 }
 
-/// Serves on a new connection to the bus, and listens to process 1. What comes before all machines are known waits for that.
-async fn introduce(daemon: &Rc<Daemon>, connection: &Connection) -> Result<(), CallError> {
-    let serving = dbus::serve(daemon.clone(), connection);
-    let server = daemon.clone();
+/// Joins the bus whenever there is one.
+fn join_bus(bus: &Rc<Bus>, systemd: &Rc<Systemd>, daemon: &Rc<Daemon>, operations: &Rc<Operations>) {
+    bus.want();
+    let (bus, systemd) = (bus.clone(), systemd.clone());
+    let (daemon, operations) = (daemon.clone(), operations.clone());
     tokio::task::spawn_local(async move {
-        server.publisher().completed().await;
+        bus.run(async |connection| introduce(&systemd, &daemon, &operations, connection).await).await;
+    });
+}
+
+/// Serves on a new connection to the bus, and listens to process 1. What comes before all machines are known waits for that.
+async fn introduce(
+    systemd: &Rc<Systemd>,
+    daemon: &Rc<Daemon>,
+    operations: &Rc<Operations>,
+    connection: &Connection,
+) -> Result<(), CallError> {
+    let (listening, line) = (systemd.clone(), connection.clone());
+    let serving = dbus::serve(operations.clone(), connection, move |message| {
+        if listening.hear(message) {
+            listening.subscribe(&line);
+        }
+    });
+    let machines = daemon.clone();
+    tokio::task::spawn_local(async move {
+        machines.publisher().completed().await;
         serving.await;
     });
     if daemon.surroundings.systemd.is_some() {
-        daemon.systemd.listen(connection).await?;
+        systemd.listen(connection).await?;
     }
     Ok(())
 }
@@ -162,7 +179,7 @@ fn cannot_open(error: registry::Error) -> Failure {
 /// Says that the daemon is ready, once lookups find all there is and it has its name on the bus: who calls over the bus
 /// right after the start must not have another daemon started for that. From then on says that it is alive, if somebody
 /// wants to know.
-async fn say_ready_and_alive(daemon: &Daemon, restored: Restored) {
+async fn say_ready_and_alive(daemon: &Daemon, keeper: &Keeper<Key>, bus: &Bus, restored: Restored) {
     // What was left in order is looked at later, for what somebody else may have done to it. The bus was asked before,
     // and answers meanwhile. All others are served already.
     let tidied = async {
@@ -170,7 +187,7 @@ async fn say_ready_and_alive(daemon: &Daemon, restored: Restored) {
             daemon.tidy().await;
         }
     };
-    let _ = tokio::join!(timeout(BUS_PATIENCE, daemon.bus.at_hand()), tidied);
+    let _ = tokio::join!(timeout(BUS_PATIENCE, bus.at_hand()), tidied);
     info!("Serving {} machines.", daemon.count());
     ready();
     let later = async {
@@ -179,7 +196,7 @@ async fn say_ready_and_alive(daemon: &Daemon, restored: Restored) {
         if restored.is_as_left {
             daemon.tidy().await;
         }
-        daemon.keeper.look_at_restored(daemon).await;
+        keeper.look_at_restored(daemon).await;
     };
     tokio::join!(later, watchdog());
 }

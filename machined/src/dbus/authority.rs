@@ -5,8 +5,7 @@ use dbus_server::{Call, ErrorReply};
 use super::errors;
 use super::subject::name_of;
 use crate::authorization::{Action, Authorized, Caller, Register, Subject};
-use crate::daemon::Daemon;
-use crate::operations::{Registration, Target};
+use crate::operations::{Operations, Registration, Target};
 
 async fn caller(call: &Call) -> Result<Caller, ErrorReply> {
     let credentials = call.credentials().await?;
@@ -22,13 +21,13 @@ async fn caller(call: &Call) -> Result<Caller, ErrorReply> {
 /// # Errors
 /// `AccessDenied`. `InteractiveAuthorizationRequired`.
 pub(super) async fn may_register(
-    daemon: &Daemon,
+    operations: &Operations,
     call: &Call,
     registration: &Registration,
 ) -> Result<Authorized<Register>, ErrorReply> {
     let caller = caller(call).await?;
     // Polkit may ask somebody for a password.
-    let verdict = call.turn.passing(daemon.may_register(&caller, registration)).await;
+    let verdict = call.turn.passing(operations.may_register(&caller, registration)).await;
     verdict.map_err(|error| errors::of_operation(error, registration.name.as_str()))
 }
 
@@ -37,13 +36,13 @@ pub(super) async fn may_register(
 /// # Errors
 /// `AccessDenied`. `InteractiveAuthorizationRequired`. `NoSuchMachine`: it has gone meanwhile.
 pub(super) async fn may<A: Action>(
-    daemon: &Daemon,
+    operations: &Operations,
     call: &Call,
     target: Target,
     verb: &str,
 ) -> Result<Authorized<A>, ErrorReply> {
-    let (caller, name) = (caller(call).await?, name_of(daemon, target));
+    let (caller, name) = (caller(call).await?, name_of(operations, target));
     let details = [("machine", name.as_str()), ("verb", verb)];
-    let verdict = call.turn.passing(daemon.may(&caller, Some(target), &details)).await;
+    let verdict = call.turn.passing(operations.may(&caller, Some(target), &details)).await;
     verdict.map_err(|error| errors::of_operation(error, &name))
 }

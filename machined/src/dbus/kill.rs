@@ -8,31 +8,38 @@ use libmachine::signal_of_number;
 use super::authority;
 use super::errors;
 use super::subject::{Subject, name_of, target, target_of};
-use crate::daemon::Daemon;
-use crate::operations::KillWhom;
+use crate::operations::{KillWhom, Operations};
 
 /// `UnregisterMachine`.
-pub(super) async fn unregister(daemon: Rc<Daemon>, call: Call) -> Result<Reply, ErrorReply> {
+pub(super) async fn unregister(operations: Rc<Operations>, call: Call) -> Result<Reply, ErrorReply> {
     let name: String = call.arguments()?;
-    let target = target(&daemon, &name)?;
-    let authorized = authority::may(&daemon, &call, target, "unregister").await?;
-    daemon.unregister(&authorized, target);
+    let target = target(&operations, &name)?;
+    let authorized = authority::may(&operations, &call, target, "unregister").await?;
+    operations.unregister(&authorized, target);
     call.reply(&())
 }
 
 /// `TerminateMachine`, `Terminate`.
-pub(super) async fn terminate(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Result<Reply, ErrorReply> {
-    let target = target_of(&daemon, subject, || call.arguments())?;
-    let authorized = authority::may(&daemon, &call, target, "terminate").await?;
-    daemon
+pub(super) async fn terminate(
+    operations: Rc<Operations>,
+    subject: Subject,
+    call: Call,
+) -> Result<Reply, ErrorReply> {
+    let target = target_of(&operations, subject, || call.arguments())?;
+    let authorized = authority::may(&operations, &call, target, "terminate").await?;
+    operations
         .terminate(&authorized, target)
         .await
-        .map_err(|error| errors::of_operation(error, &name_of(&daemon, target)))?;
+        .map_err(|error| errors::of_operation(error, &name_of(&operations, target)))?;
     call.reply(&())
 }
 
 /// `KillMachine`, `Kill`.
-pub(super) async fn kill(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Result<Reply, ErrorReply> {
+pub(super) async fn kill(
+    operations: Rc<Operations>,
+    subject: Subject,
+    call: Call,
+) -> Result<Reply, ErrorReply> {
     let (name, whom, signal): (String, String, i32) = match subject {
         Subject::Machine(_) => {
             let (whom, signal) = call.arguments()?;
@@ -40,7 +47,7 @@ pub(super) async fn kill(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Re
         }
         _ => call.arguments()?,
     };
-    let target = target_of(&daemon, subject, || Ok(name))?;
+    let target = target_of(&operations, subject, || Ok(name))?;
     let whom = match whom.as_str() {
         "" | "all" => KillWhom::All,
         "leader" => KillWhom::Leader,
@@ -49,8 +56,8 @@ pub(super) async fn kill(daemon: Rc<Daemon>, subject: Subject, call: Call) -> Re
     };
     let refused = || ErrorReply::invalid_args(format!("Invalid signal {signal}"));
     let signal = signal_of_number(signal).ok_or_else(refused)?;
-    let authorized = authority::may(&daemon, &call, target, "kill").await?;
+    let authorized = authority::may(&operations, &call, target, "kill").await?;
     // The service manager's own name for an error is not passed on, as in the original.
-    daemon.kill(&authorized, target, whom, signal).await.map_err(|error| errors::bare(error.errno()))?;
+    operations.kill(&authorized, target, whom, signal).await.map_err(|error| errors::bare(error.errno()))?;
     call.reply(&())
 }

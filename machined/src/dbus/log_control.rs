@@ -3,10 +3,10 @@
 use dbus_server::{Changes, ErrorReply, Interface, Property, Value};
 
 use super::subject::Subject;
-use crate::daemon::Daemon;
 use crate::log::{self, LogDestination};
+use crate::operations::Operations;
 
-pub(super) const INTERFACE: Interface<Daemon, Subject> = Interface {
+pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
     name: "org.freedesktop.LogControl1",
     properties: &[
         Property::new("LogLevel", "s", Changes::Untold, |_, _| {

@@ -7,8 +7,7 @@ use rustix::io::Errno;
 use super::errors;
 use super::path_of;
 use super::subject::{name_of, target};
-use crate::daemon::Daemon;
-use crate::operations::Target;
+use crate::operations::{Operations, Target};
 
 /// What the messages call ids of a kind.
 struct Words {
@@ -43,16 +42,18 @@ fn check(kind: IdKind, id: u32) -> Result<(), ErrorReply> {
 }
 
 /// `MapFromMachineUser`, `MapFromMachineGroup`.
-pub(super) fn from_machine(daemon: &Daemon, call: &Call, kind: IdKind) -> Result<Reply, ErrorReply> {
+pub(super) fn from_machine(operations: &Operations, call: &Call, kind: IdKind) -> Result<Reply, ErrorReply> {
     let (name, inside): (String, u32) = call.arguments()?;
     check(kind, inside)?;
-    let key = match target(daemon, &name)? {
-        Target::Machine(key) if daemon.record(key).is_some_and(|record| record.class == Class::Container) => {
+    let key = match target(operations, &name)? {
+        Target::Machine(key)
+            if operations.record(key).is_some_and(|record| record.class == Class::Container) =>
+        {
             key
         }
         _ => return Err(ErrorReply::invalid_args("Not supported for non-container machines.")),
     };
-    let outside = daemon.id_on_host(key, kind, inside).ok_or_else(|| {
+    let outside = operations.id_on_host(key, kind, inside).ok_or_else(|| {
         // The original has one name for both kinds here.
         let text = format!("Machine '{name}' has no matching {} mappings.", words(kind).id);
         ErrorReply::new(words(IdKind::User).no_such_mapping, text)
@@ -61,7 +62,7 @@ pub(super) fn from_machine(daemon: &Daemon, call: &Call, kind: IdKind) -> Result
 }
 
 /// `MapToMachineUser`, `MapToMachineGroup`.
-pub(super) fn to_machine(daemon: &Daemon, call: &Call, kind: IdKind) -> Result<Reply, ErrorReply> {
+pub(super) fn to_machine(operations: &Operations, call: &Call, kind: IdKind) -> Result<Reply, ErrorReply> {
     let outside: u32 = call.arguments()?;
     check(kind, outside)?;
     let words = words(kind);
@@ -69,12 +70,12 @@ pub(super) fn to_machine(daemon: &Daemon, call: &Call, kind: IdKind) -> Result<R
         let text = format!("{} {outside} belongs to host {} range", words.capitalized, words.range);
         return Err(ErrorReply::new(words.no_such_mapping, text));
     }
-    let (key, inside) = daemon.machine_of_id(kind, outside).ok_or_else(|| {
+    let (key, inside) = operations.machine_of_id(kind, outside).ok_or_else(|| {
         ErrorReply::new(words.no_such_mapping, format!("No matching {} mapping for {outside}.", words.id))
     })?;
     if !is_valid_id(inside) {
         return Err(errors::bare(Errno::INVAL));
     }
-    let name = name_of(daemon, Target::Machine(key));
+    let name = name_of(operations, Target::Machine(key));
     call.reply(&(name.as_str(), path_of(&name), inside))
 }

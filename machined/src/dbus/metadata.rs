@@ -12,26 +12,25 @@ use zbus::Fd;
 use super::authority;
 use super::errors;
 use super::subject::{Subject, name_of, target_of};
-use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::operations::{Target, uid_shift};
+use crate::operations::{Operations, Target, uid_shift};
 use crate::os_release::Fields;
 
-fn target(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Target, ErrorReply> {
-    target_of(daemon, subject, || call.arguments())
+fn target(operations: &Operations, subject: Subject, call: &Call) -> Result<Target, ErrorReply> {
+    target_of(operations, subject, || call.arguments())
 }
 
 /// `GetMachineAddresses`, `GetAddresses`.
-pub(super) fn addresses(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
-    let target = target(daemon, subject, call)?;
-    let list = daemon.addresses(target).map_err(|error| match error {
+pub(super) fn addresses(operations: &Operations, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let target = target(operations, subject, call)?;
+    let list = operations.addresses(target).map_err(|error| match error {
         Error::NotAvailable => {
             errors::not_supported("Requesting IP address data is only supported on container machines.")
         }
         Error::System { errno, .. } => {
             errors::with_text(errno, format!("Failed to get addresses: {}", description(errno)))
         }
-        error => errors::of_operation(error, &name_of(daemon, target)),
+        error => errors::of_operation(error, &name_of(operations, target)),
     })?;
     // The numbers of AF_INET and AF_INET6 on Linux.
     let pair = |address: IpAddr| match address {
@@ -43,39 +42,39 @@ pub(super) fn addresses(daemon: &Daemon, subject: Subject, call: &Call) -> Resul
 }
 
 /// `GetMachineSSHInfo`, `GetSSHInfo`.
-pub(super) fn ssh_info(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
-    let record = match target(daemon, subject, call)? {
+pub(super) fn ssh_info(operations: &Operations, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let record = match target(operations, subject, call)? {
         Target::Host => None,
-        Target::Machine(key) => daemon.record(key),
+        Target::Machine(key) => operations.record(key),
     };
     let info = record.and_then(|record| record.ssh_address.zip(record.ssh_private_key_path));
     call.reply(&info.ok_or_else(|| errors::bare(Errno::NOENT))?)
 }
 
 /// `GetMachineUIDShift`, `GetUIDShift`.
-pub(super) fn shift(daemon: &Daemon, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
-    let target = target(daemon, subject, call)?;
+pub(super) fn shift(operations: &Operations, subject: Subject, call: &Call) -> Result<Reply, ErrorReply> {
+    let target = target(operations, subject, call)?;
     let Target::Machine(key) = target else { return call.reply(&0_u32) };
-    let record = daemon.record(key).ok_or(Error::NoSuchMachine);
+    let record = operations.record(key).ok_or(Error::NoSuchMachine);
     let shift = record.and_then(|record| uid_shift(&record)).map_err(|error| match error {
         Error::NotAvailable => {
             errors::not_supported("UID/GID shift may only be determined for container machines.")
         }
-        error => errors::of_operation(error, &name_of(daemon, target)),
+        error => errors::of_operation(error, &name_of(operations, target)),
     })?;
     call.reply(&shift)
 }
 
 /// `GetMachineOSRelease`, `GetOSRelease`.
 pub(super) async fn os_release(
-    daemon: Rc<Daemon>,
+    operations: Rc<Operations>,
     subject: Subject,
     call: Call,
 ) -> Result<Reply, ErrorReply> {
-    let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may(&daemon, &call, target, "get_os_release").await?;
+    let target = target(&operations, subject, &call)?;
+    let authorized = authority::may(&operations, &call, target, "get_os_release").await?;
     // A container may take its time.
-    let fields = call.turn.passing(daemon.os_release(&authorized, target)).await;
+    let fields = call.turn.passing(operations.os_release(&authorized, target)).await;
     let fields = fields.map_err(|error| match error {
         Error::NotAvailable => {
             errors::not_supported("Requesting OS release data is only supported on container machines.")
@@ -83,25 +82,25 @@ pub(super) async fn os_release(
         Error::System { errno, .. } => {
             errors::with_text(errno, format!("Failed to get OS release: {}", description(errno)))
         }
-        error => errors::of_operation(error, &name_of(&daemon, target)),
+        error => errors::of_operation(error, &name_of(&operations, target)),
     })?;
     call.reply(&Dictionary::of(&fields))
 }
 
 /// `OpenMachineRootDirectory`, `OpenRootDirectory`.
 pub(super) async fn root_directory(
-    daemon: Rc<Daemon>,
+    operations: Rc<Operations>,
     subject: Subject,
     call: Call,
 ) -> Result<Reply, ErrorReply> {
-    let target = target(&daemon, subject, &call)?;
-    let authorized = authority::may(&daemon, &call, target, "open_root_directory").await?;
-    let opened = call.turn.passing(daemon.root_directory(&authorized, target)).await;
+    let target = target(&operations, subject, &call)?;
+    let authorized = authority::may(&operations, &call, target, "open_root_directory").await?;
+    let opened = call.turn.passing(operations.root_directory(&authorized, target)).await;
     let root = opened.map_err(|error| match error {
         Error::NotAvailable => {
             errors::not_supported("Opening the root directory is only supported on container machines.")
         }
-        error => errors::of_operation(error, &name_of(&daemon, target)),
+        error => errors::of_operation(error, &name_of(&operations, target)),
     })?;
     call.reply(&Fd::from(root))
 }

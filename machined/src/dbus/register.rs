@@ -9,9 +9,8 @@ use zbus::OwnedVariant;
 
 use super::leader::{NamedLeader, by_number, identity, sender};
 use super::{authority, errors, path_of};
-use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::operations::Registration;
+use crate::operations::{Operations, Registration};
 
 mod properties;
 
@@ -70,7 +69,11 @@ struct Arguments {
     leader: Leader,
 }
 
-pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Result<Reply, ErrorReply> {
+pub(super) async fn register(
+    operations: Rc<Operations>,
+    call: Call,
+    form: Form,
+) -> Result<Reply, ErrorReply> {
     let Arguments { name, wish, leader } = read(&call, form)?;
     let leader = match leader {
         Leader::Number(0) => sender(&call).await?,
@@ -81,7 +84,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
             None => sender(&call).await?,
         },
     };
-    if daemon.by_name(&name).is_some() {
+    if operations.by_name(&name).is_some() {
         return Err(errors::of_operation(Error::MachineExists(name), name.as_str()));
     }
     let credentials = call.credentials().await?;
@@ -104,7 +107,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         allocate_unit: form.allocates_unit(),
         scope_properties: Vec::new(),
     };
-    let authorized = authority::may_register(&daemon, &call, &registration).await?;
+    let authorized = authority::may_register(&operations, &call, &registration).await?;
     // A machine without a class is none that anybody could start.
     wish.class.ok_or_else(|| errors::bare(Errno::OPNOTSUPP))?;
     let scope_properties = scope_properties(&call, form)?;
@@ -117,7 +120,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, form: Form) -> Resu
         }
         error => errors::of_operation(error, name.as_str()),
     };
-    let registered = daemon.register(&authorized, registration).await.map_err(failed)?;
+    let registered = operations.register(&authorized, registration).await.map_err(failed)?;
     // The unit may take its time; the machine is there.
     call.turn.passing(registered.started()).await.map_err(failed)?;
     call.reply(&path_of(name.as_str()))

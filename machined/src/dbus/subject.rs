@@ -8,8 +8,7 @@ use registry::{HOST_NAME, MachineName};
 
 use super::errors;
 use super::leader::sender;
-use crate::daemon::Daemon;
-use crate::operations::Target;
+use crate::operations::{Operations, Target};
 
 /// An object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,21 +25,21 @@ pub(super) enum Subject {
 const SELF: &str = "self";
 
 /// The machine of a label.
-pub(super) fn find(daemon: Rc<Daemon>, label: Label, call: Call) -> LocalFuture<Option<Subject>> {
+pub(super) fn find(operations: Rc<Operations>, label: Label, call: Call) -> LocalFuture<Option<Subject>> {
     Box::pin(async move {
         let target = if label.as_str() == SELF {
             let sender = sender(&call).await.ok()?;
-            Target::Machine(daemon.by_process(&sender)?)
+            Target::Machine(operations.by_process(&sender)?)
         } else {
-            target(&daemon, &label.name()?).ok()?
+            target(&operations, &label.name()?).ok()?
         };
         Some(Subject::Machine(target))
     })
 }
 
 /// The labels of all machines.
-pub(super) fn labels(daemon: Rc<Daemon>, _: Call) -> LocalFuture<Vec<Label>> {
-    Box::pin(ready(daemon.machines(|machines| {
+pub(super) fn labels(operations: Rc<Operations>, _: Call) -> LocalFuture<Vec<Label>> {
+    Box::pin(ready(operations.machines(|machines| {
         let names = machines.iter().map(|(_, record)| Label::of(record.name.as_str()));
         names.chain([Label::of(HOST_NAME)]).collect()
     })))
@@ -50,31 +49,33 @@ pub(super) fn labels(daemon: Rc<Daemon>, _: Call) -> LocalFuture<Vec<Label>> {
 ///
 /// # Errors
 /// `NoSuchMachine`.
-pub(super) fn target(daemon: &Daemon, name: &str) -> Result<Target, ErrorReply> {
+pub(super) fn target(operations: &Operations, name: &str) -> Result<Target, ErrorReply> {
     if name == HOST_NAME {
         return Ok(Target::Host);
     }
     // A name that no machine can have is that of none.
-    let key = MachineName::new(name.as_bytes()).ok().and_then(|name| daemon.by_name(&name));
+    let key = MachineName::new(name.as_bytes()).ok().and_then(|name| operations.by_name(&name));
     key.map(Target::Machine).ok_or_else(|| errors::no_such_machine(name))
 }
 
 /// The machine that a method of the manager, or of the machine itself, is about. The manager's methods name it first.
 pub(super) fn target_of(
-    daemon: &Daemon,
+    operations: &Operations,
     subject: Subject,
     name: impl FnOnce() -> Result<String, ErrorReply>,
 ) -> Result<Target, ErrorReply> {
     match subject {
         Subject::Machine(target) => Ok(target),
-        _ => target(daemon, &name()?),
+        _ => target(operations, &name()?),
     }
 }
 
 /// The name of a machine, or the host's.
-pub(super) fn name_of(daemon: &Daemon, target: Target) -> String {
+pub(super) fn name_of(operations: &Operations, target: Target) -> String {
     match target {
         Target::Host => HOST_NAME.to_owned(),
-        Target::Machine(key) => daemon.record(key).map_or_else(String::new, |record| record.name.to_string()),
+        Target::Machine(key) => {
+            operations.record(key).map_or_else(String::new, |record| record.name.to_string())
+        }
     }
 }

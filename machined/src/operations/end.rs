@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
-use registry::{HOST_NAME, Process, Record};
+use registry::{Process, Record};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::services::Operations;
 use super::state::{Job, State};
+use super::target::Target;
 use crate::authorization::{Authorized, Manage};
-use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::{Group, is_all_of};
 use crate::machines::{Key, own_unit};
@@ -23,15 +24,6 @@ use crate::systemd;
 const MANY: usize = 4096;
 /// How often to look whether a unit that is about to be stopped has been started.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// What an operation is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// The host itself.
-    Host,
-    /// A machine.
-    Machine(Key),
-}
 
 /// Which processes of a machine get a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,24 +36,11 @@ pub enum KillWhom {
     All,
 }
 
-impl Daemon {
-    /// What something is called.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchMachine`]: it is there no more.
-    pub fn name_of(&self, target: Target) -> Result<String, Error> {
-        match target {
-            Target::Host => Ok(HOST_NAME.to_owned()),
-            Target::Machine(key) => {
-                self.record(key).map(|record| record.name.to_string()).ok_or(Error::NoSuchMachine)
-            }
-        }
-    }
-
+impl Operations {
     /// Drops a machine from the registry. What runs in it goes on. For the host this does nothing.
     pub fn unregister(&self, _: &Authorized<Manage>, target: Target) {
         if let Target::Machine(key) = target {
-            self.forget_and_tell(key);
+            self.daemon.forget_and_tell(key);
         }
     }
 
@@ -73,8 +52,8 @@ impl Daemon {
     /// [`Error::NotSupported`]: it is the host. What the service manager says.
     pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         let (key, record, leader) = self.running(target)?;
-        let grace = self.surroundings.grace;
-        match Processes::of(&record, self.surroundings.uid).await {
+        let grace = self.daemon.surroundings.grace;
+        match Processes::of(&record, self.daemon.surroundings.uid).await {
             Processes::Unit(unit) => {
                 // A daemon that was killed may have written the unit down, and never asked for it.
                 if !self.stop(key, unit).await? {
@@ -87,7 +66,7 @@ impl Daemon {
             }
             Processes::Subgroup(..) | Processes::Leader => end(leader, grace)?,
         }
-        self.is_told_to_end(key);
+        self.daemon.is_told_to_end(key);
         Ok(())
     }
 
@@ -98,14 +77,14 @@ impl Daemon {
         while self.state(Target::Machine(key)) == State::Opening && Instant::now() < deadline {
             sleep(LOOK).await;
         }
-        if self.record(key).is_none() {
+        if self.daemon.record(key).is_none() {
             return Ok(true);
         }
         let expected = self.systemd.jobs.expect(unit);
         let Some(path) = systemd::stop_unit(&self.bus, unit).await? else {
-            return Ok(self.record(key).is_none());
+            return Ok(self.daemon.record(key).is_none());
         };
-        if self.record(key).is_some() {
+        if self.daemon.record(key).is_some() {
             drop(self.follow(key, Job { path, unit: unit.to_owned(), is_start: false }, expected));
         }
         Ok(true)
@@ -125,7 +104,7 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (_, record, leader) = self.running(target)?;
         let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
-        match (whom, Processes::of(&record, self.surroundings.uid).await) {
+        match (whom, Processes::of(&record, self.daemon.surroundings.uid).await) {
             (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
             (KillWhom::Supervisor, _) => {
                 let nobody = Error::System { action: "find the supervisor", errno: Errno::SRCH };
@@ -150,7 +129,8 @@ impl Daemon {
 
     fn running(&self, target: Target) -> Result<(Key, Record, Rc<ProcessHandle>), Error> {
         let Target::Machine(key) = target else { return Err(Error::NotSupported) };
-        let (record, leader) = self.record(key).zip(self.leader(key)).ok_or(Error::NoSuchMachine)?;
+        let (record, leader) =
+            self.daemon.record(key).zip(self.daemon.leader(key)).ok_or(Error::NoSuchMachine)?;
         Ok((key, record, leader))
     }
 }
@@ -179,10 +159,10 @@ enum Processes<'a> {
 }
 
 impl<'a> Processes<'a> {
-    async fn of(record: &'a Record, daemon: u32) -> Self {
+    async fn of(record: &'a Record, daemon_uid: u32) -> Self {
         if let Some(unit) = own_unit(record) {
             // Who has one process in a service, a cron job for example, cannot have all of it ended.
-            return if is_the_registrars(record, unit, daemon).await {
+            return if is_the_registrars(record, unit, daemon_uid).await {
                 Self::Unit(unit)
             } else {
                 Self::Leader
@@ -195,9 +175,9 @@ impl<'a> Processes<'a> {
     }
 }
 
-/// Whether a unit was made for a machine, or has only processes of who registered that, if he is no more than a user.
-async fn is_the_registrars(record: &Record, unit: &str, daemon: u32) -> bool {
-    let Some(uid) = record.uid.filter(|&uid| uid != 0 && uid != daemon) else { return true };
+/// Whether a unit was made for a machine, or has only processes of who registered that, if that is no more than a user.
+async fn is_the_registrars(record: &Record, unit: &str, daemon_uid: u32) -> bool {
+    let Some(uid) = record.uid.filter(|&uid| uid != 0 && uid != daemon_uid) else { return true };
     if unit == systemd::scope_name(&record.name) {
         return true;
     }

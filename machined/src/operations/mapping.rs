@@ -2,13 +2,13 @@
 
 use registry::{IdKind, map_to_host};
 
-use crate::daemon::Daemon;
+use super::services::Operations;
 use crate::machines::Key;
 
-impl Daemon {
+impl Operations {
     /// The host's id of an id inside a machine; `None` if it has none.
     pub fn id_on_host(&self, key: Key, kind: IdKind, inside: u32) -> Option<u32> {
-        self.machines(|machines| {
+        self.daemon.machines(|machines| {
             let record = machines.get(key)?;
             let map = match kind {
                 IdKind::User => &record.uid_map,
@@ -20,8 +20,8 @@ impl Daemon {
 
     /// The machine that has an id of the host, and the id inside; `None` if none has, or more than one.
     pub fn machine_of_id(&self, kind: IdKind, outside: u32) -> Option<(Key, u32)> {
-        let holders: Vec<_> = self.machines(|machines| machines.holders(kind, outside).collect());
-        let mut living = holders.into_iter().filter(|(key, _)| self.is_alive(*key));
+        let holders: Vec<_> = self.daemon.machines(|machines| machines.holders(kind, outside).collect());
+        let mut living = holders.into_iter().filter(|(key, _)| self.daemon.is_alive(*key));
         let first = living.next()?;
         living.next().is_none().then_some(first)
     }

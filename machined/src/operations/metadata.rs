@@ -6,10 +6,10 @@ use std::rc::Rc;
 use registry::{Class, IdRange, Record};
 use rustix::io::Errno;
 
-use super::Target;
+use super::services::Operations;
+use super::target::Target;
 use crate::addresses::{InterfaceAddress, Listing};
 use crate::authorization::{Authorized, Enter, Inspect};
-use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::machines::Key;
 use crate::os_release::{self, Fields};
@@ -18,7 +18,7 @@ use crate::root_directory;
 /// How many files are read before they are asked for.
 const LOOK_AHEAD: usize = 64;
 
-impl Daemon {
+impl Operations {
     /// The addresses of a machine, in the original's order.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Daemon {
                 .map_err(|error| Error::System { action: ACTION, errno: error.errno() });
         };
         self.is_container(key)?;
-        match self.keeper.listing(self, key) {
+        match self.listing(key) {
             Some(Listing::Private(list)) => Ok(list),
             Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
             None => Err(Error::System { action: ACTION, errno: Errno::ACCESS }),
@@ -49,7 +49,7 @@ impl Daemon {
             Target::Host => os_release::of_host().map(Rc::new),
             Target::Machine(key) => {
                 self.is_container(key)?;
-                let leader = self.leader(key).ok_or(Error::NoSuchMachine)?;
+                let leader = self.daemon.leader(key).ok_or(Error::NoSuchMachine)?;
                 self.look_ahead(key);
                 self.os_releases.of_machine(key, &leader).await
             }
@@ -66,7 +66,7 @@ impl Daemon {
             Target::Host => root_directory::of_host(),
             Target::Machine(key) => {
                 self.is_container(key)?;
-                let leader = self.leader(key).ok_or(Error::NoSuchMachine)?;
+                let leader = self.daemon.leader(key).ok_or(Error::NoSuchMachine)?;
                 self.root_directories.open(key, &leader).await
             }
         };
@@ -75,20 +75,25 @@ impl Daemon {
 
     /// Whoever asks for one machine after the other, in the order in which they are listed, will go on.
     fn look_ahead(&self, key: Key) {
-        let next = |key| self.machines(|machines| machines.after(Some(key)).map(|(key, _)| key));
+        let next = |key| self.daemon.machines(|machines| machines.after(Some(key)).map(|(key, _)| key));
         let is_next = self.os_releases.asked(key).and_then(next) == Some(key);
         let mut ahead = next(key).filter(|key| is_next && !self.os_releases.is_expected(*key));
         for _ in 0..LOOK_AHEAD {
             let Some(key) = ahead else { return };
-            if let Some(leader) = self.leader(key) {
-                self.os_releases.look_ahead(key, &leader);
-            }
+            self.look_ahead_at(key);
             ahead = next(key);
         }
     }
 
+    /// Has the OS release of a machine read, which is about to be asked for.
+    pub fn look_ahead_at(&self, key: Key) {
+        if let Some(leader) = self.daemon.leader(key) {
+            self.os_releases.look_ahead(key, &leader);
+        }
+    }
+
     fn is_container(&self, key: Key) -> Result<(), Error> {
-        match self.machines(|machines| machines.get(key).map(|record| record.class)) {
+        match self.daemon.machines(|machines| machines.get(key).map(|record| record.class)) {
             Some(Class::Container) => Ok(()),
             Some(_) => Err(Error::NotAvailable),
             None => Err(Error::NoSuchMachine),

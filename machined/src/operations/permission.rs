@@ -1,11 +1,12 @@
 //! Whether a caller may do what it asks for.
 
-use super::{Registration, Target};
+use super::register::Registration;
+use super::services::Operations;
+use super::target::Target;
 use crate::authorization::{Action, Authorized, Caller, Create, Details, Register, decide};
-use crate::daemon::Daemon;
 use crate::error::Error;
 
-impl Daemon {
+impl Operations {
     /// Whether somebody may do something to a machine or the host; `None` stands for all of them.
     ///
     /// # Errors
@@ -18,12 +19,12 @@ impl Daemon {
         details: Details<'_>,
     ) -> Result<Authorized<A>, Error> {
         let owner = match target {
-            Some(Target::Machine(key)) => self.record(key).ok_or(Error::NoSuchMachine)?.uid,
+            Some(Target::Machine(key)) => self.daemon.record(key).ok_or(Error::NoSuchMachine)?.uid,
             Some(Target::Host) | None => None,
         };
         let authorized = self.decide(caller, || owner == Some(caller.uid), details).await?;
         match target {
-            Some(Target::Machine(key)) if self.record(key).is_none() => Err(Error::NoSuchMachine),
+            Some(Target::Machine(key)) if self.daemon.record(key).is_none() => Err(Error::NoSuchMachine),
             _ => Ok(authorized),
         }
     }
@@ -31,7 +32,7 @@ impl Daemon {
     /// Whether somebody may register this machine.
     ///
     /// # Errors
-    /// As [`Daemon::may`]; and [`Error::NotCallersProcess`].
+    /// As [`Operations::may`]; and [`Error::NotCallersProcess`].
     pub async fn may_register(
         &self,
         caller: &Caller,
@@ -52,6 +53,6 @@ impl Daemon {
         is_own: impl Fn() -> bool,
         details: Details<'_>,
     ) -> Result<Authorized<A>, Error> {
-        decide(&self.polkit.on(&self.bus), self.surroundings.uid, caller, is_own, details).await
+        decide(&self.polkit.on(&self.bus), self.daemon.surroundings.uid, caller, is_own, details).await
     }
 }

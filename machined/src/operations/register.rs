@@ -8,9 +8,9 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 
+use super::services::Operations;
 use super::state::{ASKED, Job};
 use crate::authorization::{Authorized, Register};
-use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
@@ -73,7 +73,7 @@ impl Registered {
     }
 }
 
-impl Daemon {
+impl Operations {
     /// Registers a machine. When this returns, its record is on disk, and the job that starts its unit is queued. Not
     /// to be given up half-way.
     ///
@@ -88,7 +88,7 @@ impl Daemon {
     ) -> Result<Registered, Error> {
         let mut record = self.describe(&registration);
         self.make_way(&record)?;
-        let (key, job) = match &self.surroundings.systemd {
+        let (key, job) = match &self.daemon.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
                 record.unit = Some(systemd::scope_name(&record.name));
                 record.scope_job = Some(ASKED.to_owned());
@@ -109,8 +109,8 @@ impl Daemon {
             None if registration.allocate_unit => (self.admit_in_group(record, registration)?, None),
             None => (self.complete_and_admit(record, registration)?, None),
         };
-        if let Some(record) = self.record(key) {
-            self.tell_started(&record);
+        if let Some(record) = self.daemon.record(key) {
+            self.daemon.tell_started(&record);
         }
         Ok(Registered { key, job })
     }
@@ -134,13 +134,13 @@ impl Daemon {
         let key = self.complete_and_admit(record, registration)?;
         let unit = systemd::scope_name(&scope.machine);
         let expected = self.systemd.jobs.expect(&unit);
-        self.keep_quiet_of(key, true);
+        self.daemon.keep_quiet_of(key, true);
         let started = scope.start(&self.bus).await;
-        self.keep_quiet_of(key, false);
+        self.daemon.keep_quiet_of(key, false);
         match started {
             Ok(path) => Ok((key, self.follow(key, Job { path, unit, is_start: true }, expected))),
             Err(error) => {
-                self.forget(key);
+                self.daemon.forget(key);
                 Err(error)
             }
         }
@@ -161,7 +161,7 @@ impl Daemon {
 
     fn complete_and_admit(&self, mut record: Record, registration: Registration) -> Result<Key, Error> {
         let leader = registration.leader;
-        (record.uid_map, record.gid_map) = self.id_maps(&leader)?;
+        (record.uid_map, record.gid_map) = self.daemon.id_maps(&leader)?;
         let surroundings = match record.class {
             // The other end of a pair of interfaces has an id from the start.
             Class::Container => {
@@ -175,7 +175,7 @@ impl Daemon {
             Class::Vm => None,
         };
         record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
-        let key = self.admit(record, leader)?;
+        let key = self.daemon.admit(record, leader)?;
         if let Some(found) = surroundings {
             self.keeper.joined(key, found);
         }
@@ -190,7 +190,7 @@ impl Daemon {
         record.id = registration.id;
         record.leader = Some(registration.leader.identity());
         record.leader_start_time = registration.leader.identifying_start_time();
-        record.pid_namespace = self.surroundings.pid_namespace;
+        record.pid_namespace = self.daemon.surroundings.pid_namespace;
         record.supervisor = registration.supervisor;
         record.realtime = microseconds(ClockId::Realtime);
         record.monotonic = microseconds(ClockId::Monotonic);
@@ -204,9 +204,9 @@ impl Daemon {
 
     /// Nothing stands in the way of a machine but what lives: names of the dead are free at once.
     fn make_way(&self, record: &Record) -> Result<(), Error> {
-        while let Some(conflict) = self.machines(|machines| machines.conflict(record)) {
+        while let Some(conflict) = self.daemon.machines(|machines| machines.conflict(record)) {
             let (Conflict::Name(key) | Conflict::Leader(key) | Conflict::Unit(key)) = conflict;
-            if self.is_alive(key) {
+            if self.daemon.is_alive(key) {
                 return Err(match conflict {
                     Conflict::Name(_) => Error::MachineExists(record.name),
                     Conflict::Leader(_) => Error::System { action: "take the leader", errno: Errno::EXIST },

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::Target;
-use crate::daemon::Daemon;
+use super::services::Operations;
+use super::target::Target;
 use crate::error::Error;
 use crate::machines::Key;
 use crate::place::Place;
@@ -55,13 +55,15 @@ pub(crate) struct Job {
     pub is_start: bool,
 }
 
-impl Daemon {
+impl Operations {
     /// Where a machine is in its life. The host runs, and so does what nobody knows.
     pub fn state(&self, target: Target) -> State {
         match target {
-            Target::Machine(key) if self.is_closing(key) => State::Closing,
-            Target::Machine(key) if self.is_unannounced(key) => State::Opening,
-            Target::Machine(key) if self.record(key).is_some_and(|record| record.scope_job.is_some()) => {
+            Target::Machine(key) if self.daemon.is_closing(key) => State::Closing,
+            Target::Machine(key) if self.daemon.is_unannounced(key) => State::Opening,
+            Target::Machine(key)
+                if self.daemon.record(key).is_some_and(|record| record.scope_job.is_some()) =>
+            {
                 State::Opening
             }
             _ => State::Running,
@@ -77,12 +79,12 @@ impl Daemon {
         mut expected: Expected,
     ) -> oneshot::Receiver<Result<(), Error>> {
         let (sender, receiver) = oneshot::channel();
-        self.set_scope_job(key, job.path.clone());
-        let daemon = self.clone();
+        self.daemon.set_scope_job(key, job.path.clone());
+        let operations = self.clone();
         tokio::task::spawn_local(async move {
-            let result = daemon.result_of(key, &job, &mut expected).await;
+            let result = operations.result_of(key, &job, &mut expected).await;
             // Nobody needs to wait for it.
-            let _ = sender.send(daemon.settle(key, job, result));
+            let _ = sender.send(operations.settle(key, job, result));
         });
         receiver
     }
@@ -97,35 +99,36 @@ impl Daemon {
                 Fate::Active => return Some(DONE.to_owned()),
                 Fate::Inactive if job.is_start => return Some("failed".to_owned()),
                 Fate::Inactive => return Some(DONE.to_owned()),
-                Fate::Pending if self.record(key).is_some() => {}
+                Fate::Pending if self.daemon.record(key).is_some() => {}
                 Fate::Pending => return None,
             }
         }
     }
 
     fn settle(&self, key: Key, job: Job, result: Option<String>) -> Result<(), Error> {
-        let is_current = self.record(key).is_some_and(|record| record.scope_job.as_ref() == Some(&job.path));
+        let is_current =
+            self.daemon.record(key).is_some_and(|record| record.scope_job.as_ref() == Some(&job.path));
         let Some(result) = result else { return Err(Error::NoSuchMachine) };
         if job.is_start && result != DONE {
-            self.forget_and_tell(key);
+            self.daemon.forget_and_tell(key);
             return Err(Error::JobFailed { unit: job.unit, result });
         }
         if is_current {
-            self.end_scope_job(key, self.group_of_unit(key));
+            self.daemon.end_scope_job(key, self.group_of_unit(key));
         }
         Ok(())
     }
 
     /// The control group of a machine's unit, which it has only from its start on; as far as the leader is in that unit.
     fn group_of_unit(&self, key: Key) -> Option<String> {
-        let group = self.leader(key)?.control_group().ok()?;
-        let place = Place::of_unit(&group, self.surroundings.systemd.as_ref()?)?;
-        (self.record(key)?.unit == Some(place.unit)).then_some(place.cgroup)
+        let group = self.daemon.leader(key)?.control_group().ok()?;
+        let place = Place::of_unit(&group, self.daemon.surroundings.systemd.as_ref()?)?;
+        (self.daemon.record(key)?.unit == Some(place.unit)).then_some(place.cgroup)
     }
 
     /// Follows the jobs that an earlier run of the daemon waited for.
     pub fn follow_restored(self: &Rc<Self>) {
-        let jobs: Vec<_> = self.machines(|machines| {
+        let jobs: Vec<_> = self.daemon.machines(|machines| {
             let job = |(key, record): (Key, &registry::Record)| {
                 Some((key, record.scope_job.clone()?, record.unit.clone()?))
             };
@@ -152,7 +155,7 @@ impl Daemon {
             }
             // No news is as good as doubt.
             let _ = timeout(PATIENCE, expected.result(ASKED)).await;
-            if self.record(key).is_none() {
+            if self.daemon.record(key).is_none() {
                 return;
             }
         };
@@ -162,9 +165,9 @@ impl Daemon {
                 // It may have ended before it was known.
                 self.systemd.jobs.tell(&unit, &News::Doubt);
             }
-            (None, Some(group)) => self.end_scope_job(key, Some(group)),
+            (None, Some(group)) => self.daemon.end_scope_job(key, Some(group)),
             (None, None) => {
-                if let Some(record) = self.forget_and_tell(key) {
+                if let Some(record) = self.daemon.forget_and_tell(key) {
                     info!("Machine {} is none: its scope was never started.", record.name);
                 }
             }

@@ -9,9 +9,8 @@ use rustix::process::Signal;
 use serde_json::{Map, Value};
 
 use crate::authorization::{Authorized, Caller, Manage, Subject};
-use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::operations::{KillWhom, Target};
+use crate::operations::{KillWhom, Operations, Target};
 use varlink_server::{Call, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
 mod list;
@@ -21,7 +20,7 @@ mod register;
 use process_id::ProcessId;
 
 /// The interface.
-pub fn interface() -> Interface<Daemon> {
+pub fn interface() -> Interface<Operations> {
     Interface {
         description: include_str!("idl/io.systemd.Machine.varlink"),
         methods: const {
@@ -30,19 +29,21 @@ pub fn interface() -> Interface<Daemon> {
                     name: "Register",
                     more: More::No,
                     rules: register::RULES,
-                    handler: |daemon, call, replier| Box::pin(register::register(daemon, call, replier)),
+                    handler: |operations, call, replier| {
+                        Box::pin(register::register(operations, call, replier))
+                    },
                 },
                 Method {
                     name: "Unregister",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
-                    handler: |daemon, call, replier| Box::pin(unregister(daemon, call, replier)),
+                    handler: |operations, call, replier| Box::pin(unregister(operations, call, replier)),
                 },
                 Method {
                     name: "Terminate",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
-                    handler: |daemon, call, replier| Box::pin(terminate(daemon, call, replier)),
+                    handler: |operations, call, replier| Box::pin(terminate(operations, call, replier)),
                 },
                 Method {
                     name: "Kill",
@@ -53,7 +54,7 @@ pub fn interface() -> Interface<Daemon> {
                         ("whom", Rule::NotNull),
                         ("signal", Rule::IntOrWord),
                     ],
-                    handler: |daemon, call, replier| Box::pin(kill(daemon, call, replier)),
+                    handler: |operations, call, replier| Box::pin(kill(operations, call, replier)),
                 },
                 Method {
                     name: "List",
@@ -63,7 +64,7 @@ pub fn interface() -> Interface<Daemon> {
                         ("pid", Rule::NullMember("pidfdId")),
                         ("acquireMetadata", Rule::NotNull),
                     ],
-                    handler: |daemon, call, replier| Box::pin(list::list(daemon, call, replier)),
+                    handler: |operations, call, replier| Box::pin(list::list(operations, call, replier)),
                 },
             ]
         },
@@ -101,13 +102,13 @@ fn caller(call: &Call) -> Caller {
 
 /// Whether the caller may end what the call is about.
 async fn may_manage(
-    daemon: &Daemon,
+    operations: &Operations,
     call: &Call,
     target: Target,
     verb: &str,
 ) -> Result<Authorized<Manage>, Error> {
-    let name = daemon.name_of(target)?;
-    daemon.may(&caller(call), Some(target), &[("name", &name), ("verb", verb)]).await
+    let name = operations.name_of(target)?;
+    operations.may(&caller(call), Some(target), &[("name", &name), ("verb", verb)]).await
 }
 
 fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -130,20 +131,20 @@ fn lookup_name(parameters: &Map<String, Value>) -> Result<Option<LookupName>, Er
 }
 
 /// What a call is about: by name, by process, or by both if they agree. `None`: it names neither.
-fn lookup(daemon: &Daemon, call: &Call) -> Result<Option<Target>, ErrorReply> {
+fn lookup(operations: &Operations, call: &Call) -> Result<Option<Target>, ErrorReply> {
     let name = lookup_name(&call.parameters)?;
     let process = ProcessId::of(&call.parameters, "pid")?;
     let by_name = match name {
         None => None,
         Some(LookupName::Host) => Some(Target::Host),
         Some(LookupName::Machine(name)) => {
-            Some(Target::Machine(daemon.by_name(&name).ok_or(Error::NoSuchMachine)?))
+            Some(Target::Machine(operations.by_name(&name).ok_or(Error::NoSuchMachine)?))
         }
     };
     let by_process = match process {
         None => None,
         Some(process) => {
-            let key = process.find(daemon, &call.peer).ok_or(Error::NoSuchMachine)?;
+            let key = process.find(operations, &call.peer).ok_or(Error::NoSuchMachine)?;
             Some(Target::Machine(key))
         }
     };
@@ -154,25 +155,25 @@ fn lookup(daemon: &Daemon, call: &Call) -> Result<Option<Target>, ErrorReply> {
 }
 
 /// What a call that must be about something is about.
-fn target(daemon: &Daemon, call: &Call) -> Result<Target, ErrorReply> {
-    Ok(lookup(daemon, call)?.ok_or(Error::NoSuchMachine)?)
+fn target(operations: &Operations, call: &Call) -> Result<Target, ErrorReply> {
+    Ok(lookup(operations, call)?.ok_or(Error::NoSuchMachine)?)
 }
 
-async fn unregister(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
-    let target = target(&daemon, &call)?;
-    let authorized = may_manage(&daemon, &call, target, "unregister").await?;
-    daemon.unregister(&authorized, target);
+async fn unregister(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let target = target(&operations, &call)?;
+    let authorized = may_manage(&operations, &call, target, "unregister").await?;
+    operations.unregister(&authorized, target);
     replier.reply(&())
 }
 
-async fn terminate(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
-    let target = target(&daemon, &call)?;
-    let authorized = may_manage(&daemon, &call, target, "terminate").await?;
-    to_the_end(async move { daemon.terminate(&authorized, target).await }).await?;
+async fn terminate(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+    let target = target(&operations, &call)?;
+    let authorized = may_manage(&operations, &call, target, "terminate").await?;
+    to_the_end(async move { operations.terminate(&authorized, target).await }).await?;
     replier.reply(&())
 }
 
-async fn kill(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+async fn kill(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let whom = match text(&call.parameters, "whom") {
         None | Some("all") => KillWhom::All,
         Some("leader") => KillWhom::Leader,
@@ -181,9 +182,9 @@ async fn kill(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, 
     };
     let signal = call.parameters.get("signal").and_then(signal);
     let signal = signal.ok_or_else(|| ErrorReply::invalid_parameter("signal"))?;
-    let target = target(&daemon, &call)?;
-    let authorized = may_manage(&daemon, &call, target, "kill").await?;
-    to_the_end(async move { daemon.kill(&authorized, target, whom, signal).await }).await?;
+    let target = target(&operations, &call)?;
+    let authorized = may_manage(&operations, &call, target, "kill").await?;
+    to_the_end(async move { operations.kill(&authorized, target, whom, signal).await }).await?;
     replier.reply(&())
 }
 

@@ -10,12 +10,11 @@ use super::process_id::ProcessReply;
 use super::{caller, lookup, text};
 use crate::addresses::InterfaceAddress;
 use crate::authorization::{Authorized, Inspect};
-use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::host::Host;
 use crate::machines::Key;
-use crate::operations::{Target, uid_shift};
-use crate::os_release;
+use crate::operations::{Operations, Target, uid_shift};
+use crate::os_release::Fields;
 use varlink_server::{Call, Done, ErrorReply, Replier};
 
 /// How many files are being read at a time for one list.
@@ -84,46 +83,50 @@ enum Metadata {
 
 /// Whether the caller may look into the machine, or into all of them.
 async fn may_inspect(
-    daemon: &Daemon,
+    operations: &Operations,
     call: &Call,
     target: Option<Target>,
 ) -> Result<Authorized<Inspect>, Error> {
-    let name = target.map(|target| daemon.name_of(target)).transpose()?;
+    let name = target.map(|target| operations.name_of(target)).transpose()?;
     let details: Vec<_> = name.iter().map(|name| ("name", name.as_str())).collect();
-    daemon.may(&caller(call), target, &details).await
+    operations.may(&caller(call), target, &details).await
 }
 
-pub(super) async fn list(daemon: Rc<Daemon>, call: Call, mut replier: Replier) -> Result<Done, ErrorReply> {
+pub(super) async fn list(
+    operations: Rc<Operations>,
+    call: Call,
+    mut replier: Replier,
+) -> Result<Done, ErrorReply> {
     let metadata = match text(&call.parameters, "acquireMetadata") {
         None | Some("no") => Metadata::No,
         Some("yes") => Metadata::Yes,
         Some("graceful") => Metadata::Graceful,
         Some(_) => return Err(ErrorReply::invalid_parameter("acquireMetadata")),
     };
-    let found = lookup(&daemon, &call)?;
+    let found = lookup(&operations, &call)?;
     if found.is_none() && !call.more {
         return Err(ErrorReply::expected_more());
     }
     let inspect = match metadata {
         Metadata::No => None,
-        _ => Some(may_inspect(&daemon, &call, found).await?),
+        _ => Some(may_inspect(&operations, &call, found).await?),
     };
     let metadata = inspect.as_ref().map(|authorized| (authorized, metadata == Metadata::Yes));
     match found {
-        Some(Target::Host) => replier.reply(&host(&daemon, metadata)?),
+        Some(Target::Host) => replier.reply(&host(&operations, metadata).await?),
         Some(Target::Machine(key)) => {
-            replier.reply(&machine(&daemon, key, metadata).await?.ok_or(Error::NoSuchMachine)?)
+            replier.reply(&machine(&operations, key, metadata).await?.ok_or(Error::NoSuchMachine)?)
         }
         None => {
-            let mut held = host(&daemon, metadata)?;
+            let mut held = host(&operations, metadata).await?;
             let (mut last, mut ahead) = (None, Ahead::default());
-            while let Some(key) = daemon.machines(|machines| machines.after(last).map(|(key, _)| key)) {
+            while let Some(key) = operations.machines(|machines| machines.after(last).map(|(key, _)| key)) {
                 last = Some(key);
                 if metadata.is_some() {
-                    ahead.look(&daemon);
+                    ahead.look(&operations);
                 }
                 // It may have gone while the last one was written.
-                if let Some(next) = machine(&daemon, key, metadata).await? {
+                if let Some(next) = machine(&operations, key, metadata).await? {
                     replier.send(&held).await?;
                     held = next;
                 }
@@ -142,16 +145,15 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn look(&mut self, daemon: &Daemon) {
+    fn look(&mut self, operations: &Operations) {
         while self.count < LOOK_AHEAD {
-            let Some(key) = daemon.machines(|machines| machines.after(self.last).map(|(key, _)| key)) else {
+            let Some(key) = operations.machines(|machines| machines.after(self.last).map(|(key, _)| key))
+            else {
                 return;
             };
             self.last = Some(key);
             self.count = self.count.saturating_add(1);
-            if let Some(leader) = daemon.leader(key) {
-                daemon.os_releases.look_ahead(key, &leader);
-            }
+            operations.look_ahead_at(key);
         }
     }
 
@@ -161,23 +163,23 @@ impl Ahead {
 }
 
 async fn machine(
-    daemon: &Daemon,
+    operations: &Operations,
     key: Key,
     metadata: Option<(&Authorized<Inspect>, bool)>,
 ) -> Result<Option<MachineReply>, ErrorReply> {
-    if !daemon.is_alive(key) {
+    if !operations.is_alive(key) {
         return Ok(None);
     }
-    let Some(record) = daemon.record(key) else { return Ok(None) };
-    let mut reply = registration(daemon, &record);
+    let Some(record) = operations.record(key) else { return Ok(None) };
+    let mut reply = registration(operations, &record);
     let Some((authorized, strict)) = metadata else { return Ok(Some(reply)) };
     // What fails is missing, or fails the call.
     let graceful = |error: Error| if strict { Err(ErrorReply::from(error)) } else { Ok(()) };
-    match daemon.addresses(Target::Machine(key)) {
+    match operations.addresses(Target::Machine(key)) {
         Ok(list) => reply.addresses = list.iter().map(address).collect(),
         Err(error) => graceful(error)?,
     }
-    match daemon.os_release(authorized, Target::Machine(key)).await {
+    match operations.os_release(authorized, Target::Machine(key)).await {
         Ok(fields) => reply.os_release = Some(pairs(&fields)),
         Err(error) => graceful(error)?,
     }
@@ -188,7 +190,7 @@ async fn machine(
     Ok(Some(reply))
 }
 
-fn registration(daemon: &Daemon, record: &Record) -> MachineReply {
+fn registration(operations: &Operations, record: &Record) -> MachineReply {
     MachineReply {
         name: record.name.to_string(),
         id: record.id.map(|id| id.to_string()),
@@ -197,8 +199,8 @@ fn registration(daemon: &Daemon, record: &Record) -> MachineReply {
         root_directory: record.root.clone(),
         unit: record.unit.clone(),
         subgroup: record.subgroup.clone(),
-        leader: record.leader.map(|leader| ProcessReply::new(leader, daemon)),
-        supervisor: record.supervisor.map(|supervisor| ProcessReply::new(supervisor, daemon)),
+        leader: record.leader.map(|leader| ProcessReply::new(leader, operations)),
+        supervisor: record.supervisor.map(|supervisor| ProcessReply::new(supervisor, operations)),
         timestamp: record
             .realtime
             .map(|realtime| Timestamp { realtime, monotonic: record.monotonic.unwrap_or_default() }),
@@ -220,33 +222,36 @@ fn address(address: &InterfaceAddress) -> AddressReply {
     AddressReply { ifindex: address.ifindex, family, address: bytes }
 }
 
-fn pairs(fields: &os_release::Fields) -> Vec<String> {
+fn pairs(fields: &Fields) -> Vec<String> {
     fields.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// The host as a machine.
-fn host(daemon: &Daemon, metadata: Option<(&Authorized<Inspect>, bool)>) -> Result<MachineReply, ErrorReply> {
-    let host = Host::of(daemon);
+async fn host(
+    operations: &Operations,
+    metadata: Option<(&Authorized<Inspect>, bool)>,
+) -> Result<MachineReply, ErrorReply> {
+    let host = operations.host();
     let mut reply = MachineReply {
         name: HOST_NAME.to_owned(),
         id: host.id.map(|id| id.to_string()),
         class: Host::CLASS,
         root_directory: Some(Host::ROOT.to_owned()),
         unit: host.unit.map(str::to_owned),
-        leader: host.leader.map(|leader| ProcessReply::new(leader, daemon)),
+        leader: host.leader.map(|leader| ProcessReply::new(leader, operations)),
         timestamp: host.realtime.map(|realtime| Timestamp { realtime, monotonic: 0 }),
         v_sock_cid: host.vsock_cid,
         ..MachineReply::default()
     };
-    let Some((_, strict)) = metadata else { return Ok(reply) };
-    match daemon.addresses(Target::Host) {
+    let Some((authorized, strict)) = metadata else { return Ok(reply) };
+    match operations.addresses(Target::Host) {
         Ok(list) => reply.addresses = list.iter().map(address).collect(),
         Err(error) if strict => return Err(error.into()),
         Err(_) => {}
     }
-    match os_release::of_host() {
+    match operations.os_release(authorized, Target::Host).await {
         Ok(fields) => reply.os_release = Some(pairs(&fields)),
-        Err(errno) if strict => return Err(ErrorReply::system(errno)),
+        Err(error) if strict => return Err(error.into()),
         Err(_) => {}
     }
     reply.uid_shift = Some(0);

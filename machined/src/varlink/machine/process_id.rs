@@ -6,8 +6,8 @@ use rustix::fd::AsFd;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::daemon::Daemon;
 use crate::machines::Key;
+use crate::operations::Operations;
 use varlink_server::{ErrorReply, Peer};
 
 /// A process that a caller names.
@@ -42,21 +42,21 @@ impl ProcessId {
     }
 
     /// The machine that the process is in. A process id of 0 alone is the peer.
-    pub(super) fn find(&self, daemon: &Daemon, peer: &Peer) -> Option<Key> {
+    pub(super) fn find(&self, operations: &Operations, peer: &Peer) -> Option<Key> {
         if self.pid == 0 {
             let process = peer_process(peer).filter(|_| self.pidfd_id.is_none() && self.boot_id.is_none())?;
-            return daemon.by_process(&process);
+            return operations.by_process(&process);
         }
-        if self.boot_id.as_ref().is_some_and(|id| *id != daemon.surroundings.boot_id) {
+        if self.boot_id.as_ref().is_some_and(|id| id != operations.boot_id()) {
             return None;
         }
-        daemon.by_process(&ProcessHandle::open(self.pid).ok()?)
+        operations.by_process(&ProcessHandle::open(self.pid).ok()?)
     }
 
     /// The very process that is meant, alive; `None` if there is no such.
-    pub(super) fn open(&self, daemon: &Daemon) -> Option<ProcessHandle> {
+    pub(super) fn open(&self, operations: &Operations) -> Option<ProcessHandle> {
         let process = ProcessHandle::open(self.pid).ok()?;
-        let same_boot = self.boot_id.as_ref().is_none_or(|id| *id == daemon.surroundings.boot_id);
+        let same_boot = self.boot_id.as_ref().is_none_or(|id| id == operations.boot_id());
         let same_process = self.pidfd_id.is_none_or(|id| process.pidfd_id() == Some(id));
         (same_boot && same_process).then_some(process)
     }
@@ -97,7 +97,7 @@ pub(super) struct ProcessReply {
 }
 
 impl ProcessReply {
-    pub(super) fn new(process: Process, daemon: &Daemon) -> Self {
-        Self { pid: process.pid, pidfd_id: process.pidfd_id, boot_id: daemon.surroundings.boot_id.clone() }
+    pub(super) fn new(process: Process, operations: &Operations) -> Self {
+        Self { pid: process.pid, pidfd_id: process.pidfd_id, boot_id: operations.boot_id().to_owned() }
     }
 }

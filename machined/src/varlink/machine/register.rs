@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 
 use super::process_id::{ProcessId, peer_identity, peer_process};
 use super::{caller, text, to_the_end};
-use crate::daemon::Daemon;
-use crate::operations::Registration;
+use crate::operations::{Operations, Registration};
 use varlink_server::{Call, Done, ErrorReply, Replier, Rule};
 
 /// The largest index of a network interface.
@@ -30,7 +29,11 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("allowInteractiveAuthentication", Rule::NotNull),
 ];
 
-pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
+pub(super) async fn register(
+    operations: Rc<Operations>,
+    call: Call,
+    replier: Replier,
+) -> Result<Done, ErrorReply> {
     let parameters = &call.parameters;
     let name = text(parameters, "name").and_then(|name| MachineName::new(name.as_bytes()).ok());
     let name = name.ok_or_else(|| ErrorReply::invalid_parameter("name"))?;
@@ -38,7 +41,7 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
         Some(id) => MachineId::parse(id.as_bytes()).ok_or_else(|| ErrorReply::invalid_parameter("id"))?,
         None => None,
     };
-    let leader = leader(&daemon, parameters)?;
+    let leader = leader(&operations, parameters)?;
     let root = path(parameters, "rootDirectory", true)?;
     let interfaces = interfaces(parameters)?;
     let vsock_cid = match parameters.get("vSockCid") {
@@ -74,13 +77,16 @@ pub(super) async fn register(daemon: Rc<Daemon>, call: Call, replier: Replier) -
         allocate_unit: parameters.get("allocateUnit").and_then(Value::as_bool).unwrap_or(false),
         scope_properties: Vec::new(),
     };
-    let authorized = daemon.may_register(&caller(&call), &registration).await?;
-    to_the_end(async move { daemon.register(&authorized, registration).await }).await?;
+    let authorized = operations.may_register(&caller(&call), &registration).await?;
+    to_the_end(async move { operations.register(&authorized, registration).await }).await?;
     replier.reply(&())
 }
 
 /// The leader that the caller names, if it names one: by number, by identity, or by both if they agree.
-fn leader(daemon: &Daemon, parameters: &Map<String, Value>) -> Result<Option<ProcessHandle>, ErrorReply> {
+fn leader(
+    operations: &Operations,
+    parameters: &Map<String, Value>,
+) -> Result<Option<ProcessHandle>, ErrorReply> {
     // Process 1 is the host's.
     let open = |pid: i64| {
         i32::try_from(pid).ok().filter(|&pid| pid > 1).and_then(|pid| ProcessHandle::open(pid).ok())
@@ -95,7 +101,7 @@ fn leader(daemon: &Daemon, parameters: &Map<String, Value>) -> Result<Option<Pro
     };
     let by_identity = match ProcessId::of(parameters, "leaderProcessId")? {
         Some(process) => {
-            let process = process.open(daemon).filter(|process| process.pid() > 1);
+            let process = process.open(operations).filter(|process| process.pid() > 1);
             Some(process.ok_or_else(|| ErrorReply::invalid_parameter("leaderProcessId"))?)
         }
         None => None,

@@ -1,0 +1,74 @@
+//! What anybody may be told of machines: what was registered.
+
+use libmachine::ProcessHandle;
+use registry::{HOST_NAME, MachineName, Record};
+
+use super::services::Operations;
+use super::target::Target;
+use crate::error::Error;
+use crate::host::Host;
+use crate::machines::{Key, Machines};
+
+impl Operations {
+    /// Asks the table of machines something.
+    pub fn machines<T>(&self, question: impl FnOnce(&Machines) -> T) -> T {
+        self.daemon.machines(question)
+    }
+
+    /// A copy of a machine's record.
+    pub fn record(&self, key: Key) -> Option<Record> {
+        self.daemon.record(key)
+    }
+
+    /// The machine of this name; one whose leader has ended this very moment is none any more.
+    pub fn by_name(&self, name: &MachineName) -> Option<Key> {
+        self.daemon.by_name(name)
+    }
+
+    /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
+    pub fn by_process(&self, process: &ProcessHandle) -> Option<Key> {
+        self.daemon.by_process(process)
+    }
+
+    /// Whether a machine is there still; one whose leader has ended this very moment is not.
+    pub fn is_alive(&self, key: Key) -> bool {
+        self.daemon.is_alive(key)
+    }
+
+    /// The machines that clients were told of, or are about to be.
+    pub fn announced(&self) -> Vec<MachineName> {
+        self.daemon.machines(|machines| {
+            let known = machines.iter().filter(|(key, _)| !self.daemon.is_unannounced(*key));
+            known.map(|(_, record)| record.name).collect()
+        })
+    }
+
+    /// Leaves out from now on what has ended by this very moment.
+    pub fn remove_ended(&self) {
+        self.daemon.remove_ended();
+    }
+
+    /// What something is called.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`]: it is there no more.
+    pub fn name_of(&self, target: Target) -> Result<String, Error> {
+        match target {
+            Target::Host => Ok(HOST_NAME.to_owned()),
+            Target::Machine(key) => {
+                let name = self.machines(|machines| machines.get(key).map(|record| record.name.to_string()));
+                name.ok_or(Error::NoSuchMachine)
+            }
+        }
+    }
+
+    /// The host, as clients see it.
+    pub fn host(&self) -> Host {
+        Host::look(self.daemon.surroundings.systemd.is_some())
+    }
+
+    /// The id of this boot.
+    pub fn boot_id(&self) -> &str {
+        &self.daemon.surroundings.boot_id
+    }
+}

@@ -1,0 +1,137 @@
+//! The operations' floor: the machines, and the services that operations need.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use libmachine::ProcessHandle;
+use registry::Addresses;
+
+use crate::addresses::{Keeper, Listing, Notifications, Owners};
+use crate::announcements::{Announcements, Listener};
+use crate::authorization::Polkit;
+use crate::bus::Bus;
+use crate::daemon::{Announcement, Change, Daemon};
+use crate::late_maps::LateMaps;
+use crate::log;
+use crate::machines::Key;
+use crate::os_release::OsReleases;
+use crate::root_directory::RootDirectories;
+use crate::spare_memory::SpareMemory;
+use crate::systemd::Systemd;
+
+/// What can be asked of the daemon. All of it lives on one thread.
+pub struct Operations {
+    /// The machines.
+    pub(super) daemon: Rc<Daemon>,
+    /// Who has which addresses.
+    pub(super) keeper: Rc<Keeper<Key>>,
+    /// The system bus.
+    pub(super) bus: Rc<Bus>,
+    /// Who judges those who are neither root nor owners.
+    pub(super) polkit: Polkit,
+    /// The service manager, as it is heard of.
+    pub(super) systemd: Rc<Systemd>,
+    /// What the containers' operating systems say of themselves.
+    pub(super) os_releases: OsReleases,
+    /// The root directories of machines that are being opened.
+    pub(super) root_directories: RootDirectories,
+    late_maps: LateMaps,
+    spare_memory: SpareMemory,
+    listener: OnceCell<Rc<Listener<Change>>>,
+}
+
+impl Operations {
+    /// Over these machines, and with services of their own, which hear of every change from now on.
+    pub fn new(daemon: Rc<Daemon>, keeper: Rc<Keeper<Key>>, bus: Rc<Bus>, systemd: Rc<Systemd>) -> Rc<Self> {
+        let operations = Rc::new(Self {
+            daemon,
+            keeper,
+            bus,
+            systemd,
+            polkit: Polkit::default(),
+            os_releases: OsReleases::default(),
+            root_directories: RootDirectories::default(),
+            late_maps: LateMaps::default(),
+            spare_memory: SpareMemory::default(),
+            listener: OnceCell::new(),
+        });
+        let listening = Rc::downgrade(&operations);
+        let listener: Rc<Listener<Change>> = Rc::new(move |change| {
+            if let Some(operations) = listening.upgrade() {
+                operations.hear(change);
+            }
+        });
+        operations.daemon.changes.subscribe(&listener);
+        operations.listener.get_or_init(|| listener);
+        operations
+    }
+
+    fn hear(&self, change: Change) {
+        match change {
+            Change::TakenIn(key) => {
+                let is_missing =
+                    self.daemon.machines(|machines| machines.get(key).is_some_and(LateMaps::are_missing));
+                if is_missing {
+                    self.late_maps.wait_for(key);
+                }
+            }
+            Change::Forgotten(key) => {
+                self.keeper.left(key);
+                self.os_releases.left(key);
+                self.spare_memory.freed();
+            }
+        }
+    }
+
+    /// Runs what the services do by themselves, for ever.
+    pub async fn run_services(&self, notifications: Option<Notifications>) {
+        tokio::join!(
+            self.keeper.run(&*self.daemon, notifications),
+            self.os_releases.forget_old(),
+            self.late_maps.run(|key| self.daemon.read_maps(key)),
+            self.spare_memory.run(),
+            self.polkit.cancel_abandoned(),
+        );
+    }
+
+    /// Gives memory back that nobody needs any more, at once.
+    pub fn give_memory_back(&self) {
+        self.spare_memory.give_back();
+    }
+
+    /// The addresses of a machine; `None` if they are not known.
+    pub(super) fn listing(&self, key: Key) -> Option<Listing> {
+        self.keeper.listing(&*self.daemon, key)
+    }
+
+    /// Who hears of machines that come and go.
+    pub fn announcements(&self) -> &Announcements<Announcement> {
+        &self.daemon.announcements
+    }
+}
+
+impl Owners for Daemon {
+    type Key = Key;
+
+    fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
+        self.leader(key)
+    }
+
+    fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
+        self.interfaces(key)
+    }
+
+    fn set_addresses(&self, key: Key, addresses: Addresses) {
+        self.set_addresses(key, addresses);
+    }
+}
+
+impl varlink_server::service::LogControl for Operations {
+    fn log_level(&self) -> u8 {
+        log::level()
+    }
+
+    fn set_log_level(&self, level: u8) {
+        log::set_level(level);
+    }
+}
