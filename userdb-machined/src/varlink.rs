@@ -3,7 +3,7 @@
 use registry::{IdKind, KernelFiles, KernelProcesses, LookupError, MappedId};
 use rustix::io::Errno;
 use serde::Serialize;
-use varlink_server::{About, Answer, Call, Done, ErrorReply, Interface, Method, More, Replier};
+use varlink_server::{About, Answer, Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier};
 
 use crate::answer::{Refusal, Source};
 use crate::query::{GROUP_RULES, MEMBERSHIP_RULES, Query, USER_RULES, check_memberships};
@@ -39,18 +39,21 @@ pub fn interface() -> Interface<()> {
                     name: "GetUserRecord",
                     more: More::Supported,
                     rules: USER_RULES,
+                    descriptors: Descriptors::None,
                     handler: |_, call, replier| get(IdKind::User, &call, replier, record::user),
                 },
                 Method {
                     name: "GetGroupRecord",
                     more: More::Supported,
                     rules: GROUP_RULES,
+                    descriptors: Descriptors::None,
                     handler: |_, call, replier| get(IdKind::Group, &call, replier, record::group),
                 },
                 Method {
                     name: "GetMemberships",
                     more: More::Supported,
                     rules: MEMBERSHIP_RULES,
+                    descriptors: Descriptors::None,
                     handler: |_, call, _| {
                         let checked = check_memberships(&call.parameters);
                         now(checked.and(Err(NO_RECORD_FOUND)))

@@ -1,7 +1,9 @@
 //! One connection: its calls, one after the other, in the order in which they came.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,27 +12,33 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
-use zlink::connection::ReadConnection;
-use zlink::connection::socket::WriteHalf;
 
 use super::error_reply::ErrorReply;
+use super::inbox::{Inbox, TooLarge};
 use super::message::{RawCall, write_error};
+use super::outbox::Outbox;
 use super::peer::Peer;
-use super::reply::{BATCH, Done, Outbox, Replier};
-use super::router::{Answer, Call, Decision, Router};
-use super::socket::Stream;
+use super::reply::{Done, Replier};
+use super::router::{Answer, Call, Decision, Descriptors, Router};
+use super::stream::{Input, Stream};
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum Closed {
     /// The peer went away, between calls or during one.
     HungUp,
-    /// What came in is no call, or too large.
-    Input(zlink::Error),
+    /// What came in is no call.
+    Garbage(serde_json::Error),
+    /// What came in is too large.
+    TooLarge,
+    /// Descriptors came where none are wanted.
+    Descriptors,
     /// A call that wants many replies and none.
     Flags,
+    /// Nothing can be read.
+    Input(io::Error),
     /// Replies cannot be written.
-    Output(zlink::Error),
+    Output(io::Error),
     /// The peer does not read its replies.
     Deadline,
 }
@@ -39,16 +47,19 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HungUp => f.write_str("the peer hung up"),
-            Self::Input(error) => write!(f, "input is no varlink call: {error}"),
+            Self::Garbage(error) => write!(f, "input is no varlink call: {error}"),
+            Self::TooLarge => f.write_str("a message is too large"),
+            Self::Descriptors => f.write_str("descriptors came where none are wanted"),
             Self::Flags => f.write_str("a call wants many replies and none"),
+            Self::Input(error) => write!(f, "input cannot be read: {error}"),
             Self::Output(error) => write!(f, "reply cannot be written: {error}"),
             Self::Deadline => f.write_str("the peer did not read its replies"),
         }
     }
 }
 
-/// After a message of this size the buffers it went through are replaced by small ones.
-const KEEP: usize = 4 << 10;
+/// From this size on a message counts as a large one.
+const LARGE: usize = 4 << 10;
 
 /// A peer that never pauses lets the other tasks run after so many calls, and after a large one.
 const TURN: usize = 32;
@@ -57,79 +68,103 @@ pub(super) struct Connection<C: 'static> {
     pub context: Rc<C>,
     pub peer: Rc<Peer>,
     stream: Stream,
-    outbox: Outbox,
+    inbox: Inbox,
+    outbox: Rc<RefCell<Outbox>>,
+    /// What came with the last message in the inbox.
+    luggage: Vec<OwnedFd>,
     write_deadline: Duration,
 }
 
 impl<C: 'static> Connection<C> {
-    pub fn new(context: Rc<C>, peer: Peer, stream: Stream, write_deadline: Duration) -> Self {
-        Self { context, peer: Rc::new(peer), stream, outbox: Outbox::default(), write_deadline }
+    pub fn new(context: Rc<C>, peer: Peer, stream: Stream, inbox: Inbox, write_deadline: Duration) -> Self {
+        let (peer, outbox) = (Rc::new(peer), Rc::default());
+        Self { context, peer, stream, inbox, outbox, luggage: Vec::new(), write_deadline }
     }
 
     /// Serves until the connection ends.
     pub async fn run(mut self, router: &Router<C>) -> Closed {
-        let mut reader = self.reader();
-        for turn in 1_usize.. {
-            // Descriptors cannot come along: the stream drops them.
-            let call = match reader.receive_call::<RawCall>().await {
-                Ok((call, _no_fds)) => call,
-                Err(zlink::Error::UnexpectedEof) => return Closed::HungUp,
-                Err(error) => return Closed::Input(error),
-            };
-            // As for the original, to ask for an upgrade is no error, and changes nothing.
-            if call.oneway() && call.more() {
-                return Closed::Flags;
+        match self.serve(router).await {
+            Ok(never) => match never {},
+            Err(closed) => closed,
+        }
+    }
+
+    async fn serve(&mut self, router: &Router<C>) -> Result<std::convert::Infallible, Closed> {
+        let mut turn = 0_usize;
+        loop {
+            self.receive(router).await?;
+            let call = RawCall::read(self.inbox.message()).map_err(Closed::Garbage)?;
+            if call.oneway && call.more {
+                return Err(Closed::Flags);
             }
-            if let Err(closed) = self.answer(router, &call).await {
-                return closed;
-            }
-            let is_large = self.stream.message_done() > KEEP;
-            if is_large {
-                reader = self.reader();
-            }
-            if is_large || turn.is_multiple_of(TURN) {
+            let length = self.inbox.next_message();
+            let luggage = if self.inbox.is_empty() { std::mem::take(&mut self.luggage) } else { Vec::new() };
+            self.answer(router, call, luggage).await?;
+            turn = turn.wrapping_add(1);
+            if length > LARGE || turn.is_multiple_of(TURN) {
                 tokio::task::yield_now().await;
             }
         }
-        Closed::HungUp
     }
 
-    fn reader(&self) -> ReadConnection<Stream> {
-        zlink::Connection::new(self.stream.clone()).split().0
-    }
-
-    async fn answer(&mut self, router: &Router<C>, raw: &zlink::Call<RawCall>) -> Result<(), Closed> {
-        let (more, oneway) = (raw.more(), raw.oneway());
-        let decision = router.decide(&raw.method().method, raw.method().take_parameters(), more);
-        let replied = match decision {
-            Decision::Run(handler, parameters) => {
-                let call = Call { peer: self.peer.clone(), parameters, more, oneway };
-                let replier = Replier::new(self.outbox.clone(), more, oneway);
-                self.drive(handler(self.context.clone(), call, replier)).await?
+    /// Waits until there is a whole message in the inbox.
+    async fn receive(&mut self, router: &Router<C>) -> Result<(), Closed> {
+        while !self.inbox.find().map_err(|TooLarge| Closed::TooLarge)? {
+            match self.stream.read(&mut self.inbox).await.map_err(Closed::Input)? {
+                Input::Bytes => {}
+                Input::End => return Err(Closed::HungUp),
+                Input::Descriptors(seen) => {
+                    let most = most_descriptors(router, &seen, self.inbox.is_empty());
+                    if most == 0 || !self.luggage.is_empty() {
+                        return Err(Closed::Descriptors);
+                    }
+                    let got = self.stream.read_with_descriptors(&mut self.inbox, seen.len());
+                    self.luggage = got.map_err(Closed::Input)?;
+                    if self.luggage.len() > most {
+                        return Err(Closed::Descriptors);
+                    }
+                }
             }
-            Decision::Info(info) => Replier::new(self.outbox.clone(), more, oneway).reply(info),
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        router: &Router<C>,
+        raw: RawCall,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), Closed> {
+        let RawCall { method, parameters, more, oneway, .. } = raw;
+        let replier = |sends| Replier::new(self.outbox.clone(), more, oneway, sends);
+        let replied = match router.decide(&method, parameters, more) {
+            Decision::Run(row, parameters) => {
+                let call = Call { peer: self.peer.clone(), parameters, more, oneway, descriptors };
+                let handler = (row.handler)(self.context.clone(), call, replier(row.descriptors));
+                self.drive(handler).await?
+            }
+            Decision::Info(info) => replier(Descriptors::None).reply(info),
             Decision::Description(description) => {
-                Replier::new(self.outbox.clone(), more, oneway).reply(&Description { description })
+                replier(Descriptors::None).reply(&Description { description })
             }
             Decision::Refuse(error) => Err(error),
         };
         if let Err(error) = replied
             && !oneway
         {
-            write_error(&mut self.outbox.borrow_mut(), &error);
+            write_error(&mut self.outbox.borrow_mut().bytes, &error);
         }
         self.flush().await
     }
 
     /// Runs a handler to its end, writes what it replies while it waits, and drops it when the peer is gone.
-    async fn drive(&mut self, mut handler: Answer) -> Result<Result<Done, ErrorReply>, Closed> {
+    async fn drive(&self, mut handler: Answer) -> Result<Result<Done, ErrorReply>, Closed> {
         enum Step {
             Done(Result<Done, ErrorReply>),
             Flush,
             HungUp,
         }
-        let stream = self.stream.clone();
-        let mut hung_up = pin!(stream.hung_up());
+        let mut hung_up = pin!(self.stream.hung_up());
         loop {
             let step = poll_fn(|cx| match handler.as_mut().poll(cx) {
                 Poll::Ready(done) => Poll::Ready(Step::Done(done)),
@@ -145,25 +180,35 @@ impl<C: 'static> Connection<C> {
     }
 
     /// Writes what is buffered.
-    async fn flush(&mut self) -> Result<(), Closed> {
-        let mut bytes = self.outbox.take();
-        if bytes.is_empty() {
+    async fn flush(&self) -> Result<(), Closed> {
+        let mut outbox = self.outbox.take();
+        if outbox.is_empty() {
             return Ok(());
         }
-        let no_fds: &[OwnedFd] = &[];
-        match timeout(self.write_deadline, self.stream.write(&bytes, no_fds, None)).await {
+        let is_full = outbox.is_full();
+        match timeout(self.write_deadline, self.stream.write(&mut outbox)).await {
             Err(_elapsed) => return Err(Closed::Deadline),
             Ok(Err(error)) => return Err(Closed::Output(error)),
             Ok(Ok(())) => {}
         }
-        if bytes.len() >= BATCH {
+        if is_full {
             tokio::task::yield_now().await;
         }
-        bytes.clear();
-        bytes.shrink_to(KEEP);
-        self.outbox.replace(bytes);
+        self.outbox.replace(outbox);
         Ok(())
     }
+}
+
+/// How many descriptors may come with the last message of what was seen, which has to be there as a whole: it starts
+/// there, or where it `is_first`.
+fn most_descriptors<C>(router: &Router<C>, seen: &[u8], is_first: bool) -> usize {
+    let Some(messages) = seen.strip_suffix(b"\0") else { return 0 };
+    let last = match messages.iter().rposition(|byte| *byte == 0) {
+        Some(end) => messages.get(end + 1..).unwrap_or_default(),
+        None if is_first => messages,
+        None => return 0,
+    };
+    RawCall::read(last).map_or(0, |call| router.most_descriptors(&call.method))
 }
 
 #[derive(Serialize)]

@@ -40,76 +40,96 @@ impl Budget {
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
-/// Buffers input. It hands out one message at a time, and keeps no memory while it holds nothing.
+/// Buffers input, and finds the messages in it. It keeps no memory while it holds nothing.
 #[derive(Debug)]
 pub struct Inbox {
     bytes: Vec<u8>,
+    /// Where the current message starts, and how far it was searched for its end.
     start: usize,
-    /// How much of the current message was handed out.
-    length: usize,
+    searched: usize,
+    /// How many bytes the message that was found has.
+    found: Option<usize>,
     nodes: usize,
     spent: usize,
-    complete: bool,
     budget: Option<Rc<Budget>>,
 }
 
 impl Inbox {
     /// An empty one; `None` is for a peer that is trusted to send large messages.
     pub fn new(budget: Option<Rc<Budget>>) -> Self {
-        Self { bytes: Vec::new(), start: 0, length: 0, nodes: 0, spent: 0, complete: false, budget }
+        Self { bytes: Vec::new(), start: 0, searched: 0, found: None, nodes: 0, spent: 0, budget }
     }
 
-    /// Room to append what was read. Only to be asked for when [`Inbox::take`] has nothing more.
+    /// Room to append what is read. Only to be asked for when [`Inbox::find`] has found nothing more.
     pub fn room(&mut self) -> &mut Vec<u8> {
-        self.bytes.clear();
-        self.start = 0;
-        self.bytes.reserve_exact(CHUNK);
+        if self.start > 0 {
+            self.bytes.drain(..self.start.min(self.bytes.len()));
+            self.searched = self.searched.saturating_sub(self.start);
+            self.start = 0;
+        }
+        // A long message is moved a few times only, and takes little more than its size.
+        let more = CHUNK.max(self.bytes.len() / 4);
+        if self.bytes.capacity().saturating_sub(self.bytes.len()) < CHUNK {
+            self.bytes.reserve_exact(more);
+        }
         &mut self.bytes
     }
 
     /// Gives the buffer back while there is nothing in it.
     pub fn shrink(&mut self) {
-        if self.start >= self.bytes.len() {
+        if self.is_empty() {
             self.bytes = Vec::new();
-            self.start = 0;
+            (self.start, self.searched) = (0, 0);
         }
     }
 
-    /// Copies the next piece of the current message, at the most up to its NUL byte; 0 bytes when more
-    /// must be read first. What follows the NUL byte is for the next call of this function.
+    /// Whether there is a whole message; if not, more must be read first. The message is then [`Inbox::message`] until
+    /// [`Inbox::next_message`].
     ///
     /// # Errors
     /// The message exceeds a limit.
-    pub fn take(&mut self, out: &mut [u8]) -> Result<usize, TooLarge> {
-        if self.complete {
-            self.next_message();
+    pub fn find(&mut self) -> Result<bool, TooLarge> {
+        if self.found.is_some() {
+            return Ok(true);
         }
-        let waiting = self.bytes.get(self.start..).unwrap_or_default();
-        let piece = waiting.get(..out.len()).unwrap_or(waiting);
-        let end = piece.iter().position(|byte| *byte == 0);
-        let piece = end.and_then(|end| piece.get(..=end)).unwrap_or(piece);
-        if let Some(target) = out.get_mut(..piece.len()) {
-            target.copy_from_slice(piece);
-        }
-        self.complete = end.is_some();
-        let taken = piece.len();
-        self.nodes += piece.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
-        self.start += taken;
-        self.length += taken;
-        let due = self.length.saturating_sub(SMALL).saturating_sub(self.spent);
-        if self.length > MESSAGE_MAX || self.nodes > NODES_MAX || !self.spend(due) {
+        let fresh = self.bytes.get(self.searched..).unwrap_or_default();
+        let end = fresh.iter().position(|byte| *byte == 0);
+        let fresh = end.and_then(|end| fresh.get(..end)).unwrap_or(fresh);
+        self.nodes += fresh.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+        self.searched += fresh.len();
+        let length = self.searched.saturating_sub(self.start);
+        self.found = end.map(|_| length);
+        let due = length.saturating_sub(SMALL).saturating_sub(self.spent);
+        if length > MESSAGE_MAX || self.nodes > NODES_MAX || !self.spend(due) {
             return Err(TooLarge);
         }
-        Ok(taken)
+        Ok(self.found.is_some())
     }
 
-    /// Marks the current message as dealt with, and returns how long it was.
+    /// The message that was found, without the NUL byte at its end.
+    pub fn message(&self) -> &[u8] {
+        let end = self.start.saturating_add(self.found.unwrap_or_default());
+        self.bytes.get(self.start..end).unwrap_or_default()
+    }
+
+    /// Whether nothing is left, but for what was dealt with.
+    pub fn is_empty(&self) -> bool {
+        self.start >= self.bytes.len()
+    }
+
+    /// Marks the message that was found as dealt with, and returns how long it was.
     pub fn next_message(&mut self) -> usize {
         if let Some(budget) = &self.budget {
             budget.refund(self.spent);
         }
-        (self.spent, self.nodes, self.complete) = (0, 0, false);
-        std::mem::take(&mut self.length)
+        (self.spent, self.nodes) = (0, 0);
+        let Some(length) = self.found.take() else { return 0 };
+        self.start += length + 1;
+        self.searched = self.start;
+        if length > CHUNK {
+            self.shrink();
+        }
+        length
     }
 
     fn spend(&mut self, due: usize) -> bool {
@@ -131,38 +151,45 @@ impl Drop for Inbox {
 mod tests {
     use super::*;
 
-    fn drain(inbox: &mut Inbox, piece: usize) -> Vec<Vec<u8>> {
-        let mut out = vec![0; piece];
-        let mut pieces = Vec::new();
-        loop {
-            match inbox.take(&mut out).unwrap() {
-                0 => return pieces,
-                n => pieces.push(out[..n].to_vec()),
-            }
+    /// All whole messages that are there.
+    fn drain(inbox: &mut Inbox) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while inbox.find().unwrap() {
+            messages.push(inbox.message().to_vec());
+            inbox.next_message();
         }
+        messages
     }
 
-    fn feed(inbox: &mut Inbox, mut bytes: &[u8]) -> Result<(), TooLarge> {
-        while !bytes.is_empty() {
-            let (chunk, rest) = bytes.split_at(bytes.len().min(CHUNK));
-            inbox.room().extend_from_slice(chunk);
-            bytes = rest;
-            while inbox.take(&mut [0; CHUNK])? > 0 {}
+    fn feed(inbox: &mut Inbox, bytes: &[u8]) -> Result<(), TooLarge> {
+        for piece in bytes.chunks(CHUNK) {
+            inbox.room().extend_from_slice(piece);
+            inbox.find()?;
         }
         Ok(())
     }
 
     #[test]
-    fn a_piece_never_reaches_into_the_next_message() {
+    fn a_message_never_reaches_into_the_next_one() {
         let mut inbox = Inbox::new(None);
         inbox.room().extend_from_slice(b"one\0two\0thr");
-        let pieces = drain(&mut inbox, 100);
-        assert_eq!(pieces, [&b"one\0"[..], b"two\0", b"thr"]);
+        assert_eq!(drain(&mut inbox), [&b"one"[..], b"two"]);
         inbox.room().extend_from_slice(b"ee\0");
-        assert_eq!(inbox.take(&mut [0; 2]), Ok(2));
-        assert_eq!(inbox.take(&mut [0; 2]), Ok(1));
-        assert_eq!(inbox.next_message(), 6);
-        assert_eq!(inbox.take(&mut [0; 2]), Ok(0));
+        assert_eq!(inbox.find(), Ok(true));
+        assert_eq!(inbox.message(), b"three");
+        assert_eq!(inbox.next_message(), 5);
+        assert_eq!(inbox.find(), Ok(false));
+    }
+
+    #[test]
+    fn a_message_may_come_byte_by_byte() {
+        let mut inbox = Inbox::new(None);
+        let mut messages = Vec::new();
+        for byte in b"a\0\0bc\0" {
+            inbox.room().push(*byte);
+            messages.extend(drain(&mut inbox));
+        }
+        assert_eq!(messages, [&b"a"[..], b"", b"bc"]);
     }
 
     #[test]
@@ -170,7 +197,7 @@ mod tests {
         let mut inbox = Inbox::new(None);
         inbox.room().extend_from_slice(b"x\0");
         inbox.shrink();
-        assert_eq!(drain(&mut inbox, 10).len(), 1);
+        assert_eq!(drain(&mut inbox).len(), 1);
         inbox.shrink();
         assert_eq!(inbox.bytes.capacity(), 0);
     }
@@ -181,6 +208,7 @@ mod tests {
         let mut message = vec![b'x'; MESSAGE_MAX - 1];
         message.push(0);
         assert_eq!(feed(&mut inbox, &message), Ok(()));
+        assert_eq!(inbox.next_message(), MESSAGE_MAX - 1);
         assert_eq!(feed(&mut inbox, &vec![b'x'; MESSAGE_MAX + 1]), Err(TooLarge));
     }
 

@@ -4,7 +4,7 @@
 //! parameters and introspection come from the text, and a call reaches its handler only after it was checked
 //! against it. The rest is limits: no peer can stop the server, starve another peer, or fill the memory.
 //!
-//! Bytes become calls in `inbox` and `message`, `router` decides what a call gets, and only `socket`,
+//! Bytes become calls in `inbox` and `message`, `router` decides what a call gets, and only `stream`,
 //! `connection` and `server` know about sockets.
 //!
 //! ```ignore
@@ -16,6 +16,7 @@
 //!         name: "List",
 //!         more: More::Supported,
 //!         rules: &[("name", Rule::NotNull), ("acquireMetadata", Rule::NotNull)],
+//!         descriptors: Descriptors::None,
 //!         handler: |daemon, call, replier| Box::pin(list(daemon, call, replier)),
 //!     },
 //! ];
@@ -38,12 +39,14 @@ mod idl;
 mod inbox;
 mod listen;
 mod message;
+mod outbox;
 mod peer;
 mod reply;
 mod router;
 mod server;
 pub mod service;
-mod socket;
+mod socket_option;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -55,6 +58,6 @@ pub use idl::IdlError;
 pub use listen::{Listener, alias, is_served, listen_at, listen_on, path_of};
 pub use peer::Peer;
 pub use reply::{Done, Replier};
-pub use router::{About, Answer, Call, Handler, Interface, Method, More, TableError};
+pub use router::{About, Answer, Call, Descriptors, Handler, Interface, Method, More, TableError};
 pub use server::{Server, Settings};
 pub use validate::Rule;

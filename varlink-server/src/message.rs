@@ -1,6 +1,5 @@
 //! The messages on the wire: calls as they come in, replies as they go out.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -11,7 +10,7 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::error_reply::ErrorReply;
 
-/// The method and the parameters of a call, before anything is known about the method.
+/// A call, before anything is known about its method.
 ///
 /// A member of the message that is none of the protocol's is an error, as it is for sd-varlink.
 #[derive(Debug, serde::Deserialize)]
@@ -22,13 +21,29 @@ pub struct RawCall {
     pub method: String,
     /// Absent and null are the same.
     #[serde(default)]
-    parameters: RefCell<Option<Object>>,
+    pub parameters: Option<Object>,
+    /// The peer wants no reply.
+    #[serde(default)]
+    pub oneway: bool,
+    /// The peer takes a stream of replies.
+    #[serde(default)]
+    pub more: bool,
+    /// As for the original, to ask for an upgrade is no error, and changes nothing.
+    #[serde(default, rename = "upgrade")]
+    _upgrade: bool,
 }
 
 impl RawCall {
-    /// Moves the parameters out. (zlink lends the decoded call, and does not give it away.)
-    pub fn take_parameters(&self) -> Option<Object> {
-        self.parameters.take()
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// It is no call.
+    pub fn read(message: &[u8]) -> serde_json::Result<Self> {
+        // A struct can be read from an array, too.
+        match message.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => serde_json::from_slice(message),
+            _ => Err(serde_json::Error::custom("it is no object")),
+        }
     }
 }
 
@@ -84,6 +99,9 @@ fn has_nul(value: &Value) -> bool {
 /// No method has nearly as many; looking each one up stays cheap.
 const MEMBERS_MAX: usize = 1024;
 
+/// How a reply ends that has parameters and is not the last one.
+pub const CONTINUES: &[u8] = b",\"continues\":true}\0";
+
 /// How large a reply may be, in bytes. sd-varlink ends a connection on which a larger message comes in.
 const REPLY_MAX: usize = 16 << 20;
 
@@ -131,7 +149,7 @@ pub fn write_reply(out: &mut Vec<u8>, parameters: &impl Serialize, continues: bo
     }
     out.extend_from_slice(match (empty, continues) {
         (false, false) => &b"}\0"[..],
-        (false, true) => b",\"continues\":true}\0",
+        (false, true) => CONTINUES,
         (true, false) => b"{}\0",
         (true, true) => b"{\"continues\":true}\0",
     });
@@ -174,24 +192,21 @@ impl Serialize for ErrorReply {
 mod tests {
     use super::*;
     use rustix::io::Errno;
-    use zlink::Call;
 
-    fn decode(text: &str) -> Result<Call<RawCall>, serde_json::Error> {
-        serde_json::from_str(text)
+    fn decode(text: &str) -> Result<RawCall, serde_json::Error> {
+        RawCall::read(text.as_bytes())
     }
 
     #[test]
     fn a_call_is_read_with_its_flags() {
-        let call = decode(r#"{"more":true,"method":"a.b.C","parameters":{"z":1,"a":null}}"#).unwrap();
-        assert!(call.more() && !call.oneway());
-        assert_eq!(call.method().method, "a.b.C");
-        let names: Vec<_> =
-            call.method().take_parameters().unwrap().0.into_iter().map(|(name, _)| name).collect();
+        let call = decode(r#"{"more":true,"method":"a.b.C","upgrade":true,"parameters":{"z":1,"a":null}} "#);
+        let call = call.unwrap();
+        assert!(call.more && !call.oneway);
+        assert_eq!(call.method, "a.b.C");
+        let names: Vec<_> = call.parameters.unwrap().0.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["z", "a"]);
-        assert!(
-            decode(r#"{"method":"a.b.C","parameters":null}"#).unwrap().method().take_parameters().is_none()
-        );
-        assert!(decode(r#"{"method":"a.b.C"}"#).unwrap().method().take_parameters().is_none());
+        assert!(decode(r#"{"method":"a.b.C","parameters":null}"#).unwrap().parameters.is_none());
+        assert!(decode(r#"{"method":"a.b.C"}"#).unwrap().parameters.is_none());
     }
 
     #[test]
@@ -200,6 +215,7 @@ mod tests {
             "",
             "null",
             "[]",
+            r#"["a.b.C"]"#,
             "{}",
             r#"{"method":1}"#,
             r#"{"method":"a.b.C","bogus":1}"#,

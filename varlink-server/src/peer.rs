@@ -1,16 +1,17 @@
 //! Who is at the other end of a connection.
 //!
 //! # Safety
-//! `getsockopt` is called directly: rustix has no `SO_PEERPIDFD`, and its `SO_PEERCRED` turns the pid 0
-//! of a peer in a foreign PID namespace into a `Pid`, which can never be zero. Both options are read into a
-//! plain C value of exactly the size that is passed, for which every bit pattern is valid, and a file
-//! descriptor becomes owned only after the kernel said that it has made one.
+//! rustix has no `SO_PEERPIDFD`, and its `SO_PEERCRED` turns the pid 0 of a peer in a foreign PID namespace into a `Pid`,
+//! which can never be zero. Both options are plain C values, for which every bit pattern is valid, and a file descriptor
+//! becomes owned only after the kernel said that it has made one.
 #![allow(unsafe_code, reason = "two socket options that rustix does not offer soundly")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use rustix::process::{Gid, Pid, Uid};
+
+use super::socket_option::option;
 
 /// The user whom many services share, because they need no user.
 const NOBODY: u32 = 65534;
@@ -57,25 +58,6 @@ impl Peer {
 
     fn is_trusted_by(&self, daemon: Uid) -> bool {
         self.uid.is_root() || (self.uid == daemon && daemon.as_raw() != NOBODY)
-    }
-}
-
-/// Reads option `name` at the socket level.
-///
-/// # Safety
-/// Every bit pattern must be a valid `T`.
-unsafe fn option<T>(socket: &impl AsFd, name: libc::c_int, zero: T) -> io::Result<T> {
-    let mut value = zero;
-    let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    let mut length = size;
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: `value` and `length` outlive the call, and the kernel writes at most `length` bytes.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length) };
-    match result {
-        0 if length == size => Ok(value),
-        0 => Err(io::ErrorKind::InvalidData.into()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -10,20 +11,17 @@ use serde::Serialize;
 
 use super::error_reply::ErrorReply;
 use super::message::write_reply;
-
-/// From this size on, what is buffered is written before more is added.
-pub(super) const BATCH: usize = 64 << 10;
-
-/// Replies that are not written yet.
-pub(super) type Outbox = Rc<RefCell<Vec<u8>>>;
+use super::outbox::Outbox;
+use super::router::Descriptors;
 
 /// The right to answer one call: any number of [`Replier::send`], then one [`Replier::reply`], which
 /// uses it up. For an error the handler returns it instead.
 #[derive(Debug)]
 pub struct Replier {
-    outbox: Outbox,
+    outbox: Rc<RefCell<Outbox>>,
     more: bool,
     oneway: bool,
+    descriptors: Descriptors,
 }
 
 /// Proof that a call got its final reply.
@@ -32,8 +30,13 @@ pub struct Replier {
 pub struct Done(());
 
 impl Replier {
-    pub(super) fn new(outbox: Outbox, more: bool, oneway: bool) -> Self {
-        Self { outbox, more, oneway }
+    pub(super) fn new(
+        outbox: Rc<RefCell<Outbox>>,
+        more: bool,
+        oneway: bool,
+        descriptors: Descriptors,
+    ) -> Self {
+        Self { outbox, more, oneway, descriptors }
     }
 
     /// The final, or only, reply. `()` is the reply without parameters.
@@ -41,7 +44,20 @@ impl Replier {
     /// # Errors
     /// `EBADMSG`: `parameters` cannot be sent; the handler passes the error on.
     pub fn reply(self, parameters: &impl Serialize) -> Result<Done, ErrorReply> {
-        self.put(parameters, false).map(Done)
+        self.put(parameters, Vec::new(), false).map(Done)
+    }
+
+    /// The same with descriptors, which `parameters` name by their index. A peer that takes none is answered with
+    /// `PermissionDenied` instead.
+    ///
+    /// # Errors
+    /// As for [`Replier::reply`], and where the method is none that sends descriptors.
+    pub fn reply_with(
+        self,
+        parameters: &impl Serialize,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Done, ErrorReply> {
+        self.put(parameters, descriptors, false).map(Done)
     }
 
     /// One reply of a stream, to be followed by another. Waits while the peer is behind; what is
@@ -51,12 +67,24 @@ impl Replier {
     /// `ExpectedMore` when the call did not ask for a stream, `EBADMSG` when `parameters` cannot be
     /// sent.
     pub async fn send(&mut self, parameters: &impl Serialize) -> Result<(), ErrorReply> {
+        self.send_with(parameters, Vec::new()).await
+    }
+
+    /// The same with descriptors. A peer that takes none loses the connection.
+    ///
+    /// # Errors
+    /// As for [`Replier::send`], and where the method is none that sends descriptors.
+    pub async fn send_with(
+        &mut self,
+        parameters: &impl Serialize,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), ErrorReply> {
         if !self.more {
             return Err(ErrorReply::expected_more());
         }
-        self.put(parameters, true)?;
+        self.put(parameters, descriptors, true)?;
         // The connection writes whenever a handler waits, and polls it again after that.
-        poll_fn(|_| if self.outbox.borrow().len() < BATCH { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| if self.outbox.borrow().is_full() { Poll::Pending } else { Poll::Ready(()) }).await;
         Ok(())
     }
 
@@ -77,13 +105,26 @@ impl Replier {
         self.reply(&held).map(Some)
     }
 
-    fn put(&self, parameters: &impl Serialize, continues: bool) -> Result<(), ErrorReply> {
+    fn put(
+        &self,
+        parameters: &impl Serialize,
+        descriptors: Vec<OwnedFd>,
+        continues: bool,
+    ) -> Result<(), ErrorReply> {
+        if !descriptors.is_empty() && self.descriptors != Descriptors::Sent {
+            tracing::error!("a method that sends no descriptors has some for its reply");
+            return Err(ErrorReply::system(Errno::IO));
+        }
         if self.oneway {
             return Ok(());
         }
-        write_reply(&mut self.outbox.borrow_mut(), parameters, continues).map_err(|error| {
+        let mut outbox = self.outbox.borrow_mut();
+        let start = outbox.bytes.len();
+        write_reply(&mut outbox.bytes, parameters, continues).map_err(|error| {
             tracing::error!("a reply cannot be sent: {error}");
             ErrorReply::system(Errno::BADMSG)
-        })
+        })?;
+        outbox.attach(start, descriptors);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Which handler a call goes to, and what is answered when there is none.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -30,6 +31,8 @@ pub struct Method<C: 'static> {
     pub more: More,
     /// What is asked of single fields beyond the description.
     pub rules: &'static [(&'static str, Rule)],
+    /// Which way descriptors go with it.
+    pub descriptors: Descriptors,
     /// What runs.
     pub handler: Handler<C>,
 }
@@ -43,6 +46,17 @@ pub enum More {
     Supported,
     /// A call that does not ask for it is refused.
     Required,
+}
+
+/// Which way descriptors go with a method. None are installed or sent for one that does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    /// Neither.
+    None,
+    /// Its replies may have some, [`Replier::reply_with`].
+    Sent,
+    /// A call may have so many, [`Call::descriptors`]. It has to be sent in one piece of at most 8 KiB.
+    Received(usize),
 }
 
 /// A method: `|daemon, call, replier| Box::pin(list(daemon, call, replier))`.
@@ -62,6 +76,8 @@ pub struct Call {
     pub more: bool,
     /// The peer wants no reply.
     pub oneway: bool,
+    /// What came along, if the method receives descriptors.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// What `GetInfo` says about the service.
@@ -87,7 +103,7 @@ pub(super) struct Info {
 
 /// What to do with a call.
 pub(super) enum Decision<'r, C: 'static> {
-    Run(Handler<C>, Map<String, Value>),
+    Run(&'r Method<C>, Map<String, Value>),
     Info(&'r Info),
     Description(&'static str),
     Refuse(ErrorReply),
@@ -182,6 +198,23 @@ impl<C: 'static> Router<C> {
         Ok(Self { info: Info { about, interfaces: names }, served, service })
     }
 
+    /// Whether there is a method that receives descriptors.
+    pub fn receives_descriptors(&self) -> bool {
+        let mut rows = self.served.iter().flat_map(|(_, table)| table.methods);
+        rows.any(|row| matches!(row.descriptors, Descriptors::Received(_)))
+    }
+
+    /// How many descriptors may come with a call of `method`.
+    pub fn most_descriptors(&self, method: &str) -> usize {
+        let Some((interface, name)) = method.rsplit_once('.') else { return 0 };
+        let table = self.served.iter().find(|(idl, _)| idl.name == interface).map(|(_, table)| table);
+        let row = table.and_then(|table| table.methods.iter().find(|row| row.name == name));
+        match row.map(|row| row.descriptors) {
+            Some(Descriptors::Received(most)) => most,
+            _ => 0,
+        }
+    }
+
     /// What to do with a call of `method`.
     pub fn decide(&self, method: &str, parameters: Option<Object>, more: bool) -> Decision<'_, C> {
         self.find(method, parameters, more).unwrap_or_else(Decision::Refuse)
@@ -203,7 +236,7 @@ impl<C: 'static> Router<C> {
             return Err(ErrorReply::expected_more());
         }
         let parameters = checked(idl, name, row.rules, object).ok_or_else(unknown)??;
-        Ok(Decision::Run(row.handler, parameters))
+        Ok(Decision::Run(row, parameters))
     }
 
     fn description(&self, name: &str) -> Result<&'static str, ErrorReply> {

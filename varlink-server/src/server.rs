@@ -16,7 +16,8 @@ use super::inbox::{Budget, Inbox};
 use super::listen::Listener;
 use super::peer::Peer;
 use super::router::{About, Interface, Router, TableError};
-use super::socket::Stream;
+use super::socket_option::refuse_descriptors;
+use super::stream::Stream;
 
 /// What a server allows its peers.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +82,9 @@ impl<C: 'static> Server<C> {
     ///
     /// To be run inside a `LocalSet`, once per listener.
     pub async fn serve(self: Rc<Self>, listener: Listener) -> Infallible {
+        if !self.router.receives_descriptors() {
+            refuse_descriptors(&listener);
+        }
         let mut reserve = Reserve::new();
         let mut failing = false;
         loop {
@@ -123,7 +127,7 @@ impl<C: 'static> Server<C> {
             return tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
         };
         let inbox = Inbox::new((!privileged).then(|| self.budget.clone()));
-        let stream = match Stream::new(stream, inbox) {
+        let stream = match Stream::new(stream, self.router.receives_descriptors()) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
         };
@@ -131,7 +135,7 @@ impl<C: 'static> Server<C> {
         spawn_local(async move {
             let _permit = permit;
             let deadline = server.settings.write_deadline;
-            let connection = Connection::new(server.context.clone(), peer, stream, deadline);
+            let connection = Connection::new(server.context.clone(), peer, stream, inbox, deadline);
             let closed = connection.run(&server.router).await;
             tracing::debug!("connection closed: {closed}");
         });

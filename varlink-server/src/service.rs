@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error_reply::ErrorReply;
 use super::reply::{Done, Replier};
-use super::router::{Answer, Call, Interface, Method, More};
+use super::router::{Answer, Call, Descriptors, Interface, Method, More};
 use super::validate::Rule;
 
 /// The log level of the daemon, as `syslog(3)` counts: 0 (emergencies only) to 7 (debug).
@@ -32,24 +32,28 @@ pub fn interface<C: LogControl + 'static>() -> Interface<C> {
                     name: "Ping",
                     more: More::No,
                     rules: &[],
+                    descriptors: Descriptors::None,
                     handler: |_, _, replier| now(replier.reply(&())),
                 },
                 Method {
                     name: "SetLogLevel",
                     more: More::No,
                     rules: &[("level", Rule::NotNull)],
+                    descriptors: Descriptors::None,
                     handler: |c, call, r| now(set_level(c, call, r)),
                 },
                 Method {
                     name: "GetLogLevel",
                     more: More::No,
                     rules: &[],
+                    descriptors: Descriptors::None,
                     handler: |c, _, r| now(level(c, r)),
                 },
                 Method {
                     name: "GetEnvironment",
                     more: More::No,
                     rules: &[],
+                    descriptors: Descriptors::None,
                     handler: |_, call, r| now(environment(call, r)),
                 },
             ]

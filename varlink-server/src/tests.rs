@@ -1,6 +1,7 @@
 //! A small service on real sockets, and its clients.
 
 mod calls;
+mod descriptors;
 mod introspection;
 mod limits;
 mod listening;
@@ -45,19 +46,52 @@ impl LogControl for Probe {
 
 const PROBE: &str = "interface test.Probe\nmethod Echo(text: string) -> (text: string)\n\
     method Count(to: int, size: ?int) -> (n: int)\nmethod Wait() -> ()\nmethod Fail() -> ()\n\
-    method Tick() -> (n: int)\nerror Failed()\n";
+    method Tick() -> (n: int)\n\
+    method Open(to: ?int) -> (fd: int)\nerror Failed()\n";
 
 const METHODS: &[Method<Probe>] = &[
-    Method { name: "Echo", more: More::No, rules: &[], handler: |c, call, r| Box::pin(echo(c, call, r)) },
+    Method {
+        name: "Echo",
+        more: More::No,
+        rules: &[],
+        descriptors: Descriptors::None,
+        handler: |c, call, r| Box::pin(echo(c, call, r)),
+    },
     Method {
         name: "Count",
         more: More::Supported,
         rules: &[],
+        descriptors: Descriptors::None,
         handler: |_, call, r| Box::pin(count(call, r)),
     },
-    Method { name: "Wait", more: More::No, rules: &[], handler: |c, _, r| Box::pin(wait(c, r)) },
-    Method { name: "Fail", more: More::No, rules: &[], handler: |_, _, _| Box::pin(async { Err(FAILED) }) },
-    Method { name: "Tick", more: More::Required, rules: &[], handler: |c, _, r| Box::pin(tick(c, r)) },
+    Method {
+        name: "Wait",
+        more: More::No,
+        rules: &[],
+        descriptors: Descriptors::None,
+        handler: |c, _, r| Box::pin(wait(c, r)),
+    },
+    Method {
+        name: "Fail",
+        more: More::No,
+        rules: &[],
+        descriptors: Descriptors::None,
+        handler: |_, _, _| Box::pin(async { Err(FAILED) }),
+    },
+    Method {
+        name: "Open",
+        more: More::Supported,
+        rules: &[],
+        descriptors: Descriptors::Sent,
+        handler: |_, call, r| Box::pin(descriptors::open(call, r)),
+    },
+    Method {
+        name: "Tick",
+        more: More::Required,
+        rules: &[],
+        descriptors: Descriptors::None,
+        handler: |c, _, r| Box::pin(tick(c, r)),
+    },
 ];
 
 const FAILED: ErrorReply = ErrorReply::named("test.Probe.Failed");
@@ -114,8 +148,14 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Self {
+        Self::with(settings, Vec::new())
+    }
+
+    /// With these interfaces more.
+    fn with(settings: Settings, mut interfaces: Vec<Interface<Probe>>) -> Self {
         let probe = Rc::new(Probe::default());
-        let interfaces = vec![Interface { description: PROBE, methods: METHODS }, service::interface()];
+        interfaces.push(Interface { description: PROBE, methods: METHODS });
+        interfaces.push(service::interface());
         let server = Server::new(probe.clone(), ABOUT, interfaces, settings).unwrap();
         Self { server, probe }
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::authorization::{Authorized, Caller, Manage, Subject};
 use crate::error::Error;
 use crate::operations::{KillWhom, Operations, Target};
-use varlink_server::{Call, Done, ErrorReply, Interface, Method, More, Replier, Rule};
+use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
 mod list;
 mod process_id;
@@ -29,6 +29,7 @@ pub fn interface() -> Interface<Operations> {
                     name: "Register",
                     more: More::No,
                     rules: register::RULES,
+                    descriptors: Descriptors::None,
                     handler: |operations, call, replier| {
                         Box::pin(register::register(operations, call, replier))
                     },
@@ -37,12 +38,14 @@ pub fn interface() -> Interface<Operations> {
                     name: "Unregister",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(unregister(operations, call, replier)),
                 },
                 Method {
                     name: "Terminate",
                     more: More::No,
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(terminate(operations, call, replier)),
                 },
                 Method {
@@ -54,6 +57,7 @@ pub fn interface() -> Interface<Operations> {
                         ("whom", Rule::NotNull),
                         ("signal", Rule::IntOrWord),
                     ],
+                    descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(kill(operations, call, replier)),
                 },
                 Method {
@@ -64,6 +68,7 @@ pub fn interface() -> Interface<Operations> {
                         ("pid", Rule::NullMember("pidfdId")),
                         ("acquireMetadata", Rule::NotNull),
                     ],
+                    descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(list::list(operations, call, replier)),
                 },
             ]

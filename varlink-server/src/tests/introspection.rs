@@ -119,6 +119,7 @@ fn a_table_and_its_description_must_fit() {
         name: "Ping",
         more: More::No,
         rules: &[("x", Rule::NotNull)],
+        descriptors: Descriptors::None,
         handler: METHODS[0].handler,
     }];
     let ping = fit("interface a.b\nmethod Ping(y: ?int) -> ()", RULE);

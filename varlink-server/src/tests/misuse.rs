@@ -1,13 +1,7 @@
 //! Peers that do not behave: each costs itself a connection, and the others nothing.
 
-use std::io::{IoSlice, Read};
-use std::os::fd::AsFd;
-
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-
 use super::*;
-use crate::inbox::Inbox;
-use crate::socket::Stream;
+use crate::stream::Stream;
 
 async fn assert_served(bench: &Bench) {
     assert_eq!(bench.client().call(&echo_call("well")).await, echo_reply("well"));
@@ -120,7 +114,7 @@ fn a_stream_nobody_reads_is_dropped_at_the_deadline() {
         let call = r#"{"method":"test.Probe.Count","parameters":{"to":1000000,"size":1000},"more":true}"#;
         client.send(call).await;
         let client = client.0.into_std().unwrap();
-        Stream::new(client.into(), Inbox::new(None)).unwrap().hung_up().await;
+        Stream::new(client.into(), false).unwrap().hung_up().await;
         bench.quiet().await;
     });
 }
@@ -139,25 +133,5 @@ fn a_peer_that_hangs_up_ends_its_handler() {
             bench.quiet().await;
         }
         assert_eq!(bench.probe.calls.get(), 0);
-    });
-}
-
-#[test]
-fn file_descriptors_are_never_accepted() {
-    run(async {
-        let bench = Bench::new(settings());
-        let mut client = bench.client();
-        let (mut watched, passed) = std::os::unix::net::UnixStream::pair().unwrap();
-        let call = echo_call("with luggage") + "\0";
-        let fds = [passed.as_fd()];
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-        sendmsg(&client.0, &[IoSlice::new(call.as_bytes())], &mut control, SendFlags::empty()).unwrap();
-        drop(passed);
-        assert_eq!(client.receive().await, echo_reply("with luggage"));
-        // The other end of what was passed is closed: nobody holds it any more.
-        watched.set_nonblocking(true).unwrap();
-        assert_eq!(watched.read(&mut [0]).unwrap(), 0);
     });
 }
