@@ -1,8 +1,9 @@
 //! One machine, as its record has it at one moment.
 
 use registry::{
-    Address, AddressState, EnvLexer, EnvSink, IdKind, IdRange, Item, LeaderIdentity, MachineId, MachineName,
-    Processes, RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
+    Address, AddressState, EnvLexer, EnvSink, IdKind, IdRange, Item, Key, LeaderIdentity, MachineId,
+    MachineName, Processes, RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
+    trim_key,
 };
 
 use crate::buffer::Buffer;
@@ -52,26 +53,26 @@ pub enum Number {
     ControlGroupId,
 }
 
-const FIELDS: [(&[u8], Field); 9] = [
-    (b"CLASS", Field::Class),
-    (b"SERVICE", Field::Service),
-    (b"SCOPE", Field::Unit),
-    (b"SUBGROUP", Field::Subgroup),
-    (b"ROOT", Field::Root),
-    (b"SSH_ADDRESS", Field::SshAddress),
-    (b"SSH_PRIVATE_KEY_PATH", Field::SshPrivateKeyPath),
-    (b"CONTROL_ADDRESS", Field::ControlAddress),
-    (b"CGROUP", Field::ControlGroup),
+const FIELDS: [(Key, Field); 9] = [
+    (Key::Class, Field::Class),
+    (Key::Service, Field::Service),
+    (Key::Scope, Field::Unit),
+    (Key::Subgroup, Field::Subgroup),
+    (Key::Root, Field::Root),
+    (Key::SshAddress, Field::SshAddress),
+    (Key::SshPrivateKeyPath, Field::SshPrivateKeyPath),
+    (Key::ControlAddress, Field::ControlAddress),
+    (Key::Cgroup, Field::ControlGroup),
 ];
 
-const NUMBERS: [(&[u8], Number); 7] = [
-    (b"UID", Number::Owner),
-    (b"SUPERVISOR", Number::Supervisor),
-    (b"SUPERVISOR_PIDFDID", Number::SupervisorPidfdId),
-    (b"REALTIME", Number::Realtime),
-    (b"MONOTONIC", Number::Monotonic),
-    (b"VSOCK_CID", Number::VsockCid),
-    (b"CGROUPID", Number::ControlGroupId),
+const NUMBERS: [(Key, Number); 7] = [
+    (Key::Uid, Number::Owner),
+    (Key::Supervisor, Number::Supervisor),
+    (Key::SupervisorPidfdId, Number::SupervisorPidfdId),
+    (Key::Realtime, Number::Realtime),
+    (Key::Monotonic, Number::Monotonic),
+    (Key::VsockCid, Number::VsockCid),
+    (Key::CgroupId, Number::ControlGroupId),
 ];
 
 /// What the record of a machine said when it was read. It changes no more.
@@ -336,7 +337,10 @@ impl Default for Values {
 impl Values {
     /// Takes the value that begins at `start`; keeps its text only if it is one.
     fn take(&mut self) -> Result<(), Errno> {
-        let key = self.key.trim_ascii_end();
+        let Some(key) = Key::of(trim_key(&self.key)) else {
+            self.texts.truncate(self.start);
+            return Ok(());
+        };
         let value = self.texts.get(self.start..).unwrap_or_default();
         let field = FIELDS.iter().zip(&mut self.fields).find(|((name, _), _)| *name == key);
         if let Some((_, slot)) = field {
@@ -350,9 +354,9 @@ impl Values {
         let number = NUMBERS.iter().zip(&mut self.numbers).find(|((name, _), _)| *name == key);
         if let Some((_, slot)) = number {
             *slot = Some(parse_decimal(value).ok_or(Errno::BADMSG)?);
-        } else if key == b"ID" {
+        } else if key == Key::Id {
             self.id = MachineId::parse(value).ok_or(Errno::BADMSG)?;
-        } else if key == b"NETIF" {
+        } else if key == Key::Netif {
             self.interfaces.truncate(0);
             for word in value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty()) {
                 let index = parse_decimal(word).and_then(|index| i32::try_from(index).ok());

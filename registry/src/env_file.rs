@@ -47,6 +47,12 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+/// A key without the blanks behind it; other space is part of the key.
+pub fn trim_key(key: &[u8]) -> &[u8] {
+    let end = key.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last.saturating_add(1));
+    key.get(..end).unwrap_or_default()
+}
+
 impl Default for Lexer {
     fn default() -> Self {
         Self::new()
@@ -181,7 +187,7 @@ impl Lexer {
 
 #[cfg(feature = "std")]
 mod pairs {
-    use super::{Lexer, Sink};
+    use super::{Lexer, Sink, trim_key};
     use std::string::String;
     use std::vec::Vec;
 
@@ -208,7 +214,7 @@ mod pairs {
         fn value_end(&mut self, trailing: usize) {
             self.value.truncate(self.value.len().saturating_sub(trailing));
             let key = core::mem::take(&mut self.key);
-            self.pairs.push((key.trim_ascii_end().into(), core::mem::take(&mut self.value)));
+            self.pairs.push((trim_key(&key).into(), core::mem::take(&mut self.value)));
         }
     }
 
@@ -290,6 +296,15 @@ mod tests {
     #[test]
     fn keys_lose_the_blanks_around_them() {
         assert_eq!(read("  A \t=b\n\n =c\n=\n"), [("A".into(), "b".into())]);
+    }
+
+    #[test]
+    fn a_form_feed_is_a_key_that_is_written_as_it_was_read() {
+        let pairs = [("\u{c}".into(), "b".into()), ("A\u{b}".into(), "c".into())];
+        assert_eq!(read("\u{c}=b\nA\u{b} =c\n"), pairs);
+        let mut text = String::new();
+        pairs.iter().for_each(|(key, value): &(String, String)| push_line(&mut text, key, value));
+        assert_eq!(read(&text), pairs);
     }
 
     #[test]

@@ -25,9 +25,11 @@ mod id_index;
 mod id_lookup;
 mod id_map;
 mod id_name;
+mod key;
 mod liveness;
 mod machine_id;
 mod name;
+mod owner;
 mod path;
 mod record_scan;
 mod sha256;
@@ -48,7 +50,7 @@ pub use address::Address;
 pub use address_index::address_link;
 pub use class::Class;
 pub use decimal::{Decimal, parse_decimal};
-pub use env_file::{Lexer as EnvLexer, Sink as EnvSink};
+pub use env_file::{Lexer as EnvLexer, Sink as EnvSink, trim_key};
 pub use files::{FileError, Files, RecordError, read_record};
 pub use group_index::group_link;
 pub use id_fields::{HOME, NO_LOGIN, NOBODY};
@@ -58,6 +60,7 @@ pub use id_map::{
     FIRST_MACHINE_ID, IdKind, IdRange, is_valid_id, map_to_host, map_to_machine, parse_kernel_map,
 };
 pub use id_name::{Alias, IdName};
+pub use key::Key;
 pub use liveness::{LeaderIdentity, OpenError, Processes, is_alive, start_time_of_stat};
 pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};

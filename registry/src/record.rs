@@ -7,7 +7,8 @@ use std::vec::Vec;
 
 use crate::decimal::parse_decimal;
 use crate::env_file::{pairs, push_line};
-use crate::{Address, Class, Error, IdRange, LeaderIdentity, MachineId, MachineName, RECORD_MAX};
+use crate::owner::private_to;
+use crate::{Address, Class, Error, IdRange, Key, LeaderIdentity, MachineId, MachineName, RECORD_MAX};
 
 mod keys;
 
@@ -75,8 +76,12 @@ pub struct Record {
     pub ssh_private_key_path: Option<String>,
     /// The Varlink address of its manager.
     pub control_address: Option<String>,
+    /// Whether the host reaches it at its addresses, by its own routes: then they lead back to its name.
+    pub is_reached: bool,
     /// What its name resolves to.
     pub addresses: Addresses,
+    /// Whether whoever registered it has shown to be an administrator, so that its name is for everybody.
+    pub is_public: bool,
     /// Its uid map.
     pub uid_map: Vec<IdRange>,
     /// Its gid map.
@@ -113,13 +118,20 @@ impl Record {
             ssh_address: None,
             ssh_private_key_path: None,
             control_address: None,
+            is_reached: false,
             addresses: Addresses::Unknown,
+            is_public: false,
             uid_map: Vec::new(),
             gid_map: Vec::new(),
             cgroup: None,
             cgroup_id: None,
             unknown: Vec::new(),
         }
+    }
+
+    /// Whose alone its name is: that of the user who registered it without being an administrator. `None`: everybody's.
+    pub fn private_to(&self) -> Option<u32> {
+        private_to(self.uid, self.is_public)
     }
 
     /// The leader's identity, for [`is_alive`](crate::is_alive).
@@ -150,24 +162,23 @@ impl Record {
         if text.last() != Some(&b'\n') {
             return Err("it is cut off".to_owned());
         }
-        // The class is settled at the end, since it may be the last line.
         let mut record = Self::new(*name, Class::Container);
-        let mut class = None;
+        let mut has_class = false;
         for (key, value) in pairs(text) {
             let key = String::from_utf8(key).map_err(|_| "a key is not UTF-8".to_owned())?;
             let value = String::from_utf8(value).map_err(|_| std::format!("{key} is not UTF-8"))?;
-            match key.as_str() {
-                "NAME" if value == name.as_str() => {}
-                "NAME" => return Err(std::format!("it is of machine '{}'", value.escape_debug())),
-                "CLASS" => class = Some(Class::from_name(value.as_bytes()).ok_or_else(|| bad(&key, &value))?),
-                _ => keys::read(&mut record, &key, value)?,
+            match Key::of(key.as_bytes()) {
+                Some(Key::Name) if value != name.as_str() => {
+                    return Err(std::format!("it is of machine '{}'", value.escape_debug()));
+                }
+                known => has_class |= known == Some(Key::Class),
             }
+            keys::read(&mut record, &key, value)?;
         }
         // An id without a pid names no process.
         record.leader = record.leader.filter(|leader| leader.pid > 0);
         record.supervisor = record.supervisor.filter(|supervisor| supervisor.pid > 0);
-        record.class = class.ok_or_else(|| "it has no CLASS".to_owned())?;
-        Ok(record)
+        if has_class { Ok(record) } else { Err("it has no CLASS".to_owned()) }
     }
 
     /// Writes the record, byte for byte what [`Record::parse`] reads.

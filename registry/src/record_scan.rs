@@ -1,9 +1,10 @@
 //! A record as lookups read it: in one pass, without a copy of it.
 
 use crate::decimal::parse_decimal;
-use crate::env_file::{Lexer, Sink};
+use crate::env_file::{Lexer, Sink, trim_key};
+use crate::owner::private_to;
 use crate::text::Text;
-use crate::{Address, IdKind, IdRange, LeaderIdentity, MachineName, RECORD_MAX};
+use crate::{Address, IdKind, IdRange, Key, LeaderIdentity, MachineName, RECORD_MAX};
 
 /// What a record lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,52 +52,43 @@ pub struct RecordHead {
     pub class: ClassState,
     /// The leader, for [`is_alive`](crate::is_alive).
     pub leader: LeaderIdentity,
+    /// Whose alone its name is, as [`Record::private_to`](crate::Record::private_to) has it.
+    pub private_to: Option<u32>,
     /// What is known of its addresses; those listed went to the sink.
     pub addresses: AddressState,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Other,
-    Name,
-    Class,
-    Leader,
-    PidfdId,
-    StartTime,
-    PidNamespace,
-    Interfaces,
-    Addresses,
-    UidMap,
-    GidMap,
-}
-
-impl Field {
-    fn of_key(key: &[u8]) -> Self {
-        match key {
-            b"NAME" => Self::Name,
-            b"CLASS" => Self::Class,
-            b"LEADER" => Self::Leader,
-            b"LEADER_PIDFDID" => Self::PidfdId,
-            b"LEADER_STARTTIME" => Self::StartTime,
-            b"PIDNS" => Self::PidNamespace,
-            b"NETIF" => Self::Interfaces,
-            b"ADDRESSES" => Self::Addresses,
-            b"UIDMAP" => Self::UidMap,
-            b"GIDMAP" => Self::GidMap,
-            _ => Self::Other,
-        }
-    }
+/// Whether a lookup has a use for the value of a key. Others are passed over.
+const fn is_of_use(key: Key) -> bool {
+    matches!(
+        key,
+        Key::Name
+            | Key::Uid
+            | Key::Class
+            | Key::Leader
+            | Key::LeaderPidfdId
+            | Key::LeaderStartTime
+            | Key::PidNamespace
+            | Key::Netif
+            | Key::Public
+            | Key::Addresses
+            | Key::UidMap
+            | Key::GidMap
+    )
 }
 
 struct Collector<'a> {
     sink: &'a mut dyn RecordSink,
     name: MachineName,
     key: Text<24>,
-    field: Field,
+    /// Whose value is read; `None` if that is of no use.
+    field: Option<Key>,
     word: Text<64>,
     words: u32,
     class: Option<ClassState>,
     leader: LeaderIdentity,
+    uid: Option<u32>,
+    is_public: bool,
     addresses: AddressState,
     damaged: bool,
 }
@@ -118,11 +110,13 @@ impl<'a> RecordScan<'a> {
                 sink,
                 name,
                 key: Text::EMPTY,
-                field: Field::Other,
+                field: None,
                 word: Text::EMPTY,
                 words: 0,
                 class: None,
                 leader: LeaderIdentity { pid: 0, pidfd_id: 0, start_time: 0, pid_namespace: 0 },
+                uid: None,
+                is_public: false,
                 addresses: AddressState::Unknown,
                 damaged: false,
             },
@@ -140,7 +134,7 @@ impl<'a> RecordScan<'a> {
         while let Some((&byte, behind)) = rest.split_first() {
             self.lexer.feed(byte, &mut self.collector);
             // Half of a record is of no use to a reader.
-            let dull = if self.collector.field == Field::Other { self.lexer.dull(behind) } else { 0 };
+            let dull = if self.collector.field.is_none() { self.lexer.dull(behind) } else { 0 };
             rest = behind.get(dull..).unwrap_or_default();
         }
     }
@@ -150,9 +144,10 @@ impl<'a> RecordScan<'a> {
     /// to the sink counts for nothing then.
     pub fn finish(mut self) -> Option<RecordHead> {
         self.lexer.finish(&mut self.collector);
-        let Collector { class, leader, addresses, damaged, .. } = self.collector;
+        let Collector { class, leader, uid, is_public, addresses, damaged, .. } = self.collector;
         let whole = !damaged && self.last == b'\n' && self.length <= RECORD_MAX;
-        class.filter(|_| whole).map(|class| RecordHead { class, leader, addresses })
+        let private_to = private_to(uid, is_public);
+        class.filter(|_| whole).map(|class| RecordHead { class, leader, private_to, addresses })
     }
 }
 
@@ -166,29 +161,43 @@ impl Collector<'_> {
         let number = word.and_then(parse_decimal);
         self.words = self.words.saturating_add(1);
         let good = match self.field {
-            Field::Other => true,
-            Field::Name => word == Some(self.name.as_bytes()),
-            Field::Class => {
+            Some(Key::Name) => word == Some(self.name.as_bytes()),
+            Some(Key::Class) => {
                 self.class = Some(match word {
                     Some(b"container") if self.words == 1 => ClassState::Container,
                     _ => ClassState::Other,
                 });
                 true
             }
-            Field::Leader => {
+            Some(Key::Uid) => {
+                number.and_then(|uid| u32::try_from(uid).ok()).map(|uid| self.uid = Some(uid)).is_some()
+            }
+            Some(Key::Public) => {
+                self.is_public = word == Some(b"1") && self.words == 1;
+                true
+            }
+            Some(Key::Leader) => {
                 number.and_then(|pid| i32::try_from(pid).ok()).map(|pid| self.leader.pid = pid).is_some()
             }
-            Field::PidfdId => number.map(|id| self.leader.pidfd_id = id).is_some(),
-            Field::StartTime => number.map(|time| self.leader.start_time = time).is_some(),
-            Field::PidNamespace => number.map(|inode| self.leader.pid_namespace = inode).is_some(),
-            Field::Interfaces => number.is_some_and(|index| (1..=0x7fff_ffff).contains(&index)),
-            Field::Addresses => self.address(),
-            Field::UidMap => self.range(IdKind::User),
-            Field::GidMap => self.range(IdKind::Group),
+            Some(Key::LeaderPidfdId) => number.map(|id| self.leader.pidfd_id = id).is_some(),
+            Some(Key::LeaderStartTime) => number.map(|time| self.leader.start_time = time).is_some(),
+            Some(Key::PidNamespace) => number.map(|inode| self.leader.pid_namespace = inode).is_some(),
+            Some(Key::Netif) => number.is_some_and(|index| (1..=0x7fff_ffff).contains(&index)),
+            Some(Key::Addresses) => self.address(),
+            Some(Key::UidMap) => self.range(IdKind::User),
+            Some(Key::GidMap) => self.range(IdKind::Group),
+            _ => true,
         };
         let single = matches!(
             self.field,
-            Field::Name | Field::Leader | Field::PidfdId | Field::StartTime | Field::PidNamespace
+            Some(
+                Key::Name
+                    | Key::Uid
+                    | Key::Leader
+                    | Key::LeaderPidfdId
+                    | Key::LeaderStartTime
+                    | Key::PidNamespace
+            )
         );
         self.damaged |= !good || (single && self.words > 1);
         self.word.clear();
@@ -223,16 +232,17 @@ impl Sink for Collector<'_> {
     }
 
     fn value(&mut self) {
-        self.field = self.key.get().map_or(Field::Other, |key| Field::of_key(key.trim_ascii_end()));
+        self.field = self.key.get().and_then(|key| Key::of(trim_key(key))).filter(|&key| is_of_use(key));
         self.word.clear();
         self.words = 0;
         match self.field {
-            Field::Addresses => {
+            Some(Key::Addresses) => {
                 self.addresses = AddressState::Listed;
                 self.sink.take(Item::Addresses);
             }
-            Field::UidMap => self.sink.take(Item::Map(IdKind::User)),
-            Field::GidMap => self.sink.take(Item::Map(IdKind::Group)),
+            Some(Key::Public) => self.is_public = false,
+            Some(Key::UidMap) => self.sink.take(Item::Map(IdKind::User)),
+            Some(Key::GidMap) => self.sink.take(Item::Map(IdKind::Group)),
             _ => {}
         }
     }
@@ -294,7 +304,12 @@ mod tests {
         let leader = LeaderIdentity { pid: 42, pidfd_id: 77, start_time: 9, pid_namespace: 5 };
         assert_eq!(
             entry,
-            Some(RecordHead { class: ClassState::Container, leader, addresses: AddressState::Listed })
+            Some(RecordHead {
+                class: ClassState::Container,
+                leader,
+                private_to: None,
+                addresses: AddressState::Listed
+            })
         );
     }
 
@@ -307,6 +322,34 @@ mod tests {
         assert_eq!(state("ADDRESSES=\n"), AddressState::Listed);
         assert_eq!(state("ADDRESSES=host\n"), AddressState::SharedWithHost);
         assert_eq!(state("ADDRESSES=10.0.0.1\n"), AddressState::Listed);
+    }
+
+    #[test]
+    fn a_users_machine_is_private_but_for_an_administrators() {
+        let private_to = |lines: &str| {
+            let text = std::format!("CLASS=container\nLEADER=1\n{lines}");
+            let scanned = scan(text.as_bytes()).1.unwrap().private_to;
+            let name = MachineName::new(b"web").unwrap();
+            assert_eq!(
+                crate::Record::parse(&name, text.as_bytes()).unwrap().private_to(),
+                scanned,
+                "{lines:?}"
+            );
+            scanned
+        };
+        assert_eq!(private_to(""), None);
+        assert_eq!(private_to("UID=0\n"), None);
+        assert_eq!(private_to("UID=1000\n"), Some(1000));
+        assert_eq!(private_to("UID=1000\nPUBLIC=1\n"), None);
+        assert_eq!(private_to("PUBLIC=1\nUID=1000\n"), None);
+        for doubtful in ["", "0", "yes", "11", "\"1 1\""] {
+            assert_eq!(
+                private_to(&std::format!("UID=1000\nPUBLIC={doubtful}\n")),
+                Some(1000),
+                "{doubtful:?}"
+            );
+        }
+        assert_eq!(private_to("UID=1000\nPUBLIC=1\nPUBLIC=\n"), Some(1000));
     }
 
     #[test]
@@ -360,6 +403,9 @@ mod tests {
             "CLASS=container\nLEADER=x\n",
             "CLASS=container\nLEADER=1 2\n",
             "CLASS=container\nLEADER=99999999999\n",
+            "CLASS=container\nLEADER=1\nUID=x\n",
+            "CLASS=container\nLEADER=1\nUID=4294967296\n",
+            "CLASS=container\nLEADER=1\nUID=\"0 0\"\n",
             "CLASS=container\nLEADER=1\nADDRESSES=10.0.0\n",
             "CLASS=container\nLEADER=1\nADDRESSES=\"10.0.0.1 host\"\n",
             "CLASS=container\nLEADER=1\nADDRESSES=\"host 10.0.0.1\"\n",

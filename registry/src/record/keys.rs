@@ -1,7 +1,7 @@
-//! The keys of a record, one row each: how it is read, and how it is written.
+//! How the value of each key is read into a record, and how it is written.
 
 use super::{
-    Address, Addresses, Display, IdRange, MachineId, Process, Record, String, ToString, Vec, bad,
+    Address, Addresses, Class, Display, IdRange, Key, MachineId, Process, Record, String, ToString, Vec, bad,
     parse_decimal, push_line,
 };
 
@@ -10,17 +10,15 @@ type Read = fn(&mut Record, &str) -> Option<()>;
 /// The value of a key; `None` if the record has none, so that the line is left out.
 type Write = fn(&Record) -> Option<String>;
 
-struct Key {
-    name: &'static str,
+struct Value {
     read: Read,
     write: Write,
 }
 
-/// A key that holds text, which is left out when it is empty.
+/// Text, which is left out when it is empty.
 macro_rules! text {
-    ($name:literal, $field:ident) => {
-        Key {
-            name: $name,
+    ($field:ident) => {
+        Value {
             read: |record, value| {
                 record.$field = (!value.is_empty()).then(|| value.into());
                 Some(())
@@ -30,11 +28,10 @@ macro_rules! text {
     };
 }
 
-/// A key that holds a number of the field's type.
+/// A number of the field's type.
 macro_rules! number {
-    ($name:literal, $field:ident) => {
-        Key {
-            name: $name,
+    ($field:ident) => {
+        Value {
             read: |record, value| {
                 record.$field = Some(number(value)?);
                 Some(())
@@ -44,111 +41,127 @@ macro_rules! number {
     };
 }
 
-/// The keys in the order in which they are written: the original's, then ours.
-const KEYS: &[Key] = &[
-    number!("UID", uid),
-    text!("SCOPE", unit),
-    text!("SUBGROUP", subgroup),
-    text!("SCOPE_JOB", scope_job),
-    text!("SERVICE", service),
-    text!("ROOT", root),
-    Key {
-        name: "ID",
-        read: |record, value| {
-            record.id = MachineId::parse(value.as_bytes())?;
-            Some(())
+/// What is so, or is not so and then left out. Only `1` says that it is.
+macro_rules! flag {
+    ($field:ident) => {
+        Value {
+            read: |record, value| {
+                record.$field = value == "1";
+                Some(())
+            },
+            write: |record| record.$field.then(|| "1".into()),
+        }
+    };
+}
+
+fn value(key: Key) -> Value {
+    match key {
+        Key::Name => Value {
+            read: |record, value| (value == record.name.as_str()).then_some(()),
+            write: |record| Some(record.name.to_string()),
         },
-        write: |record| record.id.map(|id| id.to_string()),
-    },
-    Key {
-        name: "LEADER",
-        read: |record, value| read_pid(&mut record.leader, value),
-        write: |record| record.leader.map(|leader| leader.pid.to_string()),
-    },
-    Key {
-        name: "LEADER_PIDFDID",
-        read: |record, value| read_pidfd_id(&mut record.leader, value),
-        write: |record| record.leader.and_then(|leader| leader.pidfd_id).map(|id| id.to_string()),
-    },
-    Key {
-        name: "SUPERVISOR",
-        read: |record, value| read_pid(&mut record.supervisor, value),
-        write: |record| record.supervisor.map(|supervisor| supervisor.pid.to_string()),
-    },
-    Key {
-        name: "SUPERVISOR_PIDFDID",
-        read: |record, value| read_pidfd_id(&mut record.supervisor, value),
-        write: |record| record.supervisor.and_then(|process| process.pidfd_id).map(|id| id.to_string()),
-    },
-    Key { name: "CLASS", read: |_, _| Some(()), write: |record| Some(record.class.name().into()) },
-    number!("REALTIME", realtime),
-    number!("MONOTONIC", monotonic),
-    Key {
-        name: "NETIF",
-        read: |record, value| {
-            record.interfaces =
-                list(value, |word| number(word).filter(|index| (1..=0x7fff_ffff).contains(index)))?;
-            Some(())
+        Key::Uid => number!(uid),
+        Key::Scope => text!(unit),
+        Key::Subgroup => text!(subgroup),
+        Key::ScopeJob => text!(scope_job),
+        Key::Service => text!(service),
+        Key::Root => text!(root),
+        Key::Id => Value {
+            read: |record, value| {
+                record.id = MachineId::parse(value.as_bytes())?;
+                Some(())
+            },
+            write: |record| record.id.map(|id| id.to_string()),
         },
-        // With a blank before each, as the original writes them.
-        write: |record| {
-            (!record.interfaces.is_empty())
-                .then(|| record.interfaces.iter().map(|index| std::format!(" {index}")).collect())
+        Key::Leader => Value {
+            read: |record, value| read_pid(&mut record.leader, value),
+            write: |record| record.leader.map(|leader| leader.pid.to_string()),
         },
-    },
-    Key {
-        name: "VSOCK_CID",
-        read: |record, value| {
-            // The original writes the wildcard for "none".
-            record.vsock_cid = Some(number(value)?).filter(|&cid| cid != 0 && cid != u32::MAX);
-            Some(())
+        Key::LeaderPidfdId => Value {
+            read: |record, value| read_pidfd_id(&mut record.leader, value),
+            write: |record| record.leader.and_then(|leader| leader.pidfd_id).map(|id| id.to_string()),
         },
-        write: |record| record.vsock_cid.map(|cid| cid.to_string()),
-    },
-    text!("SSH_ADDRESS", ssh_address),
-    text!("SSH_PRIVATE_KEY_PATH", ssh_private_key_path),
-    text!("CONTROL_ADDRESS", control_address),
-    number!("LEADER_STARTTIME", leader_start_time),
-    number!("PIDNS", pid_namespace),
-    text!("CGROUP", cgroup),
-    number!("CGROUPID", cgroup_id),
-    Key {
-        name: "UIDMAP",
-        read: |record, value| {
-            record.uid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
-            Some(())
+        Key::Supervisor => Value {
+            read: |record, value| read_pid(&mut record.supervisor, value),
+            write: |record| record.supervisor.map(|supervisor| supervisor.pid.to_string()),
         },
-        write: |record| (!record.uid_map.is_empty()).then(|| join(&record.uid_map)),
-    },
-    Key {
-        name: "GIDMAP",
-        read: |record, value| {
-            record.gid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
-            Some(())
+        Key::SupervisorPidfdId => Value {
+            read: |record, value| read_pidfd_id(&mut record.supervisor, value),
+            write: |record| record.supervisor.and_then(|process| process.pidfd_id).map(|id| id.to_string()),
         },
-        write: |record| (!record.gid_map.is_empty()).then(|| join(&record.gid_map)),
-    },
-    Key {
-        name: "ADDRESSES",
-        read: |record, value| {
-            record.addresses = match value.trim_matches([' ', '\t', '\n', '\r']) {
-                "host" => Addresses::SharedWithHost,
-                value => Addresses::Listed(list(value, |word| Address::parse(word.as_bytes()))?),
-            };
-            Some(())
+        Key::Class => Value {
+            read: |record, value| {
+                record.class = Class::from_name(value.as_bytes())?;
+                Some(())
+            },
+            write: |record| Some(record.class.name().into()),
         },
-        write: |record| match &record.addresses {
-            Addresses::Unknown => None,
-            Addresses::SharedWithHost => Some("host".into()),
-            Addresses::Listed(addresses) => Some(join(addresses)),
+        Key::Realtime => number!(realtime),
+        Key::Monotonic => number!(monotonic),
+        Key::Netif => Value {
+            read: |record, value| {
+                record.interfaces =
+                    list(value, |word| number(word).filter(|index| (1..=0x7fff_ffff).contains(index)))?;
+                Some(())
+            },
+            // With a blank before each, as the original writes them.
+            write: |record| {
+                (!record.interfaces.is_empty())
+                    .then(|| record.interfaces.iter().map(|index| std::format!(" {index}")).collect())
+            },
         },
-    },
-];
+        Key::VsockCid => Value {
+            read: |record, value| {
+                // The original writes the wildcard for "none".
+                record.vsock_cid = Some(number(value)?).filter(|&cid| cid != 0 && cid != u32::MAX);
+                Some(())
+            },
+            write: |record| record.vsock_cid.map(|cid| cid.to_string()),
+        },
+        Key::SshAddress => text!(ssh_address),
+        Key::SshPrivateKeyPath => text!(ssh_private_key_path),
+        Key::ControlAddress => text!(control_address),
+        Key::LeaderStartTime => number!(leader_start_time),
+        Key::PidNamespace => number!(pid_namespace),
+        Key::Cgroup => text!(cgroup),
+        Key::CgroupId => number!(cgroup_id),
+        Key::Public => flag!(is_public),
+        Key::UidMap => Value {
+            read: |record, value| {
+                record.uid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
+                Some(())
+            },
+            write: |record| (!record.uid_map.is_empty()).then(|| join(&record.uid_map)),
+        },
+        Key::GidMap => Value {
+            read: |record, value| {
+                record.gid_map = list(value, |word| IdRange::parse(word.as_bytes()))?;
+                Some(())
+            },
+            write: |record| (!record.gid_map.is_empty()).then(|| join(&record.gid_map)),
+        },
+        Key::Reached => flag!(is_reached),
+        Key::Addresses => Value {
+            read: |record, value| {
+                record.addresses = match value.trim_matches([' ', '\t', '\n', '\r']) {
+                    "host" => Addresses::SharedWithHost,
+                    value => Addresses::Listed(list(value, |word| Address::parse(word.as_bytes()))?),
+                };
+                Some(())
+            },
+            write: |record| match &record.addresses {
+                Addresses::Unknown => None,
+                Addresses::SharedWithHost => Some("host".into()),
+                Addresses::Listed(addresses) => Some(join(addresses)),
+            },
+        },
+    }
+}
 
 /// Takes a line into the record.
 pub(super) fn read(record: &mut Record, key: &str, value: String) -> Result<(), String> {
-    match KEYS.iter().find(|known| known.name == key) {
-        Some(known) => (known.read)(record, &value).ok_or_else(|| bad(key, &value)),
+    match Key::of(key.as_bytes()) {
+        Some(known) => (self::value(known).read)(record, &value).ok_or_else(|| bad(key, &value)),
         None => {
             record.unknown.retain(|(other, _)| other != key);
             record.unknown.push((key.into(), value));
@@ -159,10 +172,9 @@ pub(super) fn read(record: &mut Record, key: &str, value: String) -> Result<(), 
 
 /// Writes all lines that the record has.
 pub(super) fn write(record: &Record, text: &mut String) {
-    push_line(text, "NAME", record.name.as_str());
-    for key in KEYS {
-        if let Some(value) = (key.write)(record) {
-            push_line(text, key.name, &value);
+    for &key in Key::ALL {
+        if let Some(value) = (value(key).write)(record) {
+            push_line(text, key.name(), &value);
         }
     }
 }
