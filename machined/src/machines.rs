@@ -135,11 +135,17 @@ impl Machines {
         None
     }
 
-    /// What stands in the way of this machine, in the order of the original: its name, its leader, its unit.
+    /// What stands in the way of this machine, in the order of the original: its name, its leader, its unit. A name that
+    /// is a user's alone does not stand in the way of one that is everybody's, which takes its place.
     pub fn conflict(&self, record: &Record) -> Option<Conflict> {
+        let is_private = |key: &Key| self.get(*key).is_some_and(|record| record.private_to().is_some());
+        let name = || {
+            let gives_way = |key: &Key| record.private_to().is_none() && is_private(key);
+            self.by_name(&record.name).filter(|key| !gives_way(key)).map(Conflict::Name)
+        };
         let leader = || self.by_leader(record.leader?.pid).map(Conflict::Leader);
         let unit = || self.by_unit(own_unit(record)?).map(Conflict::Unit);
-        self.by_name(&record.name).map(Conflict::Name).or_else(leader).or_else(unit)
+        name().or_else(leader).or_else(unit)
     }
 
     /// Takes in a machine that has no [conflict](Self::conflict).
@@ -153,9 +159,12 @@ impl Machines {
         let mut effects = vec![Effect::Publish(key)];
         if let Some(unit) = own_unit(&record) {
             self.by_unit.insert(unit.into(), key);
-            effects.push(Effect::LinkUnit(unit.into(), record.name));
+            if is_told_of_processes(&record) {
+                effects.push(Effect::LinkUnit(unit.into(), record.name));
+            }
         }
-        let (addresses, group) = (ips(&record.addresses), record.cgroup.clone());
+        let addresses = ips(&record);
+        let group = record.cgroup.clone().filter(|_| is_told_of_processes(&record));
         let name = record.name;
         // Of its own: the nodes of the tree are half empty.
         self.machines.insert(key, Box::new(record));
@@ -185,11 +194,11 @@ impl Machines {
             self.by_unit.remove(unit);
             effects.push(Effect::UnlinkUnit(unit.into()));
         }
-        if let Some(group) = &record.cgroup {
+        if let Some(group) = record.cgroup.as_ref().filter(|_| is_told_of_processes(&record)) {
             let change = self.by_group.lose(group.as_str(), key);
             effects.extend(change.and_then(|change| self.group_effect(group.clone(), change)));
         }
-        for ip in ips(&record.addresses) {
+        for ip in ips(&record) {
             effects.extend(self.lose(ip, key));
         }
         effects.extend(self.named_as_alias(&record.name));
@@ -202,8 +211,9 @@ impl Machines {
         if record.addresses == addresses {
             return Vec::new();
         }
-        let new = ips(&addresses);
-        let old = ips(&std::mem::replace(&mut record.addresses, addresses));
+        let old = ips(record);
+        record.addresses = addresses;
+        let new = ips(record);
         let mut effects = vec![Effect::Publish(key)];
         for &ip in old.iter().filter(|ip| !new.contains(ip)) {
             effects.extend(self.lose(ip, key));
@@ -256,6 +266,9 @@ impl Machines {
         let mut effects = vec![Effect::Publish(key)];
         if let Some(group) = group {
             record.cgroup = Some(group.clone());
+            if !is_told_of_processes(record) {
+                return effects;
+            }
             let change = self.by_group.gain(group.clone(), key);
             effects.extend(change.and_then(|change| self.group_effect(group, change)));
         }
@@ -361,11 +374,12 @@ impl Machines {
         self.by_address.iter().filter_map(|(&ip, key)| Some((ip, self.name(key)?)))
     }
 
-    /// The machines that are all of a unit, with that.
+    /// The machines that are all of a unit whose link leads to them, with that.
     pub fn units(&self) -> impl Iterator<Item = (&str, MachineName)> {
-        self.by_unit
-            .iter()
-            .filter_map(|(unit, key)| self.machines.get(key).map(|record| (&**unit, record.name)))
+        self.by_unit.iter().filter_map(|(unit, key)| {
+            let record = self.machines.get(key).filter(|record| is_told_of_processes(record))?;
+            Some((&**unit, record.name))
+        })
     }
 
     /// The whole group index: the machine of each control group that is one.
@@ -396,11 +410,25 @@ pub fn own_unit(record: &Record) -> Option<&str> {
     record.unit.as_deref().filter(|_| record.subgroup.as_deref().is_none_or(|subgroup| subgroup == PAYLOAD))
 }
 
-/// The addresses of a record, each once.
-fn ips(addresses: &Addresses) -> Vec<IpAddr> {
-    let mut ips = match addresses {
-        Addresses::Listed(list) => list.iter().map(|address| address.ip).collect(),
-        Addresses::Unknown | Addresses::SharedWithHost => Vec::new(),
+/// Whether the links of a machine's unit and control group lead to it, so that it is found by its processes. What is a user's
+/// alone could else be said of others' processes: only units below that user's own slice count, and groups made for it.
+fn is_told_of_processes(record: &Record) -> bool {
+    let Some(uid) = record.private_to() else { return true };
+    let (Some(group), Some(unit)) = (&record.cgroup, &record.unit) else { return record.cgroup_id.is_some() };
+    let slice = format!("user-{uid}.slice");
+    let subgroup = record.subgroup.as_deref().unwrap_or_default();
+    let of_unit = group.strip_suffix(subgroup).unwrap_or(group).trim_end_matches('/');
+    // What is above the unit, the outermost one, is the service manager's own doing.
+    of_unit.strip_suffix(unit.as_str()).is_some_and(|slices| slices.split('/').any(|part| part == slice))
+}
+
+/// The addresses that may lead to a machine, each once. To one whose name is a user's alone, none does.
+fn ips(record: &Record) -> Vec<IpAddr> {
+    let mut ips = match &record.addresses {
+        Addresses::Listed(list) if record.private_to().is_none() => {
+            list.iter().map(|address| address.ip).collect()
+        }
+        _ => Vec::new(),
     };
     ips.sort_unstable();
     ips.dedup();

@@ -10,6 +10,7 @@
 
 mod answer;
 mod arena;
+mod caller;
 mod files;
 mod hosts;
 mod lookup;

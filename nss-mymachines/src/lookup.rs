@@ -5,12 +5,14 @@ use registry::{
 };
 
 use crate::answer::Failure;
+use crate::caller::is_wholly;
 use crate::files::KernelFiles;
 use crate::processes::KernelProcesses;
 
 /// Reads the record of a machine; its addresses go to the sink.
 ///
-/// What is no record of a living container with addresses of its own is a failure.
+/// What is no record of a living container with addresses of its own is a failure. A machine whose name is another user's
+/// alone is as unknown as one that is not there.
 pub fn look_up(name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
     let head = read_record(&KernelFiles, name, sink).map_err(|error| match error {
         RecordError::Absent => Failure::Unavailable(libc::ENXIO),
@@ -18,6 +20,7 @@ pub fn look_up(name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Fail
         RecordError::Unreadable(errno) => Failure::of_errno(errno),
     })?;
     match head {
+        RecordHead { private_to: Some(uid), .. } if !is_wholly(uid) => Err(Failure::Unavailable(libc::ENXIO)),
         _ if !is_alive(&head.leader, &KernelProcesses) => Err(Failure::Unavailable(libc::ENXIO)),
         RecordHead { class: ClassState::Other, .. } => Err(Failure::Unavailable(libc::ENOTTY)),
         RecordHead { addresses: AddressState::SharedWithHost, .. } => Err(Failure::Unavailable(libc::ENOSYS)),

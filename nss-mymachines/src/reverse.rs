@@ -1,4 +1,4 @@
-//! The entry point that finds the name of an address: `gethostbyaddr_r`.
+//! The entry points that find the name of an address: `gethostbyaddr_r` and `gethostbyaddr2_r`.
 //!
 //! # Safety
 //! As in [`crate::hosts`]; the address is read no further than its length says.
@@ -52,9 +52,7 @@ fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
     }
 }
 
-/// The name of the machine that has an address.
-///
-/// Parameters: the address, its length, its family; the result; the buffer; where errno and h_errno go.
+/// The name of the machine that has an address: as `gethostbyaddr2_r`, without the time to live.
 ///
 /// # Safety
 /// As in the module's description.
@@ -68,6 +66,35 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyaddr_r(
     buflen: size_t,
     errnop: *mut c_int,
     h_errnop: *mut c_int,
+) -> NssStatus {
+    let no_ttl = ptr::null_mut();
+    // SAFETY: as this function demands.
+    unsafe {
+        _nss_mymachines_gethostbyaddr2_r(
+            address, length, family, host, buffer, buflen, errnop, h_errnop, no_ttl,
+        )
+    }
+}
+
+/// The name of the machine that has an address, and how long to keep it: not at all. Without this one nscd(8) keeps what it
+/// is told for an hour.
+///
+/// Parameters: the address, its length, its family; the result; the buffer; where errno and h_errno go; `ttlp`, which may
+/// be null.
+///
+/// # Safety
+/// As in the module's description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_mymachines_gethostbyaddr2_r(
+    address: *const c_void,
+    length: socklen_t,
+    family: c_int,
+    host: *mut hostent,
+    buffer: *mut c_char,
+    buflen: size_t,
+    errnop: *mut c_int,
+    h_errnop: *mut c_int,
+    ttlp: *mut i32,
 ) -> NssStatus {
     // SAFETY: glibc's promises, see the module.
     unsafe {
@@ -98,6 +125,9 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyaddr_r(
                 h_length: length,
                 h_addr_list: list,
             };
+            if !ttlp.is_null() {
+                *ttlp = 0;
+            }
             Ok(())
         });
         errors.tell(outcome)

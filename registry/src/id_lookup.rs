@@ -2,7 +2,7 @@
 //!
 //! Both ways end in the same place: the record of the machine, which has the map and the leader; or what the id index says
 //! in its place (see there). An answer is given
-//! only if the machine is a container and lives, the id is none of the host's own (below [`FIRST_MACHINE_ID`], or in a
+//! only if the machine is a container that lives and whose name is everybody's, the id is none of the host's own (below [`FIRST_MACHINE_ID`], or in a
 //! range that begins at the host's 0, as in a machine without a user namespace), and both ids are valid.
 
 use crate::files::{FileError, Files, RecordError, read_record};
@@ -185,8 +185,9 @@ fn translate<F: Files, P: Processes>(
         Err(RecordError::Damaged) => return Err(LookupError::Damaged),
         Err(RecordError::Unreadable(errno)) => return Err(LookupError::Unreadable(errno)),
     };
-    let is_container = head.class == ClassState::Container;
-    let answer = search.found.filter(|(range, pair)| pair.counts(range) && is_container);
+    // What a user registered has no users and groups on the host.
+    let has_ids = head.class == ClassState::Container && head.private_to.is_none();
+    let answer = search.found.filter(|(range, pair)| pair.counts(range) && has_ids);
     Ok(answer.filter(|_| is_alive(&head.leader, processes)).map(|(_, pair)| pair))
 }
 

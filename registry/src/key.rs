@@ -1,8 +1,8 @@
 //! The keys of a record: one table, from which its writer, its readers and the scanner of lookups are derived.
 
-/// Makes the keys out of their names, in the order in which they are written.
+/// Makes the keys out of their names, in the order in which they are written. Those that lookups have a use for say so.
 macro_rules! keys {
-    ($($(#[$doc:meta])* $key:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $key:ident $([lookups: $used:ident])? = $name:literal,)*) => {
         /// A key of a record.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Key {
@@ -34,15 +34,23 @@ macro_rules! keys {
                     _ => None,
                 }
             }
+
+            /// The key of this name, if lookups have a use for it.
+            pub(crate) const fn of_lookups(name: &[u8]) -> Option<Self> {
+                match name {
+                    $($($name => Some(Self::$used),)?)*
+                    _ => None,
+                }
+            }
         }
     };
 }
 
 keys! {
     /// The machine's name.
-    Name = b"NAME",
+    Name [lookups: Name] = b"NAME",
     /// The uid that registered it.
-    Uid = b"UID",
+    Uid [lookups: Uid] = b"UID",
     /// The systemd unit it runs in.
     Scope = b"SCOPE",
     /// The control group below the unit.
@@ -56,21 +64,21 @@ keys! {
     /// The machine id inside.
     Id = b"ID",
     /// The process that leads it.
-    Leader = b"LEADER",
+    Leader [lookups: Leader] = b"LEADER",
     /// The inode number of the leader's pidfd.
-    LeaderPidfdId = b"LEADER_PIDFDID",
+    LeaderPidfdId [lookups: LeaderPidfdId] = b"LEADER_PIDFDID",
     /// The process that looks after it.
     Supervisor = b"SUPERVISOR",
     /// The inode number of the supervisor's pidfd.
     SupervisorPidfdId = b"SUPERVISOR_PIDFDID",
     /// Container or virtual machine.
-    Class = b"CLASS",
+    Class [lookups: Class] = b"CLASS",
     /// When it was registered, by CLOCK_REALTIME.
     Realtime = b"REALTIME",
     /// When it was registered, by CLOCK_MONOTONIC.
     Monotonic = b"MONOTONIC",
     /// The host's interfaces that lead to it.
-    Netif = b"NETIF",
+    Netif [lookups: Netif] = b"NETIF",
     /// Its AF_VSOCK context id.
     VsockCid = b"VSOCK_CID",
     /// Where its SSH server is reached.
@@ -80,23 +88,23 @@ keys! {
     /// The Varlink address of its manager.
     ControlAddress = b"CONTROL_ADDRESS",
     /// When the leader started.
-    LeaderStartTime = b"LEADER_STARTTIME",
+    LeaderStartTime [lookups: LeaderStartTime] = b"LEADER_STARTTIME",
     /// The PID namespace in which process ids mean something.
-    PidNamespace = b"PIDNS",
+    PidNamespace [lookups: PidNamespace] = b"PIDNS",
     /// Its control group.
     Cgroup = b"CGROUP",
     /// The inode number of that.
     CgroupId = b"CGROUPID",
     /// Whether an administrator let it in, so that its name is for everybody.
-    Public = b"PUBLIC",
+    Public [lookups: Public] = b"PUBLIC",
     /// Its uid map.
-    UidMap = b"UIDMAP",
+    UidMap [lookups: UidMap] = b"UIDMAP",
     /// Its gid map.
-    GidMap = b"GIDMAP",
+    GidMap [lookups: GidMap] = b"GIDMAP",
     /// Whether the host reaches it at its addresses, by its own routes.
     Reached = b"REACHED",
     /// What its name resolves to.
-    Addresses = b"ADDRESSES",
+    Addresses [lookups: Addresses] = b"ADDRESSES",
 }
 
 #[cfg(test)]
@@ -108,6 +116,7 @@ mod tests {
         for &key in Key::ALL {
             assert!(!key.name().is_empty());
             assert_eq!(Key::of(key.name().as_bytes()), Some(key));
+            assert!(Key::of_lookups(key.name().as_bytes()).is_none_or(|same| same == key));
         }
         for name in ["", "name", "NAME ", "\u{c}", "ADDRESSES_FROM"] {
             assert_eq!(Key::of(name.as_bytes()), None, "{name:?}");

@@ -32,6 +32,8 @@ impl Path {
     }
 
     /// Appends bytes; what does not fit, and a zero byte, make the path empty for good.
+    // Once, and not in each place: the module of the name service switch has to be small.
+    #[inline(never)]
     pub fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             // The last byte stays zero.

@@ -58,25 +58,6 @@ pub struct RecordHead {
     pub addresses: AddressState,
 }
 
-/// Whether a lookup has a use for the value of a key. Others are passed over.
-const fn is_of_use(key: Key) -> bool {
-    matches!(
-        key,
-        Key::Name
-            | Key::Uid
-            | Key::Class
-            | Key::Leader
-            | Key::LeaderPidfdId
-            | Key::LeaderStartTime
-            | Key::PidNamespace
-            | Key::Netif
-            | Key::Public
-            | Key::Addresses
-            | Key::UidMap
-            | Key::GidMap
-    )
-}
-
 struct Collector<'a> {
     sink: &'a mut dyn RecordSink,
     name: MachineName,
@@ -232,7 +213,7 @@ impl Sink for Collector<'_> {
     }
 
     fn value(&mut self) {
-        self.field = self.key.get().and_then(|key| Key::of(trim_key(key))).filter(|&key| is_of_use(key));
+        self.field = self.key.get().and_then(|key| Key::of_lookups(trim_key(key)));
         self.word.clear();
         self.words = 0;
         match self.field {

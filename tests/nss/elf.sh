@@ -43,7 +43,7 @@ matching() {
 check 'the soname is libnss_mymachines.so.2' "$(tagged SONAME)" libnss_mymachines.so.2
 check 'only the C library is needed' "$(tagged NEEDED)" libc.so.6
 check 'the entry points are exported, and nothing else' "$exported" "$(
-  printf '_nss_mymachines_%s\n' get{hostbyaddr,hostbyname,hostbyname2,hostbyname3,hostbyname4,pwnam,pwuid,grnam,grgid}_r | sort
+  printf '_nss_mymachines_%s\n' get{hostbyaddr,hostbyaddr2,hostbyname,hostbyname2,hostbyname3,hostbyname4,pwnam,pwuid,grnam,grgid}_r | sort
 )"
 check 'there is no thread-local storage' "$(matching ' TLS ' "$segments$sections")" ''
 check 'nothing runs when it is loaded or unloaded' \

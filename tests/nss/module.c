@@ -13,6 +13,7 @@ typedef enum nss_status by_name2(const char *, int, struct hostent *, char *, si
 typedef enum nss_status by_name3(const char *, int, struct hostent *, char *, size_t, int *, int *, int32_t *, char **);
 typedef enum nss_status by_name4(const char *, struct gaih_addrtuple **, char *, size_t, int *, int *, int32_t *);
 typedef enum nss_status by_address(const void *, socklen_t, int, struct hostent *, char *, size_t, int *, int *);
+typedef enum nss_status by_address2(const void *, socklen_t, int, struct hostent *, char *, size_t, int *, int *, int32_t *);
 
 static struct {
     void *handle;
@@ -21,6 +22,7 @@ static struct {
     by_name3 *by_name3;
     by_name4 *by_name4;
     by_address *by_address;
+    by_address2 *by_address2;
 } module;
 
 void *module_function(const char *name) {
@@ -30,9 +32,13 @@ void *module_function(const char *name) {
 }
 
 void load_module(void) {
+    load_module_from("libnss_mymachines.so.2");
+}
+
+void load_module_from(const char *file) {
     if (module.handle)
         return;
-    module.handle = dlopen("libnss_mymachines.so.2", RTLD_NOW | RTLD_LOCAL);
+    module.handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (!module.handle) {
         fprintf(stderr, "%s\n", dlerror());
         _Exit(2);
@@ -42,6 +48,7 @@ void load_module(void) {
     module.by_name3 = (by_name3 *)module_function("gethostbyname3_r");
     module.by_name4 = (by_name4 *)module_function("gethostbyname4_r");
     module.by_address = (by_address *)module_function("gethostbyaddr_r");
+    module.by_address2 = (by_address2 *)module_function("gethostbyaddr2_r");
     if (!module.by_name || !module.by_name2 || !module.by_name3 || !module.by_name4) {
         fprintf(stderr, "the module lacks an entry point\n");
         _Exit(2);
@@ -67,6 +74,9 @@ void ask_into(const struct question *q, struct answer *a, char *buffer, size_t s
         break;
     case BY_NAME4:
         a->status = module.by_name4(q->name, &a->tuples, buffer, size, &a->errnop, &a->h_errnop, ttl);
+        break;
+    case BY_ADDRESS2:
+        a->status = module.by_address2(q->address, q->length, q->family, &a->host, buffer, size, &a->errnop, &a->h_errnop, ttl);
         break;
     case BY_ADDRESS:
         a->status = module.by_address(q->address, q->length, q->family, &a->host, buffer, size, &a->errnop, &a->h_errnop);

@@ -13,9 +13,10 @@
 // What stands in errno, *errnop, *h_errnop and h_errno before each call: values that no lookup yields.
 enum { ERRNO_BEFORE = 4711, ERRNOP_BEFORE = 4712, H_ERRNOP_BEFORE = 4713, H_ERRNO_BEFORE = 4714 };
 
-enum entry { BY_NAME, BY_NAME2, BY_NAME3, BY_NAME4, BY_ADDRESS };
+enum entry { BY_NAME, BY_NAME2, BY_NAME3, BY_NAME4, BY_ADDRESS, BY_ADDRESS2 };
 
-// A question to the module. `family` is of no meaning to BY_NAME and BY_NAME4; `address` is only for BY_ADDRESS.
+// A question to the module. `family` is of no meaning to BY_NAME and BY_NAME4; `address` is only for BY_ADDRESS and
+// BY_ADDRESS2.
 struct question {
     enum entry entry;
     const char *name;
@@ -38,6 +39,8 @@ struct answer {
 
 // Loads libnss_mymachines.so.2, once.
 void load_module(void);
+// Loads it from this file, where no directory can be named.
+void load_module_from(const char *file);
 
 void ask_into(const struct question *question, struct answer *answer, char *buffer, size_t size);
 

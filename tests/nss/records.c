@@ -354,6 +354,14 @@ static void reverse_found(void) {
                                                           .family = address->family});
             check_found(&answer);
             CHECK_TEXT(answer.host.h_name, machine->name);
+            // nscd(8) keeps it no longer than it is told to.
+            answer = ask(&(struct question){.entry = BY_ADDRESS2,
+                                            .address = address->bytes,
+                                            .length = (socklen_t)length_of_family(address->family),
+                                            .family = address->family});
+            check_found(&answer);
+            CHECK_TEXT(answer.host.h_name, machine->name);
+            CHECK_EQUAL(answer.ttl, 0);
         }
 }
 
@@ -461,7 +469,7 @@ static const struct test tests[] = {
     {"another process with the leader's pid is not the leader", a_recycled_pid, OURS_ONLY},
     {"a reader in another PID namespace trusts the record", another_pid_namespace, OURS_ONLY},
     {"a reader that cannot tell its PID namespace trusts the record", no_proc, OURS_ONLY},
-    {"every address leads back to its machine", reverse_found, OURS_ONLY},
+    {"every address leads back to its machine, and is kept by nobody", reverse_found, OURS_ONLY},
     {"an address that no record confirms is not found", reverse_misses, OURS_ONLY},
     {"an address of a dead machine is not found", reverse_of_the_dead, OURS_ONLY},
     {"an address of a wrong length or family is told so, and a damaged record too", reverse_errors, OURS_ONLY},

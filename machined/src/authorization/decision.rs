@@ -9,12 +9,26 @@ use crate::error::Error;
 
 /// The proof that somebody may do this. Only [`decide`] makes one.
 #[derive(Debug)]
-pub struct Authorized<A>(PhantomData<A>);
+pub struct Authorized<A> {
+    is_privileged: bool,
+    action: PhantomData<A>,
+}
+
+impl<A> Authorized<A> {
+    const fn new(is_privileged: bool) -> Self {
+        Self { is_privileged, action: PhantomData }
+    }
+
+    /// Whether that is root, whom the daemon runs as, or somebody who has given an administrator's password for it.
+    pub const fn is_privileged(&self) -> bool {
+        self.is_privileged
+    }
+}
 
 /// To have a unit made for a machine is more than to register one.
 impl From<Authorized<Create>> for Authorized<Register> {
-    fn from(_: Authorized<Create>) -> Self {
-        Self(PhantomData)
+    fn from(authorized: Authorized<Create>) -> Self {
+        Self::new(authorized.is_privileged)
     }
 }
 
@@ -31,18 +45,19 @@ pub async fn decide<A: Action>(
     is_own: impl Fn() -> bool,
     details: Details<'_>,
 ) -> Result<Authorized<A>, Error> {
-    let authorized = Authorized(PhantomData);
     if caller.uid == 0 || caller.uid == daemon_uid {
-        return Ok(authorized);
+        return Ok(Authorized::new(true));
     }
     if A::ROW.owner == OwnersPart::Enough && is_own() {
-        return Ok(authorized);
+        return Ok(Authorized::new(false));
     }
     match ask(authority, caller, A::ROW, details).await {
         // Who has given an administrator's password could be root.
-        Verdict::Authorized { is_admin: true } => Ok(authorized),
+        Verdict::Authorized { is_admin: true } => Ok(Authorized::new(true)),
         // Looked at now: it may have been another's while polkit was asked.
-        Verdict::Authorized { .. } if A::ROW.owner != OwnersPart::Demanded || is_own() => Ok(authorized),
+        Verdict::Authorized { .. } if A::ROW.owner != OwnersPart::Demanded || is_own() => {
+            Ok(Authorized::new(false))
+        }
         Verdict::Authorized { .. } => Err(Error::NotCallersProcess),
         Verdict::Challenge => Err(Error::AuthenticationRequired),
         Verdict::Denied => Err(Error::PermissionDenied),

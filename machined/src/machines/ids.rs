@@ -129,9 +129,10 @@ fn pages(range: IdRange) -> Option<(u16, u16)> {
     Some((page(range.outside.max(FIRST_MACHINE_ID))?, page(range.last_outside())?))
 }
 
-/// The map of a machine that counts: those of virtual machines do not.
+/// The map of a machine that counts: those of virtual machines do not, nor those of machines that are a user's alone.
 pub(super) fn map(record: &Record, kind: IdKind) -> &[IdRange] {
     match (record.class, kind) {
+        _ if record.private_to().is_some() => &[],
         (Class::Vm, _) => &[],
         (Class::Container, IdKind::User) => &record.uid_map,
         (Class::Container, IdKind::Group) => &record.gid_map,

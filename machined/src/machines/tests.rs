@@ -108,6 +108,80 @@ fn a_machine_in_a_subgroup_neither_owns_nor_gives_up_the_unit() {
 }
 
 #[test]
+fn a_users_machine_is_in_no_index_that_others_read() {
+    let mut machines = Machines::default();
+    let mut record = machine("github.com", 7);
+    record.uid = Some(1000);
+    record.addresses = listed(&["10.0.0.1"]);
+    record.uid_map = vec![IdRange::parse(b"0:1048576:65536").unwrap()];
+    record.unit = Some("shared.service".into());
+    record.cgroup = Some("/system.slice/shared.service/user-1000.slice".into());
+    record.subgroup = Some("user-1000.slice".into());
+    let (key, effects) = machines.insert(record.clone());
+    assert_eq!(effects, [Effect::Publish(key)]);
+    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"])), [Effect::Publish(key)]);
+    assert_eq!(machines.index().count() + machines.groups().count() + machines.units().count(), 0);
+    // Nor does it make what another one has ambiguous.
+    let mut public = machine("web", 8);
+    public.addresses = listed(&["10.0.0.2"]);
+    let name = public.name;
+    let (web, effects) = machines.insert(public);
+    assert_eq!(effects, [Effect::Publish(web), Effect::IndexAddress(ip("10.0.0.2"), name)]);
+    assert_eq!(machines.remove(key).unwrap().1, [Effect::Withdraw(record.name)]);
+
+    // An administrator's word is enough.
+    record.is_public = true;
+    let (key, effects) = machines.insert(record.clone());
+    assert!(effects.contains(&Effect::IndexAddress(ip("10.0.0.1"), record.name)), "{effects:?}");
+    assert_eq!((machines.groups().count(), machines.id_lists(IdKind::User).count()), (1, 1));
+    machines.remove(key);
+}
+
+#[test]
+fn a_users_unit_leads_to_the_users_machine_below_the_users_own_slice_alone() {
+    for (slices, subgroup, leads) in [
+        ("/user.slice/user-1000.slice", None, true),
+        ("/user.slice/user-1000.slice/user-1000-apps.slice", None, true),
+        ("/user.slice/user-1000.slice", Some("payload"), true),
+        ("/user.slice/user-1001.slice", None, false),
+        ("/user.slice/user-10000.slice", None, false),
+        ("/machine.slice", None, false),
+        ("", None, false),
+    ] {
+        let mut machines = Machines::default();
+        let mut record = machine("web", 7);
+        (record.uid, record.unit) = (Some(1000), Some("box.scope".into()));
+        record.subgroup = subgroup.map(str::to_owned);
+        record.cgroup = Some([slices, "box.scope"].into_iter().chain(subgroup).collect::<Vec<_>>().join("/"));
+        let (key, effects) = machines.insert(record.clone());
+        let linked = effects.contains(&Effect::LinkUnit("box.scope".into(), record.name));
+        let indexed = machines.groups().count() == 1 && machines.units().count() == 1;
+        assert_eq!((linked, indexed), (leads, leads), "{:?}", record.cgroup);
+        machines.remove(key);
+        assert_eq!(machines.groups().count(), 0);
+    }
+}
+
+#[test]
+fn a_name_for_everybody_takes_the_place_of_a_users_own() {
+    let mut machines = Machines::default();
+    let owned = |name, pid, uid| {
+        let mut record = machine(name, pid);
+        record.uid = uid;
+        record
+    };
+    let (key, _) = machines.insert(owned("web", 7, Some(1000)));
+    assert_eq!(machines.conflict(&owned("web", 8, Some(1001))), Some(Conflict::Name(key)));
+    assert_eq!(machines.conflict(&owned("web", 8, Some(1000))), Some(Conflict::Name(key)));
+    assert_eq!(machines.conflict(&owned("web", 8, Some(0))), None);
+    assert_eq!(machines.conflict(&owned("web", 7, Some(0))), Some(Conflict::Leader(key)));
+    machines.remove(key);
+    let (key, _) = machines.insert(owned("web", 7, Some(0)));
+    assert_eq!(machines.conflict(&owned("web", 8, Some(0))), Some(Conflict::Name(key)));
+    assert_eq!(machines.conflict(&owned("web", 8, Some(1000))), Some(Conflict::Name(key)));
+}
+
+#[test]
 fn an_address_is_indexed_while_one_machine_alone_has_it() {
     let mut machines = Machines::default();
     let mut a = machine("a", 1);

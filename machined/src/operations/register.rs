@@ -7,6 +7,7 @@ use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
+use tracing::info;
 
 use super::services::Operations;
 use super::state::{ASKED, Job};
@@ -83,10 +84,11 @@ impl Operations {
     /// nothing is changed then.
     pub async fn register(
         self: &Rc<Self>,
-        _: &Authorized<Register>,
+        authorized: &Authorized<Register>,
         registration: Registration,
     ) -> Result<Registered, Error> {
         let mut record = self.describe(&registration);
+        record.is_public = authorized.is_privileged() && registration.uid != 0;
         self.make_way(&record)?;
         let (key, job) = match &self.daemon.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
@@ -175,6 +177,7 @@ impl Operations {
             Class::Vm => None,
         };
         record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
+        self.take_name(&record);
         let key = self.daemon.admit(record, leader)?;
         if let Some(found) = surroundings {
             self.keeper.joined(key, found);
@@ -200,6 +203,14 @@ impl Operations {
         record.ssh_private_key_path = registration.ssh_private_key_path.clone();
         record.control_address = registration.control_address.clone();
         record
+    }
+
+    /// A name that is for everybody is no user's to keep: whose alone it was is registered no more.
+    fn take_name(&self, record: &Record) {
+        if let Some(key) = self.daemon.machines(|machines| machines.by_name(&record.name)) {
+            info!("Machine {} is no user's own any more: the name is taken for everybody.", record.name);
+            self.daemon.forget_and_tell(key);
+        }
     }
 
     /// Nothing stands in the way of a machine but what lives: names of the dead are free at once.

@@ -100,6 +100,20 @@ impl World {
 }
 
 #[test]
+fn a_machine_that_is_a_users_alone_has_no_users_and_groups() {
+    for (owner, name) in
+        [("UID=1000", None), ("UID=1000\nPUBLIC=1", Some("vu-web-0")), ("UID=0", Some("vu-web-0"))]
+    {
+        let leader = format!("{owner}\n{ALIVE}");
+        let world = World::default()
+            .record("web", &leader, "0:100000:65536")
+            .link("uids/0001", "100000:65536:0:web;");
+        assert_eq!(world.by_id(100_000).as_deref(), name, "{owner}");
+        assert_eq!(world.by_name("vu-web-0"), name.map(|_| 100_000), "{owner}");
+    }
+}
+
+#[test]
 fn a_list_that_becomes_a_link_while_it_is_read_is_found() {
     let world =
         World::default().record("web", ALIVE, "0:100000:65536").link("uids/0001", "100000:65536:0:web;");
