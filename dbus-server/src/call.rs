@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use zbus::message::{Flags, Message};
 use zbus::wire::{DynamicDeserialize, DynamicType, Type};
 
+use crate::bus::Bus;
 use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
-use crate::server::Bus;
 
 /// How large a message may be on the system bus, dbus-daemon(1), `max_message_size`.
 const REPLY_MAX: usize = 32 << 20;

@@ -20,12 +20,14 @@
 //! };
 //! ```
 
+mod bus;
 mod call;
 mod credentials;
 mod dispatch;
 mod errno;
 mod error_reply;
 mod header;
+mod inquiry;
 mod introspection;
 mod label;
 mod link;
@@ -41,14 +43,17 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod work;
 
+pub use bus::{Bus, LocalFuture};
 pub use call::{Call, Reply, Turn};
 pub use credentials::Credentials;
 pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
 pub use label::Label;
 pub use link::{Link, Traffic};
-pub use server::{Bus, Limits, LocalFuture, Server};
+pub use queue::Limits;
+pub use server::Server;
 pub use socket::join_system_bus;
 pub use table::{
     Answer, Argument, Changes, Get, Handler, Interface, Look, Method, Object, Place, Property, Set, Signal,

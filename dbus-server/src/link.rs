@@ -4,7 +4,7 @@
 //! one task, which no caller can give up half-way through a message.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,15 +13,15 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
-use zbus::{Connection, Message, MessageStream, OwnedVariant};
+use zbus::{Connection, Message, MessageStream};
 
+use crate::bus::{Bus, LocalFuture};
 use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
+use crate::inquiry::describe;
 use crate::readers::Readers;
-use crate::server::{Bus, LocalFuture, Server};
+use crate::server::Server;
 
-/// How long the bus has to say who somebody is.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How long the bus may take to take a message. One that does not read is left, and joined anew: it may be that it
 /// counts what others do not read as ours, until it takes nothing from us any more.
 const WRITE: Duration = Duration::from_secs(5);
@@ -35,7 +35,6 @@ const BACKLOG: usize = 16 << 20;
 const KNOWN: usize = 64;
 
 const BUS: &str = "org.freedesktop.DBus";
-const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// The sending side.
 pub struct Link {
@@ -113,23 +112,6 @@ async fn ask(connection: Connection, name: String) -> Result<Credentials, ErrorR
     let entries = describe(&connection, BUS, "GetConnectionCredentials", name).await;
     let entries = entries.map_err(|error| unknown(&error.to_string()))?;
     Credentials::of_dictionary(entries).ok_or_else(|| unknown("the bus does not say"))
-}
-
-/// What a bus says of a connection, by one of its methods.
-pub(crate) async fn describe(
-    connection: &Connection,
-    interface: &'static str,
-    method: &'static str,
-    name: String,
-) -> zbus::Result<HashMap<String, OwnedVariant>> {
-    let connection = connection.clone();
-    // A message is written to its end, whoever waits for the answer.
-    let asked = tokio::task::spawn_local(async move {
-        connection.call_method(Some(BUS), BUS_PATH, Some(interface), method, &name).await
-    });
-    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let answer = timeout(ANSWER, asked).await.map_err(|_| late())?.map_err(std::io::Error::other)??;
-    answer.body().deserialize()
 }
 
 /// What goes in and out of a connection, and the place where messages for it are put.

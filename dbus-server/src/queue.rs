@@ -1,19 +1,32 @@
-//! The calls of each sender, one after the other.
+//! The calls of each sender, as they wait for their turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
-use std::task::{Context, Waker};
 
-use crate::call::{Call, Turn};
+use crate::call::Call;
 use crate::error_reply::ErrorReply;
-use crate::server::{Limits, LocalFuture, Server};
 use crate::socket::is_cut;
-
-/// A sender that never pauses lets others run after so many calls.
-const TURN: usize = 16;
 
 /// What a descriptor counts as, in bytes.
 const DESCRIPTOR: usize = 32 << 10;
+
+/// What a server takes in at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many bytes a call may have.
+    pub message: usize,
+    /// How many calls of one sender may wait or be worked on.
+    pub calls: usize,
+    /// How many bytes they may have together.
+    pub bytes: usize,
+    /// How many bytes the calls of all senders may have together.
+    pub all_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message: 1 << 20, calls: 4096, bytes: 8 << 20, all_bytes: 64 << 20 }
+    }
+}
 
 /// What waits and what is worked on.
 pub(crate) struct Queues {
@@ -32,7 +45,7 @@ struct Queue {
     is_served: bool,
 }
 
-fn size(call: &Call) -> usize {
+pub(crate) fn size(call: &Call) -> usize {
     let data = call.message().data();
     data.fds().len().saturating_mul(DESCRIPTOR).saturating_add(data.len())
 }
@@ -64,7 +77,7 @@ impl Queues {
     }
 
     /// The next call of a sender; `None` ends the task that asked.
-    fn next(&mut self, sender: &str) -> Option<Call> {
+    pub(crate) fn next(&mut self, sender: &str) -> Option<Call> {
         let queue = self.senders.get_mut(sender)?;
         let next = queue.waiting.pop_front();
         queue.is_served = next.is_some();
@@ -72,7 +85,7 @@ impl Queues {
     }
 
     /// Whether a sender has more calls; if not, it is served no longer.
-    fn goes_on(&mut self, sender: &str) -> bool {
+    pub(crate) fn goes_on(&mut self, sender: &str) -> bool {
         let Some(queue) = self.senders.get_mut(sender) else { return false };
         queue.is_served = !queue.waiting.is_empty();
         let goes_on = queue.is_served;
@@ -80,7 +93,7 @@ impl Queues {
         goes_on
     }
 
-    fn done(&mut self, sender: &str, size: usize) {
+    pub(crate) fn done(&mut self, sender: &str, size: usize) {
         self.bytes = self.bytes.saturating_sub(size);
         if let Some(queue) = self.senders.get_mut(sender) {
             queue.bytes = queue.bytes.saturating_sub(size);
@@ -92,7 +105,7 @@ impl Queues {
     }
 
     /// Forgets a sender that has nothing here any more.
-    fn tidy(&mut self, sender: &str) {
+    pub(crate) fn tidy(&mut self, sender: &str) {
         if self.senders.get(sender).is_some_and(|queue| queue.calls == 0 && !queue.is_served) {
             self.senders.remove(sender);
         }
@@ -101,51 +114,5 @@ impl Queues {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.senders.is_empty() && self.bytes == 0
-    }
-}
-
-/// A call that is worked on.
-type Work = LocalFuture<()>;
-
-impl<C: 'static, O: Clone + 'static> Server<C, O> {
-    /// Answers the next call of a sender, if that can be done at once. Otherwise, and if there are more, a task does it.
-    pub(crate) fn begin(self: &Rc<Self>, sender: String) {
-        let next = self.queues.borrow_mut().next(&sender);
-        let Some(call) = next else { return };
-        let turn = call.turn.clone();
-        let mut work: Work = Box::pin(self.clone().work(sender.clone(), call));
-        // Most calls wait for nothing. One that does is polled again by its task, which then is the one to be woken.
-        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::task::spawn_local(self.clone().work_off(sender, Some((turn, work))));
-        } else if self.queues.borrow_mut().goes_on(&sender) {
-            tokio::task::spawn_local(self.clone().work_off(sender, None));
-        }
-    }
-
-    /// Answers the calls of a sender until there are none, after the one that was begun.
-    async fn work_off(self: Rc<Self>, sender: String, mut begun: Option<(Turn, Work)>) {
-        for turn in 1_usize.. {
-            if let Some((turn, work)) = begun.take()
-                && let Some(rest) = turn.hold(work).await
-            {
-                tokio::task::spawn_local(rest);
-            }
-            let next = self.queues.borrow_mut().next(&sender);
-            let Some(call) = next else { break };
-            begun = Some((call.turn.clone(), Box::pin(self.clone().work(sender.clone(), call))));
-            if turn.is_multiple_of(TURN) {
-                tokio::task::yield_now().await;
-            }
-        }
-        self.queues.borrow_mut().tidy(&sender);
-    }
-
-    async fn work(self: Rc<Self>, sender: String, call: Call) {
-        let size = size(&call);
-        if let Some(read) = self.bus.unread(&sender) {
-            read.await;
-        }
-        self.answer(call).await;
-        self.queues.borrow_mut().done(&sender, size);
     }
 }

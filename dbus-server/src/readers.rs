@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zbus::{Connection, OwnedVariant, Variant};
 
-use crate::link::describe;
+use crate::inquiry::describe;
 
 /// So many bytes may be on their way to a client without a doubt. A user has 256 connections at most, by the rules of
 /// dbus-daemon, and a sender 127 MiB.

@@ -1,52 +1,17 @@
 //! The server: what all calls share.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use serde::Serialize;
 use zbus::message::{Message, Type};
 use zbus::wire::DynamicType;
 
+use crate::bus::Bus;
 use crate::call::Call;
-use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
-use crate::queue::Queues;
+use crate::queue::{Limits, Queues};
 use crate::table::Object;
-
-/// A future of one thread.
-pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
-
-/// The bus, as the server needs it.
-pub trait Bus {
-    /// Sends a message after those that were sent before it. Never waits.
-    fn send(&self, message: Message);
-
-    /// Waits until a sender has read what was sent to it, but for a little; `None`: it has, as far as is known.
-    fn unread(&self, name: &str) -> Option<LocalFuture<()>>;
-
-    /// Who is behind a unique name.
-    fn credentials(&self, name: String) -> LocalFuture<Result<Rc<Credentials>, ErrorReply>>;
-}
-
-/// What a server takes in at a time.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How many bytes a call may have.
-    pub message: usize,
-    /// How many calls of one sender may wait or be worked on.
-    pub calls: usize,
-    /// How many bytes they may have together.
-    pub bytes: usize,
-    /// How many bytes the calls of all senders may have together.
-    pub all_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { message: 1 << 20, calls: 4096, bytes: 8 << 20, all_bytes: 64 << 20 }
-    }
-}
 
 /// Objects over the state `C` of a daemon, served on one connection to a bus.
 pub struct Server<C: 'static, O: Clone + 'static> {

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use crate::bus::LocalFuture;
 use crate::call::{Call, Reply};
 use crate::error_reply::ErrorReply;
 use crate::label::Label;
-use crate::server::LocalFuture;
 
 /// What a method comes to.
 pub type Answer = LocalFuture<Result<Reply, ErrorReply>>;
