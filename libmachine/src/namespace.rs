@@ -52,6 +52,12 @@ impl ProcessHandle {
         self.namespace_by_pidfd(kind).map_or_else(|| self.namespace_by_proc(kind), Ok)
     }
 
+    /// The inode number of its user namespace; `None` where that cannot be had, or the process has exited.
+    pub fn user_namespace(&self) -> Option<u64> {
+        let namespace = self.namespace(Namespace::User).ok()?;
+        rustix::fs::fstat(namespace).ok().map(|stat| stat.st_ino)
+    }
+
     fn namespace_by_pidfd(&self, kind: Namespace) -> Option<OwnedFd> {
         // SAFETY: the descriptor is borrowed for the length of the call, and the request takes no argument.
         let opened = unsafe { libc::ioctl(self.pidfd().as_raw_fd(), kind.request(), 0) };

@@ -15,7 +15,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cgroup::ControlGroup;
 use crate::error::Error;
-use crate::namespace::Namespace;
 
 /// `PID_FS_MAGIC`, linux/magic.h: the file system whose pidfds have an inode number for each process.
 const PID_FS_MAGIC: u64 = 0x5049_4446;
@@ -132,12 +131,6 @@ impl ProcessHandle {
     /// [`Error::NoControlGroup`], [`Error::NoSuchProcess`], [`Error::Process`].
     pub fn control_group(&self) -> Result<ControlGroup, Error> {
         ControlGroup::parse(&self.read("cgroup")?).ok_or_else(|| Error::NoControlGroup(self.pid()))
-    }
-
-    /// The inode number of its user namespace; `None` where that cannot be had, or the process has exited.
-    pub fn user_namespace(&self) -> Option<u64> {
-        let namespace = self.namespace(Namespace::User).ok()?;
-        rustix::fs::fstat(namespace).ok().map(|stat| stat.st_ino)
     }
 
     /// Its `uid_map` or `gid_map`, as this process sees it; empty where it is not written yet.
