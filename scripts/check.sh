@@ -112,6 +112,7 @@ else
   step format 120 lint rustfmt . fmt --all --check
   step format-nss 120 lint rustfmt nss-mymachines fmt --check
   step format-c 120 lint rustfmt libmachine-c fmt --check
+  step floors 60 scripts/floors.py --test
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step clippy-c 600 lint cargo-clippy libmachine-c clippy --locked -- -D warnings

@@ -93,7 +93,7 @@ impl std::error::Error for CallError {}
 
 /// How things stand with the bus.
 #[derive(Debug)]
-enum Place {
+enum Membership {
     /// It is about to be joined, or to be found missing.
     Joining,
     /// It is not there, or not wanted.
@@ -102,7 +102,7 @@ enum Place {
     Joined(Connection),
 }
 
-impl Place {
+impl Membership {
     fn connection(&self) -> Option<Connection> {
         match self {
             Self::Joined(connection) => Some(connection.clone()),
@@ -114,7 +114,7 @@ impl Place {
 /// The daemon's place on the bus.
 #[derive(Debug)]
 pub struct Bus {
-    place: watch::Sender<Place>,
+    membership: watch::Sender<Membership>,
     /// Whether it is joined at all.
     is_wanted: Cell<bool>,
     /// Places for calls that are not answered yet.
@@ -124,7 +124,7 @@ pub struct Bus {
 impl Default for Bus {
     fn default() -> Self {
         Self {
-            place: watch::Sender::new(Place::Absent),
+            membership: watch::Sender::new(Membership::Absent),
             is_wanted: Cell::new(false),
             places: Arc::new(Semaphore::new(OPEN)),
         }
@@ -134,8 +134,8 @@ impl Default for Bus {
 impl Bus {
     /// The connection. One that is just being made is waited for; a bus that is not there is not.
     pub async fn at_hand(&self) -> Option<Connection> {
-        let mut changes = self.place.subscribe();
-        let known = changes.wait_for(|place| !matches!(place, Place::Joining)).await;
+        let mut changes = self.membership.subscribe();
+        let known = changes.wait_for(|membership| !matches!(membership, Membership::Joining)).await;
         known.ok()?.connection()
     }
 
@@ -144,8 +144,10 @@ impl Bus {
         if !self.is_wanted.get() {
             return None;
         }
-        let mut changes = self.place.subscribe();
-        let joined = timeout(patience, changes.wait_for(|place| matches!(place, Place::Joined(_)))).await;
+        let mut changes = self.membership.subscribe();
+        let joined =
+            timeout(patience, changes.wait_for(|membership| matches!(membership, Membership::Joined(_))))
+                .await;
         joined.ok()?.ok()?.connection()
     }
 
@@ -173,7 +175,7 @@ impl Bus {
     /// Says that the bus is wanted, and about to be joined.
     pub fn want(&self) {
         self.is_wanted.set(true);
-        self.place.send_replace(Place::Joining);
+        self.membership.send_replace(Membership::Joining);
     }
 
     /// Joins the bus, for ever: when it is there, and whenever it comes back. `introduce` has each new connection served,
@@ -185,14 +187,14 @@ impl Bus {
                 Ok(connection) => {
                     info!("Joined the system bus.");
                     pause = PAUSE;
-                    self.place.send_replace(Place::Joined(connection.clone()));
+                    self.membership.send_replace(Membership::Joined(connection.clone()));
                     connection.closed().await;
-                    self.place.send_replace(Place::Joining);
+                    self.membership.send_replace(Membership::Joining);
                     warn!("Lost the system bus; joining it again when it is back.");
                 }
                 Err(error) => {
                     debug!("Cannot join the system bus: {error}");
-                    self.place.send_replace(Place::Absent);
+                    self.membership.send_replace(Membership::Absent);
                 }
             }
             sleep(pause).await;

@@ -20,8 +20,8 @@ use tracing::{debug, info, warn};
 
 use crate::bus::{BUS, Bus, NAME};
 use crate::group::join;
-use crate::place::Place;
 use crate::systemd;
+use crate::unit_part::UnitPart;
 
 /// The name of the original's unit, where it is given to ours.
 const LINK: &str = "/etc/systemd/system/systemd-machined.service";
@@ -100,9 +100,9 @@ pub fn watch() -> Option<Eviction> {
     Eviction::watch(link).ok()
 }
 
-/// `init` is the control group of process 1, if that is systemd. Waits until the place is to be given back, and has the socket stopped; the daemon is to end then. It has not itself
-/// stopped: whatever requires systemd-machined.service would be stopped too, if systemd has not split the two units yet, or
-/// has joined them again.
+/// Waits until the place is to be given back, and has the socket stopped; the daemon is to end then. `init` is the control
+/// group of process 1, if that is systemd. The service does not have itself stopped: whatever requires
+/// systemd-machined.service would be stopped too, if systemd has not split the two units yet, or has joined them again.
 pub async fn give_way(eviction: Option<&Eviction>, init: Option<&ControlGroup>, bus: &Bus) {
     let Some(eviction) = eviction.filter(|_| is_service(init)) else {
         return std::future::pending().await;
@@ -133,8 +133,8 @@ pub fn leave() {
 fn is_service(init: Option<&ControlGroup>) -> bool {
     let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get());
     let group = own.and_then(|own| own.control_group());
-    let place = group.ok().zip(init).and_then(|(group, init)| Place::of(&group, init));
-    place.is_some_and(|place| place.unit.ends_with("machined.service"))
+    let part = group.ok().zip(init).and_then(|(group, init)| UnitPart::of(&group, init));
+    part.is_some_and(|part| part.unit.ends_with("machined.service"))
 }
 
 #[cfg(test)]

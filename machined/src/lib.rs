@@ -16,7 +16,6 @@ mod late_maps;
 mod machines;
 mod operations;
 mod os_release;
-mod place;
 mod predecessors;
 mod publisher;
 mod restore;
@@ -24,6 +23,7 @@ mod root_directory;
 mod spare_memory;
 mod start;
 mod systemd;
+mod unit_part;
 mod varlink;
 mod watch;
 

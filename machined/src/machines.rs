@@ -10,26 +10,12 @@ use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
 
 mod holders;
 mod ids;
+mod key;
 
-use crate::place::PAYLOAD;
+use crate::unit_part::PAYLOAD;
 use holders::{Change, Holders};
 use ids::Ids;
-
-/// A machine of this run of the daemon; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Key(u64);
-
-impl Key {
-    /// The key as a number, for tables outside this process (epoll).
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-
-    /// The key with this number.
-    pub const fn of_number(number: u64) -> Self {
-        Self(number)
-    }
-}
+pub use key::Key;
 
 /// What a change of the table demands to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,8 +85,8 @@ impl Machines {
 
     /// The first machine registered after this one: a way to go through all of them while they change.
     pub fn after(&self, key: Option<Key>) -> Option<(Key, &Record)> {
-        let first = key.map_or(0, |key| key.0.saturating_add(1));
-        self.machines.range(Key(first)..).next().map(|(&key, record)| (key, &**record))
+        let first = key.map_or(0, |key| key.number().saturating_add(1));
+        self.machines.range(Key::of_number(first)..).next().map(|(&key, record)| (key, &**record))
     }
 
     /// A machine's record.
@@ -150,7 +136,7 @@ impl Machines {
 
     /// Takes in a machine that has no [conflict](Self::conflict).
     pub fn insert(&mut self, record: Record) -> (Key, Vec<Effect>) {
-        let key = Key(self.next);
+        let key = Key::of_number(self.next);
         self.next = self.next.saturating_add(1);
         self.by_name.insert(record.name.as_str().into(), key);
         if let Some(leader) = record.leader {

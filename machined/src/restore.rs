@@ -16,7 +16,7 @@ use crate::group::Group;
 use crate::journal::Note;
 use crate::log::with_causes;
 use crate::machines::Key;
-use crate::place::Place;
+use crate::unit_part::UnitPart;
 
 /// So many machines are read, or taken in, before others get their turn.
 const TURN: usize = 32;
@@ -157,14 +157,14 @@ fn complete_unit(record: &mut Record, leader: &ProcessHandle, daemon: &Daemon) {
     let (Some(init), Ok(group)) = (&daemon.surroundings.systemd, leader.control_group()) else { return };
     // A record of ours without a group is that of a machine with a scope of its own, which may be about to begin.
     let is_whole = is_ours(record) && record.subgroup.is_none();
-    let place = if is_whole { Place::of_unit(&group, init) } else { Place::of(&group, init) };
-    let Some(place) = place else { return };
-    if record.unit.is_none() || record.unit.as_ref() == Some(&place.unit) {
-        record.unit = Some(place.unit);
+    let part = if is_whole { UnitPart::of_unit(&group, init) } else { UnitPart::of(&group, init) };
+    let Some(part) = part else { return };
+    if record.unit.is_none() || record.unit.as_ref() == Some(&part.unit) {
+        record.unit = Some(part.unit);
         if record.pid_namespace.is_none() {
-            record.subgroup = record.subgroup.take().or(place.subgroup);
+            record.subgroup = record.subgroup.take().or(part.subgroup);
         }
-        record.cgroup = Some(place.cgroup);
+        record.cgroup = Some(part.cgroup);
     }
 }
 

@@ -88,14 +88,14 @@ impl Polkit {
     }
 
     /// A place for one more question of a user; `None` if too many are open.
-    fn place(&self, uid: u32) -> Option<Place> {
+    fn place(&self, uid: u32) -> Option<OpenQuestion> {
         let mut open = self.open.borrow_mut();
         let of_user = open.get(&uid).copied().unwrap_or_default();
         if of_user >= OPEN_OF_USER || open.values().sum::<usize>() >= OPEN {
             return None;
         }
         open.insert(uid, of_user.saturating_add(1));
-        Some(Place { uid, open: self.open.clone() })
+        Some(OpenQuestion { uid, open: self.open.clone() })
     }
 
     fn asked(&self, connection: &Connection) -> Asked {
@@ -110,12 +110,12 @@ impl Polkit {
 
 /// The place of a question that is open, given back when dropped.
 #[derive(Debug)]
-struct Place {
+struct OpenQuestion {
     uid: u32,
     open: Rc<RefCell<HashMap<u32, usize>>>,
 }
 
-impl Drop for Place {
+impl Drop for OpenQuestion {
     fn drop(&mut self) {
         let mut open = self.open.borrow_mut();
         if let Some(of_user) = open.get_mut(&self.uid) {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dbus_server::{Call, ErrorReply, Reply, description};
-use registry::{Class, MachineId, MachineName};
+use registry::{Class, MachineName};
 use rustix::io::Errno;
 use zbus::OwnedVariant;
 
@@ -12,8 +12,10 @@ use super::{authority, errors, path_of};
 use crate::error::Error;
 use crate::operations::{Operations, Registration};
 
+mod particulars;
 mod properties;
 
+use particulars::{Particulars, class_of, indices, machine_id, machine_name, root_directory};
 use properties::{Description, Properties};
 
 /// The methods that register a machine.
@@ -36,20 +38,6 @@ impl Form {
 /// Properties of a unit, as they come.
 type List = Vec<(String, OwnedVariant)>;
 
-/// What all forms say, checked but for the leader.
-#[derive(Debug, Default)]
-struct Wish {
-    id: Option<MachineId>,
-    service: String,
-    /// `None`: the caller does not say.
-    class: Option<Class>,
-    root: String,
-    interfaces: Vec<u32>,
-    vsock_cid: Option<u32>,
-    ssh_address: String,
-    ssh_private_key_path: String,
-}
-
 /// Who is to lead the machine.
 #[derive(Debug)]
 enum Leader {
@@ -65,7 +53,7 @@ type Plain = (String, Vec<u8>, String, String, u32, String, Vec<i32>);
 /// The arguments, but for the properties of the unit.
 struct Arguments {
     name: MachineName,
-    wish: Wish,
+    particulars: Particulars,
     leader: Leader,
 }
 
@@ -74,7 +62,7 @@ pub(super) async fn register(
     call: Call,
     form: Form,
 ) -> Result<Reply, ErrorReply> {
-    let Arguments { name, wish, leader } = read(&call, form)?;
+    let Arguments { name, particulars, leader } = read(&call, form)?;
     let leader = match leader {
         Leader::Number(0) => sender(&call).await?,
         Leader::Number(pid) => by_number(pid)?,
@@ -92,24 +80,24 @@ pub(super) async fn register(
     let pid = leader.pid();
     let mut registration = Registration {
         name,
-        class: wish.class.unwrap_or(Class::Container),
-        id: wish.id,
-        service: filled(wish.service),
+        class: particulars.class.unwrap_or(Class::Container),
+        id: particulars.id,
+        service: filled(particulars.service),
         supervisor: identity(&credentials).filter(|supervisor| supervisor.pid != pid),
         leader,
         uid: credentials.uid,
-        root: filled(wish.root),
-        interfaces: wish.interfaces,
-        vsock_cid: wish.vsock_cid,
-        ssh_address: filled(wish.ssh_address),
-        ssh_private_key_path: filled(wish.ssh_private_key_path),
+        root: filled(particulars.root),
+        interfaces: particulars.interfaces,
+        vsock_cid: particulars.vsock_cid,
+        ssh_address: filled(particulars.ssh_address),
+        ssh_private_key_path: filled(particulars.ssh_private_key_path),
         control_address: None,
         allocate_unit: form.allocates_unit(),
         scope_properties: Vec::new(),
     };
     let authorized = authority::may_register(&operations, &call, &registration).await?;
     // A machine without a class is none that anybody could start.
-    wish.class.ok_or_else(|| errors::bare(Errno::OPNOTSUPP))?;
+    particulars.class.ok_or_else(|| errors::bare(Errno::OPNOTSUPP))?;
     let scope_properties = scope_properties(&call, form)?;
     registration.scope_properties =
         scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect();
@@ -132,8 +120,8 @@ fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
         Form::CreateEx | Form::RegisterEx => {
             let (name, Description(properties)): (String, Description) = call.first_arguments()?;
             let name = machine_name(&name)?;
-            let Properties { wish, leader } = properties?;
-            return Ok(Arguments { name, wish, leader: Leader::Named(leader) });
+            let Properties { particulars, leader } = properties?;
+            return Ok(Arguments { name, particulars, leader: Leader::Named(leader) });
         }
         Form::Create | Form::Register => {
             let (name, id, service, class, leader, root) = call.first_arguments()?;
@@ -142,15 +130,15 @@ fn read(call: &Call, form: Form) -> Result<Arguments, ErrorReply> {
         Form::CreateWithNetwork | Form::RegisterWithNetwork => call.first_arguments()?,
     };
     let name = machine_name(&name)?;
-    let mut wish = Wish { service, ..Wish::default() };
-    wish.id = machine_id(&id)?;
-    wish.interfaces = indices(&interfaces)?;
-    wish.class = class_of(&class)?;
+    let mut particulars = Particulars { service, ..Particulars::default() };
+    particulars.id = machine_id(&id)?;
+    particulars.interfaces = indices(&interfaces)?;
+    particulars.class = class_of(&class)?;
     if leader == 1 {
         return Err(leader_of_host());
     }
-    wish.root = root_directory(root)?;
-    Ok(Arguments { name, wish, leader: Leader::Number(leader) })
+    particulars.root = root_directory(root)?;
+    Ok(Arguments { name, particulars, leader: Leader::Number(leader) })
 }
 
 /// What the unit is to have beyond ours. Values of any type take a hundred times their bytes: they are read when it is
@@ -177,48 +165,4 @@ fn scope_properties(call: &Call, form: Form) -> Result<List, ErrorReply> {
 /// Process 1 leads the host, and no machine.
 fn leader_of_host() -> ErrorReply {
     ErrorReply::invalid_args("Invalid leader PID")
-}
-
-fn machine_name(name: &str) -> Result<MachineName, ErrorReply> {
-    MachineName::new(name.as_bytes()).map_err(|_| ErrorReply::invalid_args("Invalid machine name"))
-}
-
-/// 16 bytes, or none; zeros are none.
-fn machine_id(bytes: &[u8]) -> Result<Option<MachineId>, ErrorReply> {
-    match bytes {
-        [] => Ok(None),
-        bytes => {
-            let bytes: Result<[u8; 16], _> = bytes.try_into();
-            bytes.map(MachineId::new).map_err(|_| ErrorReply::invalid_args("Invalid machine ID parameter"))
-        }
-    }
-}
-
-fn indices(list: &[i32]) -> Result<Vec<u32>, ErrorReply> {
-    // A record has room for a few thousand; a machine has a handful.
-    if list.len() > 1024 {
-        return Err(ErrorReply::invalid_args("Too many network interfaces"));
-    }
-    let index = |&index: &i32| match u32::try_from(index) {
-        Ok(index) if index > 0 => Ok(index),
-        _ => Err(ErrorReply::invalid_args(format!("Invalid network interface index {index}"))),
-    };
-    list.iter().map(index).collect()
-}
-
-/// A class, or none.
-fn class_of(class: &str) -> Result<Option<Class>, ErrorReply> {
-    if class.is_empty() {
-        return Ok(None);
-    }
-    let class = Class::from_name(class.as_bytes());
-    class.map(Some).ok_or_else(|| ErrorReply::invalid_args("Invalid machine class parameter"))
-}
-
-fn root_directory(root: String) -> Result<String, ErrorReply> {
-    let is_path = root.starts_with('/') && root.len() < 4096 && root.split('/').all(|part| part.len() < 256);
-    if root.is_empty() || is_path {
-        return Ok(root);
-    }
-    Err(ErrorReply::invalid_args("Root directory must be empty or an absolute path"))
 }

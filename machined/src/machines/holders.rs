@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::Key;
+use super::key::Key;
 
 /// The machines that have something; most often it is one.
 #[derive(Debug)]

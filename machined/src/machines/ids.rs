@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use registry::{Class, FIRST_MACHINE_ID, IdKind, IdList, IdName, IdRange, Record, WIDE, list_text};
 
-use super::Key;
+use super::key::Key;
 
 /// How many of the machines with the very same range a list names. Two are enough: nobody has its ids alone.
 const NAMED: usize = 2;

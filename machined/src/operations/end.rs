@@ -17,8 +17,8 @@ use crate::authorization::{Authorized, Manage};
 use crate::error::Error;
 use crate::group::{Group, is_all_of};
 use crate::machines::{Key, own_unit};
-use crate::place::PAYLOAD;
 use crate::systemd;
+use crate::unit_part::PAYLOAD;
 
 /// So many processes are looked at to see whose a unit is.
 const MANY: usize = 4096;

@@ -15,8 +15,8 @@ use crate::authorization::{Authorized, Register};
 use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
-use crate::place::Place;
 use crate::systemd::{self, Scope, ScopeProperty};
+use crate::unit_part::UnitPart;
 
 /// What a registrar says of a machine. Everything in it was checked.
 #[derive(Debug)]
@@ -100,11 +100,11 @@ impl Operations {
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-                let place = Place::of(&group, init)
+                let part = UnitPart::of(&group, init)
                     .ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
-                record.unit = Some(place.unit);
-                record.subgroup = place.subgroup;
-                record.cgroup = Some(place.cgroup);
+                record.unit = Some(part.unit);
+                record.subgroup = part.subgroup;
+                record.cgroup = Some(part.cgroup);
                 self.make_way(&record)?;
                 (self.complete_and_admit(record, registration)?, None)
             }

@@ -11,8 +11,8 @@ use super::services::Operations;
 use super::target::Target;
 use crate::error::Error;
 use crate::machines::Key;
-use crate::place::Place;
 use crate::systemd::{Expected, Fate, News, fate_of_job, job_of_unit};
+use crate::unit_part::UnitPart;
 
 /// How long to wait for news of a job before it is asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -122,8 +122,8 @@ impl Operations {
     /// The control group of a machine's unit, which it has only from its start on; as far as the leader is in that unit.
     fn group_of_unit(&self, key: Key) -> Option<String> {
         let group = self.daemon.leader(key)?.control_group().ok()?;
-        let place = Place::of_unit(&group, self.daemon.surroundings.systemd.as_ref()?)?;
-        (self.daemon.record(key)?.unit == Some(place.unit)).then_some(place.cgroup)
+        let part = UnitPart::of_unit(&group, self.daemon.surroundings.systemd.as_ref()?)?;
+        (self.daemon.record(key)?.unit == Some(part.unit)).then_some(part.cgroup)
     }
 
     /// Follows the jobs that an earlier run of the daemon waited for.

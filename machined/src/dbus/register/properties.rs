@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use zbus::{Fd, Signature, Type, Variant};
 
-use super::{Wish, class_of, indices, machine_id, root_directory};
+use super::particulars::{Particulars, class_of, indices, machine_id, root_directory};
 use crate::dbus::errors;
 use crate::dbus::leader::NamedLeader;
 
 /// A machine as its registrar describes it.
 #[derive(Debug, Default)]
 pub(super) struct Properties {
-    pub wish: Wish,
+    pub particulars: Particulars,
     pub leader: NamedLeader,
 }
 
@@ -69,27 +69,27 @@ struct Later {
 
 impl Properties {
     fn take(&mut self, name: &str, value: Value<'_>, later: &mut Later) -> Result<(), ErrorReply> {
-        let Self { wish, leader } = self;
+        let Self { particulars, leader } = self;
         match name {
-            "Id" => wish.id = machine_id(value.bytes()?)?,
-            "Service" => wish.service = value.text()?,
+            "Id" => particulars.id = machine_id(value.bytes()?)?,
+            "Service" => particulars.service = value.text()?,
             "Class" => later.class = value.text()?,
             "LeaderPID" => leader.pid = value.u32()?,
             "LeaderPIDFD" => leader.pidfd = Some(value.descriptor()?),
             "LeaderPIDFDID" => leader.pidfd_id = value.u64()?,
             "RootDirectory" => later.root = value.text()?,
-            "NetworkInterfaces" => wish.interfaces = indices(&value.numbers()?)?,
-            "VSockCID" => wish.vsock_cid = Some(regular_cid(value.u32()?)?),
-            "SSHAddress" => wish.ssh_address = value.text()?,
-            "SSHPrivateKeyPath" => wish.ssh_private_key_path = value.text()?,
+            "NetworkInterfaces" => particulars.interfaces = indices(&value.numbers()?)?,
+            "VSockCID" => particulars.vsock_cid = Some(regular_cid(value.u32()?)?),
+            "SSHAddress" => particulars.ssh_address = value.text()?,
+            "SSHPrivateKeyPath" => particulars.ssh_private_key_path = value.text()?,
             other => return Err(ErrorReply::invalid_args(format!("Unknown property '{other}'"))),
         }
         Ok(())
     }
 
     fn complete(mut self, later: Later) -> Result<Self, ErrorReply> {
-        self.wish.class = class_of(&later.class)?;
-        self.wish.root = root_directory(later.root)?;
+        self.particulars.class = class_of(&later.class)?;
+        self.particulars.root = root_directory(later.root)?;
         Ok(self)
     }
 }
@@ -215,13 +215,13 @@ mod tests {
             ("SSHPrivateKeyPath", Variant::from("/key")),
         ])
         .unwrap();
-        let Properties { wish, leader } = properties;
-        assert_eq!(wish.id.unwrap().bytes(), *b"0123456789abcdef");
-        assert_eq!((wish.service.as_str(), wish.class), ("svc", Some(Class::Container)));
+        let Properties { particulars, leader } = properties;
+        assert_eq!(particulars.id.unwrap().bytes(), *b"0123456789abcdef");
+        assert_eq!((particulars.service.as_str(), particulars.class), ("svc", Some(Class::Container)));
         assert_eq!((leader.pid, leader.pidfd_id), (7, 8));
-        assert_eq!((wish.root.as_str(), wish.interfaces), ("/x", vec![1, 2]));
-        assert_eq!((wish.vsock_cid, wish.ssh_address.as_str()), (Some(77), "vsock/77"));
-        assert_eq!(wish.ssh_private_key_path, "/key");
+        assert_eq!((particulars.root.as_str(), particulars.interfaces), ("/x", vec![1, 2]));
+        assert_eq!((particulars.vsock_cid, particulars.ssh_address.as_str()), (Some(77), "vsock/77"));
+        assert_eq!(particulars.ssh_private_key_path, "/key");
     }
 
     #[test]

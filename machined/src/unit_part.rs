@@ -8,9 +8,9 @@ const SUPERVISOR: &str = "supervisor";
 /// See [`SUPERVISOR`].
 pub const PAYLOAD: &str = "payload";
 
-/// Where a machine is.
+/// The part of a unit that a machine has, or all of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct UnitPart {
     /// The outermost unit that is no slice.
     pub unit: String,
     /// Below the unit, where the machine does not have the unit from its top.
@@ -19,26 +19,26 @@ pub struct Place {
     pub cgroup: String,
 }
 
-impl Place {
-    /// The place of the machine that has all of the unit in which `group` is; `None` if that is below no unit of `init`'s
+impl UnitPart {
+    /// The part of the machine that has all of the unit in which `group` is; `None` if that is below no unit of `init`'s
     /// systemd.
     pub fn of_unit(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
-        let place = group.unit(init)?;
-        let cgroup = top(group, &place.subgroup).to_owned();
-        Some(Self { unit: place.unit, subgroup: None, cgroup })
+        let part = group.unit(init)?;
+        let cgroup = top(group, &part.subgroup).to_owned();
+        Some(Self { unit: part.unit, subgroup: None, cgroup })
     }
 
-    /// The place of the machine whose leader is in `group`; `None` if that is below no unit of `init`'s systemd.
+    /// The part of the machine whose leader is in `group`; `None` if that is below no unit of `init`'s systemd.
     pub fn of(group: &ControlGroup, init: &ControlGroup) -> Option<Self> {
-        let place = group.unit(init)?;
-        let mut components: Vec<&str> = place.subgroup.split('/').filter(|name| !name.is_empty()).collect();
+        let part = group.unit(init)?;
+        let mut components: Vec<&str> = part.subgroup.split('/').filter(|name| !name.is_empty()).collect();
         if let Some(at) = components.iter().position(|name| [SUPERVISOR, PAYLOAD].contains(name)) {
             let kept = if components.get(at) == Some(&PAYLOAD) { at.saturating_add(1) } else { at };
             components.truncate(kept);
         }
         let subgroup = components.join("/");
-        let cgroup = format!("{}/{subgroup}", top(group, &place.subgroup)).trim_end_matches('/').to_owned();
-        Some(Self { unit: place.unit, subgroup: Some(subgroup).filter(|name| !name.is_empty()), cgroup })
+        let cgroup = format!("{}/{subgroup}", top(group, &part.subgroup)).trim_end_matches('/').to_owned();
+        Some(Self { unit: part.unit, subgroup: Some(subgroup).filter(|name| !name.is_empty()), cgroup })
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
 
     fn place(path: &str) -> Option<(String, Option<String>, String)> {
         let group = |path: &str| ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();
-        Place::of(&group(path), &group("/init.scope")).map(|place| (place.unit, place.subgroup, place.cgroup))
+        UnitPart::of(&group(path), &group("/init.scope")).map(|part| (part.unit, part.subgroup, part.cgroup))
     }
 
     fn expected(
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn a_unit_may_be_a_machines_from_its_top_wherever_the_leader_is() {
         let group = |path: &str| ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();
-        let of_unit = |path: &str| Place::of_unit(&group(path), &group("/init.scope"));
+        let of_unit = |path: &str| UnitPart::of_unit(&group(path), &group("/init.scope"));
         let unit = "machine-web.scope";
-        let all = Place { unit: unit.into(), subgroup: None, cgroup: format!("/machine.slice/{unit}") };
+        let all = UnitPart { unit: unit.into(), subgroup: None, cgroup: format!("/machine.slice/{unit}") };
         for below in ["", "/libvirt/emulator", "/payload/init.scope"] {
             assert_eq!(of_unit(&format!("/machine.slice/{unit}{below}")).as_ref(), Some(&all), "{below}");
         }
