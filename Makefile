@@ -14,7 +14,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header install uninstall demo check check-next check-vm check-arch bench clean help
+.PHONY: all header pages install uninstall demo check check-next check-vm check-arch bench clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -33,6 +33,10 @@ $(LIBRARY): $(call sources,registry libmachine libmachine-c)
 # What is checked in, and compared in `make check`: after a change of the C interface.
 header: $(LIBRARY)
 	libmachine-c/interface.sh write
+
+# What is checked in, and compared in the unit tests: after a change of the command line.
+pages:
+	MYMACHINES_WRITE_PAGES=1 $(CARGO_SH) test --quiet --locked -p mymachines --test generated --target-dir target
 
 install: all
 	@scripts/install.sh install
@@ -73,7 +77,7 @@ clean:
 	rm -rf target
 
 help:
-	@echo 'make             builds machined, userdb-machined, libmachine and the NSS module into target/'
+	@echo 'make             builds machined, userdb-machined, mymachines, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/'
 	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
@@ -81,6 +85,7 @@ help:
 	@echo 'make check-arch  builds and tests for arm64, i686 and s390x, under qemu-user'
 	@echo 'make bench       measures ours beside the original'
 	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
+	@echo 'make pages       writes mymachines(1) and the completions anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
 	@echo 'make clean       removes target/'

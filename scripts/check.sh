@@ -123,6 +123,7 @@ else
   step daemon 900 tests/daemon/run.sh --machined target/release/machined
   step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
     --module target/nss/libnss_mymachines.so.2
+  step tool 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
   step demo 300 demo/test.sh
   suite=trixie stock=257
 fi
@@ -138,6 +139,7 @@ step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in 
 step broker 300 booted $suite 200 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
   --in target/release:/build --in policy:/policy
 step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
+step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 if [ -z "$next" ]; then
   # Debian 12.

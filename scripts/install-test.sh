@@ -65,7 +65,7 @@ into_destdir() {
   listing() { find "$scratch/dest" -printf '%p %m %s %T@\n' 2>/dev/null | sort; }
   mkdir "$destdir"
   check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
-  for file in sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
+  for file in bin/mymachines share/man/man1/mymachines.1 share/bash-completion/completions/mymachines sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
     sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
     share/doc/mymachines/README.md share/mymachines/installed include/machine.h \
     share/polkit-1/actions/mymachines.policy share/dbus-1/system-services/org.freedesktop.machine1.service \

@@ -70,6 +70,10 @@ files() {
   libdir=$(find_libdir)
   echo "755 target/release/machined $prefix/sbin/machined"
   echo "755 target/release/userdb-machined $prefix/sbin/userdb-machined"
+  echo "755 target/release/mymachines $prefix/bin/mymachines"
+  echo "644 mymachines/completions/mymachines $prefix/share/bash-completion/completions/mymachines"
+  echo "644 mymachines/completions/_mymachines $prefix/share/zsh/site-functions/_mymachines"
+  echo "644 mymachines/completions/mymachines.fish $prefix/share/fish/vendor_completions.d/mymachines.fish"
   echo "644 target/nss/$module ${nssdir%/}/$module"
   echo "755 $built/$library ${libdir%/}/$library"
   echo "link $library ${libdir%/}/libmachine.so.0"
@@ -146,7 +150,7 @@ undo() {
 install_all() {
   local list mode from to complaints='' sums='' sum was=''
   cd "$root"
-  for from in target/release/machined "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
+  for from in target/release/machined target/release/mymachines "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)

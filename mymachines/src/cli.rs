@@ -1,0 +1,273 @@
+//! The command line, from which the completions and the manual page are generated too.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
+
+use crate::columns::{COLUMNS, USUAL};
+use crate::names::candidates;
+use crate::table::Format;
+
+/// The environment variable by which a shell asks how a line goes on.
+pub const COMPLETION_VARIABLE: &str = "MYMACHINES_COMPLETE";
+
+/// Lists the containers and virtual machines of this host, tells whose a process, an id or an address is, and says
+/// what is wrong where names do not resolve.
+///
+/// What only reads (list, status, whois, resolve, watch) reads the files of the registry, and answers whatever the state
+/// of the daemon; what changes something calls machined, and gives up after a time.
+#[derive(Debug, Parser)]
+#[command(name = "mymachines", version, after_help = EXIT_STATUS, max_term_width = 100)]
+pub struct Options {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List all machines
+    List(List),
+    /// Tell all that is known of machines
+    Status(Status),
+    /// Tell which machine processes, users, groups and addresses belong to
+    ///
+    /// A number is looked up as a process, a uid and a gid, unless an option says which it is; vu-MACHINE-UID and
+    /// vg-MACHINE-GID are users and groups of machines. The machine of a process that is in a machine of a machine is
+    /// told as outer/inner. Exit status 2: something belongs to no machine.
+    Whois(Whois),
+    /// Tell what the name of a machine resolves to
+    ///
+    /// What the NSS module says of it, whether or not /etc/nsswitch.conf has the module asked: the addresses, in its
+    /// order. With --verbose, why a name has none. Exit status 2: it does not resolve.
+    Resolve(Resolve),
+    /// Tell which machines come, go and change, until it is ended
+    Watch(Watch),
+    /// Register a machine
+    ///
+    /// With --from, the container manager says which: lxc, from a hook (LXC_NAME, LXC_PID and so on); oci, from the
+    /// state that an OCI runtime writes to standard input. Then it takes 2 seconds at most and always succeeds, so that
+    /// no container fails to start for it; what went wrong is said on standard error.
+    Register(Box<Register>),
+    /// Take machines out of the registry; they run on
+    Unregister(Named),
+    /// End machines: their unit is stopped, or their processes are told to end
+    Terminate(Named),
+    /// Send a signal to processes of machines
+    Kill(Kill),
+    /// Say what is wrong, and the command that mends it
+    ///
+    /// Looks at the daemon, the NSS module, nsswitch.conf, userdb, the records, polkit and denials of AppArmor and
+    /// SELinux. As root it sees more. Exit status 1: something is wrong.
+    Doctor(Doctor),
+}
+
+/// How rows are written.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// How to write it
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub format: Format,
+    /// Without the titles of the columns
+    #[arg(long)]
+    pub no_legend: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+    /// Which columns, in this order; 'all' are all
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', default_values = USUAL, hide_default_value = true,
+        long_help = column_help(),
+        add = ArgValueCandidates::new(column_candidates))]
+    pub columns: Vec<String>,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The machines
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
+    pub names: Vec<String>,
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+    /// What to tell; all by default
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', default_value = "all", hide_default_value = true,
+        add = ArgValueCandidates::new(column_candidates))]
+    pub columns: Vec<String>,
+}
+
+/// `whois`.
+#[derive(Debug, Args)]
+pub struct Whois {
+    /// Process ids, uids, gids, addresses, users or groups
+    #[arg(required = true, value_name = "PID|UID|GID|ADDRESS|USER")]
+    pub subjects: Vec<String>,
+    /// Numbers are process ids
+    #[arg(long, conflicts_with_all = ["uid", "gid"])]
+    pub pid: bool,
+    /// Numbers are uids
+    #[arg(long, conflicts_with = "gid")]
+    pub uid: bool,
+    /// Numbers are gids
+    #[arg(long)]
+    pub gid: bool,
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `resolve`.
+#[derive(Debug, Args)]
+pub struct Resolve {
+    /// The machines
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
+    pub names: Vec<String>,
+    /// Say on standard error why a name does not resolve
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Tell first which machines there are
+    #[arg(long)]
+    pub all: bool,
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// The manager that has a hook call `register`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Manager {
+    /// LXC, and Incus by raw.lxc: the environment of a hook
+    Lxc,
+    /// Podman and other OCI runtimes: the state on standard input
+    Oci,
+}
+
+/// `register`.
+#[derive(Debug, Args)]
+pub struct Register {
+    /// Its name
+    #[arg(value_name = "NAME", required_unless_present = "from")]
+    pub name: Option<String>,
+    /// Its first process, as the host numbers it
+    #[arg(long, value_name = "PID", required_unless_present = "from")]
+    pub leader: Option<u32>,
+    /// Which container manager says the name and the leader
+    #[arg(long, value_enum, value_name = "MANAGER", exclusive = true)]
+    pub from: Option<Manager>,
+    /// What it is
+    #[arg(long, value_parser = PossibleValuesParser::new(["container", "vm"]), default_value = "container")]
+    pub class: String,
+    /// What started it
+    #[arg(long)]
+    pub service: Option<String>,
+    /// The machine id inside
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Its root directory on the host
+    #[arg(long, value_name = "DIRECTORY")]
+    pub root: Option<String>,
+    /// A network interface of the host that leads to it, by name or number; may be given several times
+    #[arg(long = "interface", value_name = "INTERFACE", add = ArgValueCandidates::new(interface_candidates))]
+    pub interfaces: Vec<String>,
+    /// Its AF_VSOCK id
+    #[arg(long, value_name = "CID")]
+    pub vsock_cid: Option<u32>,
+    /// Where its SSH server is reached
+    #[arg(long, value_name = "ADDRESS")]
+    pub ssh_address: Option<String>,
+    /// The private key for it
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<String>,
+    /// The Varlink address of its manager
+    #[arg(long, value_name = "ADDRESS")]
+    pub control_address: Option<String>,
+    /// Give it a unit, or without systemd a control group, of its own
+    #[arg(long)]
+    pub allocate_unit: bool,
+}
+
+/// `unregister` and `terminate`.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The machines
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
+    pub names: Vec<String>,
+}
+
+/// `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The machines
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
+    pub names: Vec<String>,
+    /// The signal, by name or number
+    #[arg(long, short, default_value = "TERM", add = ArgValueCandidates::new(signal_candidates))]
+    pub signal: String,
+    /// Whom it goes to
+    #[arg(long, value_parser = PossibleValuesParser::new(["leader", "supervisor", "all"]), default_value = "all")]
+    pub whom: String,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status, as getent(1) has it: 0 it was done, or found; 1 it could not be done, or the command line is wrong; \
+2 there is no such machine, or no machine has it.";
+
+/// What columns there are.
+fn column_help() -> String {
+    let widest = COLUMNS.iter().map(|column| column.name.len()).max().unwrap_or_default();
+    let lines = COLUMNS.iter().map(|column| format!("  {:widest$}  {}", column.name, column.about));
+    let lines: Vec<String> = lines.collect();
+    format!("Which columns, in this order; 'all' are all:\n\n{}", lines.join("\n"))
+}
+
+fn column_candidates() -> Vec<CompletionCandidate> {
+    let all = CompletionCandidate::new("all");
+    let of_table =
+        COLUMNS.iter().map(|column| CompletionCandidate::new(column.name).help(Some(column.about.into())));
+    of_table.chain([all]).collect()
+}
+
+fn interface_candidates() -> Vec<CompletionCandidate> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| CompletionCandidate::new(entry.file_name())).collect()
+}
+
+fn signal_candidates() -> Vec<CompletionCandidate> {
+    ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "RTMIN+3", "RTMIN+4", "RTMIN+5"]
+        .iter()
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+}

@@ -1,0 +1,202 @@
+//! `unregister`, `terminate` and `kill`: calls to the daemon about machines with a name; and its errors in words.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use libmachine::signal_of_name;
+use serde_json::{Map, Value};
+
+use crate::cli;
+use crate::client::{CallError, Client, MACHINED};
+use crate::failure::Failure;
+use crate::machine::no_machine;
+use crate::names::looked_for;
+
+/// How long the daemon has for a call.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it has where somebody may have to type a password first.
+const PATIENCE_WITH_PASSWORD: Duration = Duration::from_secs(330);
+
+/// Takes machines out of the registry.
+///
+/// # Errors
+/// That of the last that failed.
+pub fn unregister(named: &cli::Named) -> Result<u8, Failure> {
+    each(&named.names, "Unregister", &Map::new())
+}
+
+/// Ends machines.
+///
+/// # Errors
+/// That of the last that failed.
+pub fn terminate(named: &cli::Named) -> Result<u8, Failure> {
+    each(&named.names, "Terminate", &Map::new())
+}
+
+/// Sends a signal.
+///
+/// # Errors
+/// There is no such signal; that of the last that failed.
+pub fn kill(kill: &cli::Kill) -> Result<u8, Failure> {
+    let signal = signal_of_name(&kill.signal).ok_or_else(|| {
+        Failure::with_hint(
+            format!("there is no signal '{}'", kill.signal.escape_debug()),
+            "signals are named as kill -l has them, with or without SIG, or by number",
+        )
+    })?;
+    let mut parameters = Map::new();
+    parameters.insert("signal".into(), signal.as_raw().into());
+    parameters.insert("whom".into(), kill.whom.as_str().into());
+    each(&kill.names, "Kill", &parameters)
+}
+
+/// Calls for each name; one that fails does not keep the others from being called for.
+fn each(names: &[String], method: &str, parameters: &Map<String, Value>) -> Result<u8, Failure> {
+    let mut last = Ok(0);
+    for name in names {
+        let result = looked_for(name).and_then(|name| {
+            let mut parameters = parameters.clone();
+            parameters.insert("name".into(), name.as_str().into());
+            call(method, parameters, name.as_str())
+        });
+        if let Err(failure) = result
+            && let Err(before) = std::mem::replace(&mut last, Err(failure))
+        {
+            before.print();
+        }
+    }
+    last
+}
+
+/// Calls a method of `io.systemd.Machine` about this machine.
+///
+/// # Errors
+/// Why it was not done.
+pub fn call(method: &str, mut parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
+    let may_ask = io::stdin().is_terminal() && !rustix::process::geteuid().is_root();
+    if may_ask {
+        parameters.insert("allowInteractiveAuthentication".into(), true.into());
+    }
+    let patience = if may_ask { PATIENCE_WITH_PASSWORD } else { PATIENCE };
+    call_within(method, parameters, patience).map_err(|error| explained(error, machine))
+}
+
+/// Calls a method of `io.systemd.Machine`, with a deadline.
+///
+/// # Errors
+/// That of the call.
+pub fn call_within(
+    method: &str,
+    parameters: Map<String, Value>,
+    patience: Duration,
+) -> Result<(), CallError> {
+    let mut client = Client::connect(MACHINED, patience)?;
+    client.call(&format!("io.systemd.Machine.{method}"), parameters).map(|_| ())
+}
+
+/// Why a call failed, and what to do about it.
+pub fn explained(error: CallError, machine: &str) -> Failure {
+    const DOCTOR: &str = "mymachines doctor says what is wrong";
+    match error {
+        CallError::NobodyThere(error) => {
+            Failure::with_hint(format!("machined cannot be reached at {MACHINED}: {error}"), DOCTOR)
+        }
+        CallError::NoAnswer(patience) if patience.is_zero() => {
+            Failure::with_hint("machined takes no connections", DOCTOR)
+        }
+        CallError::NoAnswer(patience) => {
+            Failure::with_hint(format!("machined did not answer within {} s", patience.as_secs()), DOCTOR)
+        }
+        CallError::Nonsense(what) => {
+            Failure::with_hint(format!("machined gave no good answer: {what}"), DOCTOR)
+        }
+        CallError::Refused(id, fields) => refused(&id, &fields, machine),
+    }
+}
+
+fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
+    let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("?");
+    match id {
+        "io.systemd.Machine.NoSuchMachine" => no_machine(machine),
+        "io.systemd.Machine.MachineExists" => Failure::with_hint(
+            format!("there is a machine '{machine}' already"),
+            format!("mymachines status {machine} tells about it"),
+        ),
+        "org.varlink.service.PermissionDenied" => Failure::with_hint(
+            "machined does not permit it",
+            "root may, and who registered the machine; others as polkit's rules say",
+        ),
+        "io.systemd.InteractiveAuthenticationRequired" => {
+            Failure::with_hint("it takes a password", "call it from a terminal, or as root")
+        }
+        "org.varlink.service.InvalidParameter" => invalid(field("parameter")),
+        "org.varlink.service.MethodNotFound" => Failure::with_hint(
+            format!("this machined cannot do that: it has no {}", field("method")),
+            "mymachines doctor says which daemon it is",
+        ),
+        "io.systemd.System" => {
+            let errno =
+                fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok());
+            match errno {
+                // "No such device or address" is what the C library calls it.
+                Some(libc::ENXIO) => Failure::with_hint(
+                    "the leader is in no unit of systemd",
+                    "--allocate-unit gives the machine one of its own",
+                ),
+                Some(libc::ESRCH) => Failure::new("there is no such process"),
+                Some(errno) => Failure::new(io::Error::from_raw_os_error(errno).to_string()),
+                None => Failure::new("the system refused it"),
+            }
+        }
+        other => Failure::new(format!("machined refused it: {other} {}", Value::Object(fields.clone()))),
+    }
+}
+
+/// What is wrong with a parameter, as far as that can be known.
+fn invalid(parameter: &str) -> Failure {
+    let text = format!("machined does not take this {parameter}");
+    match parameter {
+        "leader" => Failure::with_hint(
+            text,
+            "there has to be such a process, as the host numbers it, and it has to run",
+        ),
+        "rootDirectory" | "sshPrivateKeyPath" => Failure::with_hint(text, "it has to be an absolute path"),
+        _ => Failure::new(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(id: &str, fields: Value) -> (String, u8) {
+        let failure = explained(CallError::Refused(id.into(), fields.as_object().unwrap().clone()), "web");
+        (failure.to_string(), failure.code())
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let none = || Value::Object(Map::new());
+        assert_eq!(
+            words("io.systemd.Machine.NoSuchMachine", none()),
+            ("there is no machine 'web'".into(), 2)
+        );
+        assert_eq!(words("io.systemd.Machine.MachineExists", none()).1, 1);
+        let errno = |errno: i32| {
+            let mut fields = Map::new();
+            fields.insert("errno".into(), errno.into());
+            Value::Object(fields)
+        };
+        assert_eq!(words("io.systemd.System", errno(libc::ENXIO)).0, "the leader is in no unit of systemd");
+        assert_eq!(words("io.systemd.System", errno(libc::EPERM)).0, "Operation not permitted (os error 1)");
+    }
+
+    #[test]
+    fn no_machine_never_reads_as_no_device() {
+        for id in ["io.systemd.Machine.NoSuchMachine", "io.systemd.System"] {
+            let mut fields = Map::new();
+            fields.insert("errno".into(), libc::ENXIO.into());
+            assert!(!words(id, Value::Object(fields)).0.contains("No such device"));
+        }
+    }
+}

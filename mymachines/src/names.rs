@@ -1,0 +1,53 @@
+//! Names of machines on the command line.
+
+use std::ffi::OsStr;
+
+use clap_complete::CompletionCandidate;
+use registry::{Directory, MachineName};
+
+use crate::failure::Failure;
+
+/// Checks a name.
+///
+/// # Errors
+/// The rule that it breaks, with a name that breaks none.
+pub fn checked(text: &str) -> Result<MachineName, String> {
+    MachineName::new(text.as_bytes()).map_err(|rule| {
+        let name = text.escape_debug();
+        match libmachine::suggest(text.as_bytes()) {
+            Ok(suggestion) => format!("machine name '{name}': {rule} (try '{suggestion}')"),
+            Err(_) => format!("machine name '{name}': {rule}"),
+        }
+    })
+}
+
+/// The name of a machine that is looked for: one that cannot be a name is none that is there.
+///
+/// # Errors
+/// [`Failure::NotFound`].
+pub fn looked_for(text: &str) -> Result<MachineName, Failure> {
+    checked(text).map_err(Failure::NotFound)
+}
+
+/// What the shell offers where a machine is to be named: what the directory of the records lists.
+pub fn candidates() -> Vec<CompletionCandidate> {
+    let names = Directory::open(registry::MACHINE_DIRECTORY.as_ref()).and_then(|directory| directory.names());
+    let mut names: Vec<_> = names.map(|names| names.machines).unwrap_or_default();
+    names.sort_unstable();
+    names.iter().map(|name| CompletionCandidate::new(OsStr::new(name.as_str()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_name_is_told_the_rule_and_a_right_one() {
+        assert_eq!(
+            checked("foo_bar").unwrap_err(),
+            "machine name 'foo_bar': '_' is not allowed (try 'foo-bar')"
+        );
+        assert_eq!(checked("").unwrap_err(), "machine name '': it is empty (try 'machine')");
+        assert_eq!(checked("web").unwrap().as_str(), "web");
+    }
+}

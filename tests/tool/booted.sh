@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# The command line tool on a booted host: runs inside a throw-away boot (tests/lab/boot.sh --in .:/src), with the project
+# at /src, built, and installs it there. One line per test; the last line counts.
+set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
+passed=0 failed=0
+# check SENTENCE COMMAND...: a command that fails, and what it said, is told.
+check() {
+  local sentence=$1
+  shift
+  if "$@" >/tmp/said 2>&1 </dev/null; then
+    passed=$((passed + 1))
+    echo "ok $sentence"
+  else
+    failed=$((failed + 1))
+    sed 's/^/    /' /tmp/said
+    echo "FAILED $sentence"
+  fi
+}
+# says PATTERN COMMAND...: it prints that, and its exit status does not matter.
+says() {
+  local pattern=$1 printed
+  shift
+  printed=$("$@" 2>&1 || true)
+  grep -qE -- "$pattern" <<<"$printed" || { printf 'not in it: %s\n%s\n' "$pattern" "$printed"; return 1; }
+}
+# becomes COMMAND...: within 20 seconds.
+becomes() {
+  local end=$((SECONDS + 20))
+  until "$@" >/tmp/became 2>&1; do
+    [ $SECONDS -lt $end ] || { cat /tmp/became; return 1; }
+    sleep 0.1
+  done
+}
+# finding ABOUT: what the doctor says about something: level, text, and the command that mends it.
+finding() { mymachines doctor --format csv --no-legend | tr -d '\r' | grep "^[A-Za-z]*,$1,"; }
+mend() { mymachines doctor --format json | jq -r --arg about "$1" '[.[] | select(.about == $about and .level != "ok")][0].command'; }
+exits() { # CODE COMMAND...
+  local code=$1 got=0
+  shift
+  "$@" || got=$?
+  [ "$got" = "$code" ] || { echo "exit status $got"; return 1; }
+}
+
+/src/target/release/mymachines doctor >/tmp/before 2>&1
+check 'before it is installed, the doctor says that the daemon is another one' grep -qE 'daemon +.*not that of mymachines|has no Varlink' /tmp/before
+/src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
+hash -r
+check 'the doctor says how to take the place' says 'systemctl enable machined' mend daemon
+sh -c "$(mend daemon)" >/dev/null 2>&1
+check 'the command that it names does that' becomes says '^ok,daemon,machined .* of mymachines serves' finding daemon
+check 'glibc loads the module of mymachines' says '^ok,module,.*/usr/local' finding module
+check 'polkit is told anew, by the command that the doctor names' sh -c '
+  command=$(mymachines doctor --format json | jq -r ".[] | select(.about == \"polkit\") | .command // empty")
+  [ -z "$command" ] || sh -c "$command"'
+check 'then polkit knows the actions' becomes says '^ok,polkit' finding polkit
+check 'userdb answers' says '^ok,userdb,.*mymachines userdb-machined' finding userdb
+sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf
+check 'a module that glibc does not ask is told' says '^WRONG,nsswitch,hosts: files dns' finding nsswitch
+sh -c "$(mend nsswitch)"
+check 'the command that the doctor names puts it in its place' grep -qx 'hosts: files mymachines dns' /etc/nsswitch.conf
+sed -i 's/^hosts:.*/hosts: files resolve [!UNAVAIL=return] mymachines dns/' /etc/nsswitch.conf
+check 'a search that ends before it is told' says '^WRONG,nsswitch,.*ends the search' finding nsswitch
+sh -c "$(mend nsswitch)"
+check 'and mended' says '^ok,nsswitch,hosts: files mymachines resolve' finding nsswitch
+check 'nothing is wrong then' exits 0 mymachines doctor
+
+systemd-run --quiet --unit=leader sleep infinity
+leader=$(systemctl show --value --property=MainPID leader)
+check 'a machine is registered in a unit' mymachines register web --leader "$leader" --service lab
+check 'and is told with it' says '^web +leader.service$' mymachines list --no-legend --columns machine,unit
+check 'a process is told as its' says '"machine": "web"' mymachines whois --format json "$leader"
+check 'a user may list' runuser -u testuser -- mymachines list
+check 'a user may not end it' exits 1 runuser -u testuser -- mymachines terminate web
+check 'the completions of bash know its name' says '^web' bash -c '
+  . /usr/local/share/bash-completion/completions/mymachines
+  COMP_WORDS=(mymachines status we) COMP_CWORD=2 COMP_TYPE=9
+  _clap_complete_mymachines mymachines we status
+  printf "%s\n" "${COMPREPLY[@]}"'
+main=$(systemctl show --value --property=MainPID machined)
+kill -STOP "$main"
+check 'it is listed while the daemon is frozen' says '^web ' timeout 2 mymachines list --no-legend
+check 'its process is known while the daemon is frozen' says ' web ' timeout 2 mymachines whois --no-legend --pid "$leader"
+check 'the doctor sees that the daemon is frozen' says "^kill -CONT $main$" mend daemon
+sh -c "$(mend daemon)"
+check 'the command that it names thaws it' becomes says '^ok,daemon' finding daemon
+systemctl stop machined.socket machined.service 2>/dev/null
+check 'it is listed while there is no daemon' says '^web ' timeout 2 mymachines list --no-legend
+check 'the doctor sees that there is no daemon' says '^WRONG,daemon,no machined serves' finding daemon
+sh -c "$(mend daemon)" >/dev/null 2>&1
+check 'the command that it names starts it' becomes says '^ok,daemon' finding daemon
+check 'a machine is ended' mymachines terminate web
+check 'and gone then' becomes exits 2 mymachines status web
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

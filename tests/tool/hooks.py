@@ -1,0 +1,103 @@
+"""`register --from`: what container managers' hooks call. It never fails, and takes two seconds at most."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import processes
+import records
+import tool
+from tool import run
+from waiting import until
+
+
+class Hooks(tool.Case):
+    def lxc(self, leader, name="web"):
+        return run("register", "--from", "lxc", env={
+            "LXC_NAME": name, "LXC_PID": str(leader.pid), "LXC_HOOK_TYPE": "start-host", "LXC_HOOK_SECTION": "lxc",
+            "LXC_HOOK_VERSION": "1", "LXC_CONFIG_FILE": f"/var/lib/lxc/{name}/config",
+            "LXC_ROOTFS_PATH": f"dir:/var/lib/lxc/{name}/rootfs"})
+
+    def oci(self, leader, annotation="web"):
+        return run("register", "--from", "oci", text=json.dumps({
+            "ociVersion": "1.0.0", "id": "8f3c0f5a9d1e77b2", "pid": leader.pid, "status": "running", "bundle": "/nonexistent",
+            "annotations": {"io.mymachines.register": annotation, "io.container.manager": "libpod"}}))
+
+    def test_lxc_registers(self):
+        self.start()
+        leader = self.leader()
+        done = self.lxc(leader)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        record = records.record("web")
+        self.assertEqual((int(record["LEADER"]), record["SERVICE"], record["ROOT"]),
+                         (leader.pid, "lxc", "/var/lib/lxc/web/rootfs"))
+
+    def test_podman_registers(self):
+        self.start()
+        leader = self.leader()
+        self.assertEqual(self.oci(leader).returncode, 0)
+        self.assertEqual((int(records.record("web")["LEADER"]), records.record("web")["SERVICE"]), (leader.pid, "podman"))
+
+    def test_a_name_that_is_none_becomes_one_and_that_is_said(self):
+        self.start()
+        done = self.lxc(self.leader(), "my_container")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("registered as 'my-container'", done.stderr)
+        self.assertEqual(records.names(), ["my-container"])
+
+    def test_it_succeeds_whatever_goes_wrong(self):
+        leader = self.leader()
+        self.assertEqual(self.lxc(leader).returncode, 0, "no daemon")
+        self.start()
+        self.assertEqual(run("register", "--from", "lxc").returncode, 0, "no environment")
+        for text in "", "{", "[]", "{}", json.dumps({"id": "x", "pid": -1}):
+            self.assertEqual(run("register", "--from", "oci", text=text).returncode, 0, text)
+        self.register("web", leader)
+        done = self.lxc(self.leader())
+        self.assertEqual(done.returncode, 0, "the name is taken")
+        self.assertIn("there is a machine 'web' already", done.stderr)
+
+    def in_time(self, work):
+        began = time.monotonic()
+        work()
+        self.assertLess(time.monotonic() - began, 4)
+
+    def test_a_frozen_daemon_costs_two_seconds(self):
+        self.start()
+        self.machined.process.send_signal(signal.SIGSTOP)
+        until(lambda: processes.state(self.machined.pid) == "T")
+        leader = self.leader()
+        done = []
+        self.in_time(lambda: done.append(self.lxc(leader)))
+        self.assertEqual(done[0].returncode, 0)
+        self.assertIn("not registered", done[0].stderr)
+
+    def test_a_state_that_never_ends_costs_two_seconds(self):
+        self.start()
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
+        done = []
+        self.in_time(lambda: done.append(run("register", "--from", "oci", stdin=reader)))
+        os.close(reader)
+        self.assertEqual(done[0].returncode, 0)
+        self.assertIn("took more than 2 s", done[0].stderr)
+
+    def test_standard_error_that_nobody_reads_costs_two_seconds(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        child = subprocess.Popen([tool.MYMACHINES, "register", "--from", "lxc"], stderr=writer, env={})
+        os.close(writer)
+        status = []
+        self.in_time(lambda: status.append(child.wait(20)))
+        self.assertEqual(status, [0])
+
+
+tool.world.main()
