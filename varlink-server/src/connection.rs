@@ -13,13 +13,14 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::descriptors::Descriptors;
 use super::error_reply::ErrorReply;
 use super::inbox::{Inbox, TooLarge};
 use super::message::{RawCall, write_error};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::reply::{Done, Replier};
-use super::router::{Answer, Call, Decision, Descriptors, Router};
+use super::router::{Answer, Call, Decision, Router};
 use super::stream::{Input, Stream};
 
 /// Why a connection ended.

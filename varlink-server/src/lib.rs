@@ -33,6 +33,7 @@
 
 mod admission;
 mod connection;
+mod descriptors;
 mod errno;
 mod error_reply;
 mod idl;
@@ -52,12 +53,13 @@ mod tests;
 mod validate;
 
 pub use admission::Limits;
+pub use descriptors::Descriptors;
 pub use errno::errno_name;
 pub use error_reply::ErrorReply;
 pub use idl::IdlError;
 pub use listen::{Listener, alias, is_served, listen_at, listen_on, path_of};
 pub use peer::Peer;
 pub use reply::{Done, Replier};
-pub use router::{About, Answer, Call, Descriptors, Handler, Interface, Method, More, TableError};
+pub use router::{About, Answer, Call, Handler, Interface, Method, More, TableError};
 pub use server::{Server, Settings};
 pub use validate::Rule;

@@ -9,10 +9,10 @@ use std::task::Poll;
 use rustix::io::Errno;
 use serde::Serialize;
 
+use super::descriptors::Descriptors;
 use super::error_reply::ErrorReply;
 use super::message::write_reply;
 use super::outbox::Outbox;
-use super::router::Descriptors;
 
 /// The right to answer one call: any number of [`Replier::send`], then one [`Replier::reply`], which
 /// uses it up. For an error the handler returns it instead.

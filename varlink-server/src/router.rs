@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::descriptors::Descriptors;
 use super::error_reply::ErrorReply;
 use super::idl::{Idl, IdlError};
 use super::message::Object;
@@ -46,17 +47,6 @@ pub enum More {
     Supported,
     /// A call that does not ask for it is refused.
     Required,
-}
-
-/// Which way descriptors go with a method. None are installed or sent for one that does not say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Descriptors {
-    /// Neither.
-    None,
-    /// Its replies may have some, [`Replier::reply_with`].
-    Sent,
-    /// A call may have so many, [`Call::descriptors`]. It has to be sent in one piece of at most 8 KiB.
-    Received(usize),
 }
 
 /// A method: `|daemon, call, replier| Box::pin(list(daemon, call, replier))`.

@@ -9,9 +9,10 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::descriptors::Descriptors;
 use super::error_reply::ErrorReply;
 use super::reply::{Done, Replier};
-use super::router::{Answer, Call, Descriptors, Interface, Method, More};
+use super::router::{Answer, Call, Interface, Method, More};
 use super::validate::Rule;
 
 /// The log level of the daemon, as `syslog(3)` counts: 0 (emergencies only) to 7 (debug).
