@@ -41,6 +41,8 @@ pub struct Surroundings {
     pub user_namespace: Option<UserNamespace>,
     /// The control group of process 1, if that is systemd.
     pub systemd: Option<ControlGroup>,
+    /// The slice that the scopes of machines are in.
+    pub slice: &'static str,
     /// How long a machine that is told to end has before it is killed.
     pub grace: Duration,
 }

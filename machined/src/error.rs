@@ -27,6 +27,11 @@ pub enum Error {
     AuthenticationRequired,
     /// The caller may register machines, but not of somebody else's processes.
     NotCallersProcess,
+    /// The leader is in no unit, or it cannot be told in which.
+    NoUnit {
+        /// Why.
+        errno: Errno,
+    },
     /// The kernel refused.
     System {
         /// What was tried.
@@ -109,7 +114,7 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"),
                 Some("io.systemd.InteractiveAuthenticationRequired"),
             ),
-            Self::System { errno, .. } => (*errno, None, None),
+            Self::NoUnit { errno } | Self::System { errno, .. } => (*errno, None, None),
             Self::ServiceManager { errno, name, .. } => (*errno, name.as_deref(), None),
             Self::JobFailed { .. } => (Errno::REMOTEIO, Some("org.freedesktop.systemd1.JobFailed"), None),
             Self::Registry(error) => {
@@ -142,6 +147,7 @@ impl fmt::Display for Error {
             Self::NotCallersProcess => {
                 f.write_str("only privileged users may register machines for other users")
             }
+            Self::NoUnit { errno } => write!(f, "cannot find the leader's unit: {errno}"),
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
             Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),

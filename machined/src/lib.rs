@@ -16,6 +16,7 @@ mod late_maps;
 mod machines;
 mod operations;
 mod os_release;
+mod places;
 mod predecessors;
 mod publisher;
 mod restore;

@@ -3,18 +3,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
 
 use registry::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, Addresses, Alias, DERIVED_DIRECTORY, Directory, Error, GID_DIRECTORY,
-    GROUP_DIRECTORY, IdKind, IdList, MACHINE_DIRECTORY, MachineName, Record, UID_DIRECTORY, address_link,
-    group_link,
+    Addresses, Alias, Directory, Error, IdKind, IdList, MachineName, Record, address_link, group_link,
 };
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tracing::warn;
 
 use crate::machines::{Effect, Machines};
+use crate::places::Places;
 
 /// Brings a part of the index in line with the table.
 type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
@@ -50,17 +48,15 @@ impl Publisher {
     ///
     /// # Errors
     /// Where they can be neither made nor opened.
-    pub fn open() -> Result<Self, Error> {
-        let records = Directory::create(Path::new(MACHINE_DIRECTORY))?;
-        let addresses = Directory::create(Path::new(ADDRESS_DIRECTORY))?;
+    pub fn open(places: &Places) -> Result<Self, Error> {
         Ok(Self {
-            records,
-            addresses,
-            groups: Directory::create(Path::new(GROUP_DIRECTORY))?,
-            uids: Directory::create(Path::new(UID_DIRECTORY))?,
-            gids: Directory::create(Path::new(GID_DIRECTORY))?,
-            aliases: Directory::create(Path::new(ALIAS_DIRECTORY))?,
-            derived: Directory::create(Path::new(DERIVED_DIRECTORY))?,
+            records: Directory::create(&places.records)?,
+            addresses: Directory::create(&places.addresses)?,
+            groups: Directory::create(&places.groups)?,
+            uids: Directory::create(&places.uids)?,
+            gids: Directory::create(&places.gids)?,
+            aliases: Directory::create(&places.aliases)?,
+            derived: Directory::create(&places.derived)?,
             is_complete: watch::Sender::new(false),
             is_tidy: Cell::new(false),
             index_is_behind: Cell::new(false),

@@ -26,17 +26,13 @@ use crate::journal::Note;
 use crate::log::{self, with_causes};
 use crate::machines::Key;
 use crate::operations::Operations;
+use crate::places::Places;
 use crate::predecessors;
 use crate::publisher::Publisher;
 use crate::restore::{Restored, restore};
 use crate::systemd::Systemd;
 use crate::varlink;
 use crate::watch::Watch;
-
-/// Where the daemon is called.
-pub const SOCKET: &str = "/run/systemd/machine/io.systemd.Machine";
-/// Its second name, which clients of images use.
-pub const IMAGE_SOCKET: &str = "/run/systemd/machine/io.systemd.MachineImage";
 
 /// How long after the start it is left to those who waited for it, before what nobody waits for is done.
 const LULL: Duration = Duration::from_millis(100);
@@ -84,7 +80,8 @@ async fn run(options: Options) -> Result<bool, Failure> {
     let _control = signals(SignalKind::from_raw(libc::SIGRTMIN() + 18))?;
 
     predecessors::end().await;
-    let publisher = Publisher::open().map_err(cannot_open)?;
+    let places = Places::system();
+    let publisher = Publisher::open(&places).map_err(cannot_open)?;
     // Before anything is read or written: what is there may be in the middle of being written.
     publisher.lock().map_err(|error| Failure::new("another machined keeps the registry", error))?;
     let (notifications, source) = match Notifications::open() {
@@ -97,7 +94,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
     let keeper =
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
-    let daemon = Rc::new(Daemon::new(surroundings(&options)?, publisher, watch));
+    let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch));
     let (keeper, bus, systemd) = (Rc::new(keeper), Rc::new(Bus::default()), Rc::new(Systemd::default()));
     let operations = Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone());
     if options.bus == BusChoice::System {
@@ -110,7 +107,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
     let interfaces = vec![varlink::machine::interface(), service::interface()];
     let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, Settings::of_process())
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
-    for listener in listeners()? {
+    for listener in listeners(&places)? {
         tokio::task::spawn_local(server.clone().serve(listener));
     }
     operations.follow_restored();
@@ -209,7 +206,7 @@ async fn note_down(restored: Vec<Note>) {
     }
 }
 
-fn surroundings(options: &Options) -> Result<Surroundings, Failure> {
+fn surroundings(options: &Options, places: &Places) -> Result<Surroundings, Failure> {
     let boot_id =
         libmachine::boot_id().map_err(|error| Failure::new("cannot read the boot id from /proc", error))?;
     let pid_namespace = rustix::fs::stat("/proc/self/ns/pid").ok().map(|stat| stat.st_ino);
@@ -223,6 +220,7 @@ fn surroundings(options: &Options) -> Result<Surroundings, Failure> {
         pid_namespace,
         user_namespace: user_namespace(),
         systemd: systemd.flatten(),
+        slice: places.slice,
         grace: options.grace,
     })
 }
@@ -235,19 +233,19 @@ fn user_namespace() -> Option<UserNamespace> {
 
 /// The sockets that systemd made, if it did; otherwise one made here. Also where systemd's has lost its path to another
 /// daemon, which is gone now: systemd does not notice that.
-fn listeners() -> Result<Vec<Listener>, Failure> {
+fn listeners(places: &Places) -> Result<Vec<Listener>, Failure> {
     let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
-    let path = Path::new(SOCKET);
+    let path = places.socket.as_path();
     let is_ours = passed.is_empty() || passed.iter().any(|fd| path_of(fd).as_deref() == Some(path));
     let adopt =
         |fd| varlink_server::listen_on(fd).map_err(|error| Failure::new("cannot take over a socket", error));
     let mut listeners = passed.into_iter().map(adopt).collect::<Result<Vec<_>, _>>()?;
     if is_ours {
-        let cannot = |error| Failure::new(format!("cannot listen at {SOCKET}"), error);
+        let cannot = |error| Failure::new(format!("cannot listen at {}", path.display()), error);
         if listeners.is_empty() || !is_served(path) {
             listeners.push(varlink_server::listen_at(path).map_err(cannot)?);
         }
-        let image = Path::new(IMAGE_SOCKET);
+        let image = places.image_socket.as_path();
         if !is_served(image) {
             varlink_server::alias(image, path).map_err(cannot)?;
         }

@@ -102,7 +102,7 @@ pub(super) async fn register(
     registration.scope_properties =
         scope_properties.into_iter().map(|(name, value)| (name, value.into())).collect();
     let failed = |error: Error| match error {
-        Error::System { action: "find a unit" | "find the leader's unit", errno } => {
+        Error::NoUnit { errno } => {
             let text = format!("Failed to determine unit of process {pid} : {}", description(errno));
             errors::with_text(errno, text)
         }

@@ -100,8 +100,7 @@ impl Operations {
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-                let part = UnitPart::of(&group, init)
-                    .ok_or(Error::System { action: "find a unit", errno: Errno::NXIO })?;
+                let part = UnitPart::of(&group, init).ok_or(Error::NoUnit { errno: Errno::NXIO })?;
                 record.unit = Some(part.unit);
                 record.subgroup = part.subgroup;
                 record.cgroup = Some(part.cgroup);
@@ -127,6 +126,7 @@ impl Operations {
         let leader = registration.leader.pidfd().try_clone_to_owned();
         let scope = Scope {
             machine: registration.name,
+            slice: self.daemon.surroundings.slice,
             class: registration.class,
             leader: leader.map_err(|error| Error::system("duplicate the pidfd", &error))?,
             pid: registration.leader.pid(),
@@ -236,7 +236,7 @@ fn no_unit(error: &libmachine::Error) -> Error {
         (_, shortage @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => shortage,
         _ => Errno::NXIO,
     };
-    Error::System { action: "find the leader's unit", errno }
+    Error::NoUnit { errno }
 }
 
 fn microseconds(clock: ClockId) -> Option<u64> {

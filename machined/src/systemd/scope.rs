@@ -37,6 +37,8 @@ pub fn scope_name(machine: &MachineName) -> String {
 pub struct Scope {
     /// The machine.
     pub machine: MachineName,
+    /// The slice that it is in, if the registrar does not say otherwise.
+    pub slice: &'static str,
     /// What it is.
     pub class: Class,
     /// The pidfd of its leader.
@@ -108,7 +110,7 @@ impl Scope {
             Class::Container => format!("Container {}", self.machine),
         };
         let mut properties = vec![
-            ("Slice", Variant::from("machine.slice")),
+            ("Slice", Variant::from(self.slice)),
             ("Description", Variant::from(description)),
             leader,
             ("Delegate", Variant::from(true)),
@@ -134,7 +136,7 @@ mod tests {
     fn scope(uid: u32, properties: Vec<ScopeProperty>) -> Scope {
         let machine = MachineName::new(b"my-vm").unwrap();
         let leader = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        Scope { machine, class: Class::Vm, leader, pid: 42, uid, properties }
+        Scope { machine, slice: "machine.slice", class: Class::Vm, leader, pid: 42, uid, properties }
     }
 
     fn names(scope: &Scope) -> Vec<String> {
