@@ -171,3 +171,28 @@ impl From<registry::Error> for Error {
         Self::Registry(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Varlink clients are told of the interface.
+    const INTERFACE: &str = include_str!("varlink/idl/io.systemd.Machine.varlink");
+
+    #[test]
+    fn every_varlink_error_of_the_interface_is_declared_in_it() {
+        let name = MachineName::new(b"web").unwrap();
+        let ids = [
+            Error::NoSuchMachine,
+            Error::MachineExists(name),
+            Error::NoPrivateNetworking,
+            Error::NoUidShift,
+            Error::NotAvailable,
+        ]
+        .map(|error| error.names().varlink.unwrap());
+        for id in ids {
+            let name = id.strip_prefix("io.systemd.Machine.").unwrap();
+            assert!(INTERFACE.contains(&format!("\nerror {name}(")), "{id}");
+        }
+    }
+}

@@ -4,11 +4,11 @@ use dbus_server::{ErrorReply, description, error_name};
 use rustix::io::Errno;
 use varlink_server::errno_name;
 
-use crate::error::Error;
+use crate::error::{Error, Names};
 
 /// There is no machine of that name.
 pub(super) fn no_such_machine(name: &str) -> ErrorReply {
-    ErrorReply::new("org.freedesktop.machine1.NoSuchMachine", format!("No machine '{name}' known"))
+    of_operation(Error::NoSuchMachine, name)
 }
 
 /// An errno, and a text in the place of the C library's.
@@ -29,32 +29,23 @@ pub(super) fn not_supported(text: &str) -> ErrorReply {
 /// An operation's error. A machine that has gone since it was looked up is as unknown as one that never was.
 pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
     tracing::debug!("{}", crate::log::with_causes(&error));
-    match &error {
-        Error::NoSuchMachine => no_such_machine(machine),
-        Error::MachineExists(name) => {
-            let text = format!("Machine '{name}' already exists");
-            ErrorReply::new("org.freedesktop.machine1.MachineExists", text)
+    let Names { errno, bus, .. } = error.names();
+    let text = match &error {
+        Error::NoSuchMachine => format!("No machine '{machine}' known"),
+        Error::MachineExists(name) => format!("Machine '{name}' already exists"),
+        Error::NoPrivateNetworking => format!("Machine {machine} does not use private networking"),
+        Error::NoUidShift => {
+            let text = format!("Machine {machine} uses a complex UID/GID mapping, cannot determine shift");
+            return not_supported(&text);
         }
-        Error::NoPrivateNetworking => ErrorReply::new(
-            "org.freedesktop.machine1.NoPrivateNetworking",
-            format!("Machine {machine} does not use private networking"),
-        ),
-        Error::NoUidShift => not_supported(&format!(
-            "Machine {machine} uses a complex UID/GID mapping, cannot determine shift"
-        )),
-        Error::AuthenticationRequired => ErrorReply::new(
-            "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
-            "Interactive authentication required.",
-        ),
-        Error::NotCallersProcess => {
-            with_text(Errno::ACCESS, "Only privileged users may register machines for other users")
-        }
+        Error::AuthenticationRequired => "Interactive authentication required.".to_owned(),
+        Error::NotCallersProcess => "Only privileged users may register machines for other users".to_owned(),
         // What was said elsewhere is passed on in its own words.
-        _ => match error.names().bus {
-            Some(name) if !matches!(error, Error::PermissionDenied) => {
-                ErrorReply::new(name.to_owned(), error.to_string())
-            }
-            _ => bare(error.errno()),
-        },
+        Error::ServiceManager { .. } | Error::JobFailed { .. } if bus.is_some() => error.to_string(),
+        _ => return bare(errno),
+    };
+    match bus {
+        Some(name) => ErrorReply::new(name.to_owned(), text),
+        None => with_text(errno, text),
     }
 }
