@@ -73,7 +73,8 @@ fn write_signal(xml: &mut String, signal: &Signal) -> std::fmt::Result {
 }
 
 fn write_arguments(xml: &mut String, arguments: &[Argument], direction: &str) -> std::fmt::Result {
-    arguments.iter().try_for_each(|Argument { signature, name }| {
-        writeln!(xml, "   <arg type=\"{signature}\" name=\"{name}\"{direction}/>")
+    arguments.iter().try_for_each(|Argument { signature, name }| match *name {
+        "" => writeln!(xml, "   <arg type=\"{signature}\"{direction}/>"),
+        name => writeln!(xml, "   <arg type=\"{signature}\" name=\"{name}\"{direction}/>"),
     })
 }

@@ -71,7 +71,7 @@ pub struct Interface<C: 'static, O: 'static> {
 pub struct Argument {
     /// Its type.
     pub signature: &'static str,
-    /// Its name.
+    /// Its name; empty if introspection says none.
     pub name: &'static str,
 }
 

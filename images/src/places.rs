@@ -38,6 +38,11 @@ impl Places {
         self.at("/var/lib/machines")
     }
 
+    /// Where locks are that count for the whole host.
+    pub(crate) fn locks(&self) -> String {
+        self.at("/run/systemd/nspawn/locks")
+    }
+
     /// The root of the host.
     pub(crate) fn host(&self) -> String {
         if self.root.is_empty() { "/".to_owned() } else { self.root.clone() }

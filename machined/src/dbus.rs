@@ -13,6 +13,7 @@ use crate::daemon::Announcement;
 
 mod authority;
 mod errors;
+mod image;
 mod kill;
 mod leader;
 mod log_control;
@@ -31,13 +32,25 @@ const MANAGER_PATH: &str = "/org/freedesktop/machine1";
 /// Below it are the machines.
 const MACHINE_PATH: &str = "/org/freedesktop/machine1/machine";
 
+/// Below it are the images.
+const IMAGE_PATH: &str = "/org/freedesktop/machine1/image";
+
 /// Everything that is served.
 const OBJECTS: &[Object<Operations, Subject>] = &[
-    Object { path: MANAGER_PATH, place: Place::Here(Subject::Manager), interfaces: &[manager::INTERFACE] },
+    Object {
+        path: MANAGER_PATH,
+        place: Place::Fresh { subject: Subject::Manager, look: image::look_at_pool },
+        interfaces: &[manager::INTERFACE],
+    },
     Object {
         path: MACHINE_PATH,
         place: Place::Below { find: subject::find, labels: subject::labels },
         interfaces: &[machine::INTERFACE],
+    },
+    Object {
+        path: IMAGE_PATH,
+        place: Place::Below { find: image::find, labels: image::labels },
+        interfaces: &[image::INTERFACE],
     },
     Object {
         path: "/org/freedesktop/LogControl1",

@@ -57,6 +57,15 @@ pub enum Error {
         /// How the job ended, in the service manager's word: `failed`, `timeout`, `canceled`, ...
         result: String,
     },
+    /// No image of that name.
+    NoSuchImage,
+    /// An image, or what it is in, is not as it would have to be.
+    Image {
+        /// The errno that comes nearest.
+        errno: Errno,
+        /// What is the matter.
+        text: String,
+    },
     /// The registry could not be written.
     Registry(registry::Error),
 }
@@ -114,7 +123,14 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"),
                 Some("io.systemd.InteractiveAuthenticationRequired"),
             ),
-            Self::NoUnit { errno } | Self::System { errno, .. } => (*errno, None, None),
+            Self::NoSuchImage => (
+                Errno::NOENT,
+                Some("org.freedesktop.machine1.NoSuchImage"),
+                Some("io.systemd.MachineImage.NoSuchImage"),
+            ),
+            Self::NoUnit { errno } | Self::System { errno, .. } | Self::Image { errno, .. } => {
+                (*errno, None, None)
+            }
             Self::ServiceManager { errno, name, .. } => (*errno, name.as_deref(), None),
             Self::JobFailed { .. } => (Errno::REMOTEIO, Some("org.freedesktop.systemd1.JobFailed"), None),
             Self::Registry(error) => {
@@ -152,6 +168,8 @@ impl fmt::Display for Error {
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
             Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),
             Self::JobFailed { unit, result } => write!(f, "Start job for unit {unit} failed with '{result}'"),
+            Self::NoSuchImage => f.write_str("no such image"),
+            Self::Image { text, .. } => f.write_str(text),
             Self::Registry(error) => error.fmt(f),
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod eviction;
 mod group;
 mod host;
+mod image_workers;
 mod journal;
 mod late_maps;
 mod machines;

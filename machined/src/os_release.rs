@@ -272,7 +272,7 @@ fn read_regular(file: rustix::fd::OwnedFd) -> Answer {
 /// # Errors
 /// `EINVAL`: a key or a value cannot be carried on: D-Bus takes no NUL and nothing but UTF-8, and whoever prints a value
 /// wants no control characters in it. `EFBIG`: there are more than [`KEYS`] keys.
-fn parse(text: &[u8]) -> Answer {
+pub(crate) fn parse(text: &[u8]) -> Answer {
     let mut fields = Fields::new();
     let mut places = HashMap::new();
     for (key, value) in registry::parse_env_file(text) {

@@ -22,6 +22,7 @@ use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::dbus;
 use crate::eviction;
+use crate::image_workers;
 use crate::journal::Note;
 use crate::log::{self, with_causes};
 use crate::machines::Key;
@@ -42,6 +43,9 @@ const BUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == image_workers::MODE) {
+        return image_workers::main();
+    }
     let options = Options::parse();
     log::set_level(options.log_level.number());
     log::start("machined", options.log_target);
@@ -104,7 +108,7 @@ async fn run(options: Options) -> Result<bool, Failure> {
     let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
     operations.give_memory_back();
 
-    let interfaces = vec![varlink::machine::interface(), service::interface()];
+    let interfaces = vec![varlink::machine::interface(), varlink::image::interface(), service::interface()];
     let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, Settings::of_process())
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners(&places)? {

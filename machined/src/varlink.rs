@@ -2,6 +2,7 @@
 
 use varlink_server::About;
 
+pub mod image;
 pub mod machine;
 
 /// What `org.varlink.service.GetInfo` says about this daemon.

@@ -506,7 +506,8 @@ GENERIC = [
                      MACHINE + "Fóo")],
     *[(f"{interface} serves only what the contract has, in its words and order",
        functools.partial(strangers, interface), [])
-      for interface in ("org.varlink.service", "io.systemd", "io.systemd.Machine", "io.systemd.service")],
+      for interface in ("org.varlink.service", "io.systemd", "io.systemd.Machine", "io.systemd.MachineImage",
+                        "io.systemd.service")],
     ("io.systemd.Machine declares every type it uses", lambda: undeclared("io.systemd.Machine"), []),
     ("io.systemd.Machine has the methods that list, register and end machines",
      lambda: sorted({"Register", "Unregister", "Terminate", "Kill", "List"}

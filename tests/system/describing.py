@@ -18,10 +18,9 @@ ABSENT = {
         "OpenMachinePTY", "OpenMachineLogin", "OpenMachineShell", "BindMountMachine", "CopyFromMachine", "CopyToMachine",
         "CopyFromMachineWithFlags", "CopyToMachineWithFlags",
         # Images.
-        "PoolPath", "PoolUsage", "PoolLimit", "GetImage", "ListImages", "RemoveImage", "RenameImage", "CloneImage",
-        "MarkImageReadOnly", "GetImageHostname", "GetImageMachineID", "GetImageMachineInfo", "GetImageOSRelease",
-        "SetPoolLimit", "SetImageLimit", "CleanPool",
+        "RemoveImage", "RenameImage", "CloneImage", "MarkImageReadOnly", "SetPoolLimit", "SetImageLimit", "CleanPool",
     },
+    "org.freedesktop.machine1.Image": {"Remove", "Rename", "Clone", "MarkReadOnly", "SetLimit"},
     bus.MACHINE: {
         "OpenPTY", "OpenLogin", "OpenShell", "BindMount", "CopyFrom", "CopyTo", "CopyFromWithFlags", "CopyToWithFlags",
     },
@@ -67,6 +66,9 @@ class Describing(Case):
     def test_a_machine_is_described_as_in_the_contract(self):
         shared.start_web()
         self.assert_contract(bus.object_path("web"), "machine", bus.MACHINE)
+
+    def test_an_image_is_described_as_in_the_contract(self):
+        self.assert_contract(f"{bus.PATH}/image/_2ehost", "image", "org.freedesktop.machine1.Image")
 
     def test_the_log_control_is_described_as_in_the_contract(self):
         self.assert_contract("/org/freedesktop/LogControl1", "logcontrol", "org.freedesktop.LogControl1")

@@ -66,6 +66,10 @@ actions! {
     Inspect: "inspect-machines", Some(Manage::ROW.polkit), Nothing;
     /// To open the root directory of a machine.
     Enter: "manage-machines", None, Nothing;
+    /// To change images.
+    ManageImages: "manage-images", None, Nothing;
+    /// To be told what is inside images.
+    InspectImages: "inspect-images", Some(ManageImages::ROW.polkit), Nothing;
 }
 
 #[cfg(test)]

@@ -11,6 +11,11 @@ pub(super) fn no_such_machine(name: &str) -> ErrorReply {
     of_operation(Error::NoSuchMachine, name)
 }
 
+/// There is no image of that name.
+pub(super) fn no_such_image(name: &str) -> ErrorReply {
+    of_operation(Error::NoSuchImage, name)
+}
+
 /// An errno, and a text in the place of the C library's.
 pub(super) fn with_text(errno: Errno, text: impl Into<String>) -> ErrorReply {
     ErrorReply::new(error_name(errno, errno_name(errno)), text)
@@ -26,12 +31,13 @@ pub(super) fn not_supported(text: &str) -> ErrorReply {
     with_text(Errno::OPNOTSUPP, text)
 }
 
-/// An operation's error. A machine that has gone since it was looked up is as unknown as one that never was.
+/// An operation's error; `machine` is the name of the machine, or of the image. One that has gone since it was looked up is as unknown as one that never was.
 pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
     tracing::debug!("{}", crate::log::with_causes(&error));
     let Names { errno, bus, .. } = error.names();
     let text = match &error {
         Error::NoSuchMachine => format!("No machine '{machine}' known"),
+        Error::NoSuchImage => format!("No image '{machine}' known"),
         Error::MachineExists(name) => format!("Machine '{name}' already exists"),
         Error::NoPrivateNetworking => format!("Machine {machine} does not use private networking"),
         Error::NoUidShift => {

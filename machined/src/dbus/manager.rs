@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::leader::sender;
 use super::register::{Form, register};
 use super::subject::{Subject, name_of, target};
-use super::{errors, kill, mapping, metadata, path_of};
+use super::{errors, image, kill, mapping, metadata, path_of};
 use crate::host::Host;
 use crate::operations::{Operations, Target};
 
@@ -27,16 +27,22 @@ const PATH: &[Argument] = &[arg("o", "path")];
 
 pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
     name: "org.freedesktop.machine1.Manager",
-    properties: &[],
+    properties: image::POOL_PROPERTIES,
     methods: &[
         Method::new("GetMachine", &[NAME], &[arg("o", "machine")], |operations, _, call| {
             now(machine(&operations, &call))
+        }),
+        Method::new("GetImage", &[NAME], &[arg("o", "image")], |operations, _, call| {
+            Box::pin(image::image(operations, call))
         }),
         Method::new("GetMachineByPID", &[arg("u", "pid")], &[arg("o", "machine")], |operations, _, call| {
             Box::pin(machine_by_pid(operations, call))
         }),
         Method::new("ListMachines", &[], &[arg("a(ssso)", "machines")], |operations, _, call| {
             now(list(&operations, &call))
+        }),
+        Method::new("ListImages", &[], &[arg("a(ssbttto)", "images")], |operations, _, call| {
+            Box::pin(image::list(operations, call))
         }),
         Method::new(
             "CreateMachine",
@@ -105,6 +111,24 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
         Method::new("GetMachineUIDShift", &[NAME], &[arg("u", "shift")], |operations, subject, call| {
             now(metadata::shift(&operations, subject, &call))
         }),
+        Method::new("GetImageHostname", &[NAME], &[arg("s", "hostname")], |operations, subject, call| {
+            Box::pin(image::hostname(operations, subject, call))
+        }),
+        Method::new("GetImageMachineID", &[NAME], &[arg("ay", "id")], |operations, subject, call| {
+            Box::pin(image::machine_id(operations, subject, call))
+        }),
+        Method::new(
+            "GetImageMachineInfo",
+            &[NAME],
+            &[arg("a{ss}", "machine_info")],
+            |operations, subject, call| Box::pin(image::machine_info(operations, subject, call)),
+        ),
+        Method::new(
+            "GetImageOSRelease",
+            &[NAME],
+            &[arg("a{ss}", "os_release")],
+            |operations, subject, call| Box::pin(image::os_release(operations, subject, call)),
+        ),
         Method::new(
             "MapFromMachineUser",
             &[NAME, arg("u", "uid_inner")],

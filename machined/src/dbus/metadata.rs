@@ -106,10 +106,10 @@ pub(super) async fn root_directory(
 }
 
 /// Fields in the order of their file; of those with the same key the last.
-struct Dictionary<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Dictionary<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Dictionary<'a> {
-    fn of(fields: &'a Fields) -> Self {
+    pub(super) fn of(fields: &'a Fields) -> Self {
         let mut entries: Vec<(&str, &str)> = Vec::with_capacity(fields.len());
         let mut places = HashMap::new();
         for (key, value) in fields {

@@ -4,6 +4,7 @@ use std::future::ready;
 use std::rc::Rc;
 
 use dbus_server::{Call, ErrorReply, Label, LocalFuture};
+use images::{Image, Pool};
 use registry::{HOST_NAME, MachineName};
 
 use super::errors;
@@ -11,10 +12,14 @@ use super::leader::sender;
 use crate::operations::{Operations, Target};
 
 /// An object.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Subject {
     /// The manager.
     Manager,
+    /// The same, with what is known of the pool of images.
+    ManagerOf(Pool),
+    /// An image.
+    Image(Rc<Image>),
     /// A machine, or the host.
     Machine(Target),
     /// The control of the log.

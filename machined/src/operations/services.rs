@@ -11,6 +11,7 @@ use crate::announcements::{Announcements, Listener};
 use crate::authorization::Polkit;
 use crate::bus::Bus;
 use crate::daemon::{Announcement, Change, Daemon};
+use crate::image_workers::ImageWorkers;
 use crate::late_maps::LateMaps;
 use crate::log;
 use crate::machines::Key;
@@ -35,6 +36,8 @@ pub struct Operations {
     pub(super) os_releases: OsReleases,
     /// The root directories of machines that are being opened.
     pub(super) root_directories: RootDirectories,
+    /// Who looks at images.
+    pub(super) image_workers: ImageWorkers,
     late_maps: LateMaps,
     spare_memory: SpareMemory,
     listener: OnceCell<Rc<Listener<Change>>>,
@@ -51,6 +54,7 @@ impl Operations {
             polkit: Polkit::default(),
             os_releases: OsReleases::default(),
             root_directories: RootDirectories::default(),
+            image_workers: ImageWorkers::default(),
             late_maps: LateMaps::default(),
             spare_memory: SpareMemory::default(),
             listener: OnceCell::new(),

@@ -96,7 +96,7 @@ async fn to_the_end<T: 'static>(
     tokio::task::spawn_local(operation).await.unwrap_or(Err(lost))
 }
 
-fn caller(call: &Call) -> Caller {
+pub(super) fn caller(call: &Call) -> Caller {
     let is_interactive = call.parameters.get("allowInteractiveAuthentication").and_then(Value::as_bool);
     Caller {
         uid: call.peer.uid.as_raw(),
@@ -116,7 +116,7 @@ async fn may_manage(
     operations.may(&caller(call), Some(target), &[("name", &name), ("verb", verb)]).await
 }
 
-fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(parameters: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     parameters.get(name).and_then(Value::as_str)
 }
 

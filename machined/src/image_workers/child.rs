@@ -1,0 +1,190 @@
+//! The worker's side: a process that does what the daemon asks for with images, one thing after the other, and ends with
+//! the daemon.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use images::{Image, ImageName, Places};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::request::{Answer, Failure, Metadata, Request};
+use crate::os_release;
+
+/// How many images are told of at a time.
+const BATCH: usize = 64;
+/// The longest request, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// Serves the daemon on standard input, a socket, until it closes its end.
+pub fn main() -> ExitCode {
+    // A worker that hangs in a file system hears of it when that answers again.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else {
+        return ExitCode::FAILURE;
+    };
+    let socket = UnixStream::from(socket);
+    let Ok(writer) = socket.try_clone() else { return ExitCode::FAILURE };
+    match serve(BufReader::new(socket), writer, &Places::system()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve(mut requests: impl BufRead, mut writer: impl Write, places: &Places) -> std::io::Result<()> {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if requests.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let request: Request = serde_json::from_str(&line)?;
+        let mut told = Ok(());
+        let mut tell = |answer: Answer| {
+            if told.is_ok() {
+                told = say(&mut writer, &answer);
+            }
+        };
+        let last = match answer(&request, places, &mut tell) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(Failure::from(error)),
+        };
+        tell(last);
+        told?;
+    }
+}
+
+fn say(writer: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    writer.write_all(&line)
+}
+
+fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> images::Result<()> {
+    match request {
+        Request::List => {
+            let mut batch: Vec<Image> = Vec::new();
+            images::list(places, |image| {
+                batch.push(image);
+                if batch.len() >= BATCH {
+                    tell(Answer::Images(std::mem::take(&mut batch)));
+                }
+            })?;
+            tell(Answer::Images(batch));
+        }
+        Request::Find(name) => tell(Answer::Images(vec![find(places, name)?])),
+        Request::Pool => tell(Answer::Pool(images::pool(places)?)),
+        Request::Metadata(name) => {
+            let files = images::metadata(places, &find(places, name)?)?;
+            tell(Answer::Metadata(Box::new(checked(files))));
+        }
+    }
+    Ok(())
+}
+
+/// A name that no image can have is that of none.
+fn find(places: &Places, name: &str) -> images::Result<Image> {
+    let missing = |_| images::Error::NoSuchImage(name.to_owned());
+    images::find(places, &ImageName::new(name).map_err(missing)?)
+}
+
+/// What the files say. One that says nothing, or what no reply can carry, is as good as missing.
+fn checked(files: images::Metadata) -> Metadata {
+    let fields = |text: Option<Vec<u8>>| text.and_then(|text| os_release::parse(&text).ok());
+    Metadata {
+        hostname: files.hostname.as_deref().and_then(hostname),
+        machine_id: files.machine_id.as_deref().and_then(machine_id),
+        machine_info: fields(files.machine_info),
+        os_release: fields(files.os_release),
+    }
+}
+
+/// The first line that is neither empty nor a comment, hostname(5), if it is a host's name.
+fn hostname(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let name = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(is_good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    (name.len() <= 64 && name.split('.').all(is_label)).then(|| name.to_owned())
+}
+
+/// 32 hexadecimal digits, which are not all zeros, and the end of the line, machine-id(5).
+fn machine_id(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text.strip_suffix(b"\n").unwrap_or(text)).ok()?;
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_id && text.bytes().any(|byte| byte != b'0')).then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_answered_one_after_the_other_until_there_are_no_more() {
+        let root = std::env::temp_dir().join(format!("image-worker-{}", std::process::id()));
+        let pool = root.join("var/lib/machines");
+        for number in 0..100 {
+            std::fs::create_dir_all(pool.join(format!("web{number}/etc"))).unwrap();
+        }
+        std::fs::write(pool.join("web1/etc/hostname"), "# the name\n\nweb.example.\n").unwrap();
+        std::fs::write(pool.join("web1/etc/os-release"), "ID=\u{1b}[2J\n").unwrap();
+        let places = Places::below(root.to_str().unwrap());
+        let requests = [
+            Request::List,
+            Request::Find("web1".to_owned()),
+            Request::Find("none".to_owned()),
+            Request::Find("a/b".to_owned()),
+            Request::Metadata("web1".to_owned()),
+            Request::Pool,
+        ];
+        let text: String =
+            requests.iter().map(|request| serde_json::to_string(request).unwrap() + "\n").collect();
+        let mut written = Vec::new();
+        serve(text.as_bytes(), &mut written, &places).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        let mut answers = written.lines().map(|line| serde_json::from_str::<Answer>(line).unwrap());
+        let mut listed = Vec::new();
+        let end = answers.find(|answer| match answer {
+            Answer::Images(images) => {
+                assert!(images.len() <= BATCH);
+                listed.extend(images.iter().map(|image| image.name.clone()));
+                false
+            }
+            _ => true,
+        });
+        assert_eq!((end, listed.len()), (Some(Answer::Done), 101));
+        let Some(Answer::Images(found)) = answers.next() else { panic!("no image") };
+        assert_eq!(found.first().map(|image| image.name.as_str()), Some("web1"));
+        assert_eq!(answers.next(), Some(Answer::Done));
+        for name in ["none", "a/b"] {
+            let Some(Answer::Failed(failure)) = answers.next() else { panic!("{name} was found") };
+            assert!(failure.no_such_image && failure.text.contains(name), "{failure:?}");
+        }
+        let Some(Answer::Metadata(metadata)) = answers.next() else { panic!("no metadata") };
+        let expected = Metadata { hostname: Some("web.example".to_owned()), ..Metadata::default() };
+        assert_eq!(*metadata, expected);
+        assert_eq!(answers.next(), Some(Answer::Done));
+        assert_eq!(answers.next(), Some(Answer::Pool(images::Pool::default())));
+        assert_eq!(answers.next(), Some(Answer::Done));
+        assert_eq!(answers.next(), None);
+    }
+
+    #[test]
+    fn what_is_no_hostname_or_machine_id_is_none() {
+        assert_eq!(hostname(b"a_b-c\nd\n").as_deref(), Some("a_b-c"));
+        for bad in [&b""[..], b"#x\n", b"a b\n", b"-a\n", b"a..b\n", b"\xff\n", b"a\0b\n", &[b'a'; 65]] {
+            assert_eq!(hostname(bad), None, "{bad:?}");
+        }
+        let id = "0123456789ABCDEF0123456789abcdef";
+        assert_eq!(machine_id(id.as_bytes()), Some(id.to_ascii_lowercase()));
+        assert_eq!(machine_id(format!("{id}\n").as_bytes()), Some(id.to_ascii_lowercase()));
+        for bad in ["uninitialized\n", &id[1..], &format!("{id}\n\n"), &"0".repeat(32), ""] {
+            assert_eq!(machine_id(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+}

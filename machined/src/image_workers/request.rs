@@ -1,0 +1,74 @@
+//! What the daemon and its workers say to each other: JSON, one message per line.
+
+use images::{Image, Pool};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::os_release::Fields;
+
+/// What a worker is asked for. It answers one request after the other.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// All images, any number of [`Answer::Images`].
+    List,
+    /// The image of a name, one [`Answer::Images`].
+    Find(String),
+    /// [`Answer::Pool`].
+    Pool,
+    /// What is inside the image of a name: [`Answer::Metadata`].
+    Metadata(String),
+}
+
+/// What it answers, [`Answer::Done`] or [`Answer::Failed`] last.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Some images.
+    Images(Vec<Image>),
+    /// The pool.
+    Pool(Pool),
+    /// What is inside an image.
+    Metadata(Box<Metadata>),
+    /// That is all.
+    Done,
+    /// That is why there is no more.
+    Failed(Failure),
+}
+
+/// Why a worker could not do what it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whether there is no image of that name.
+    pub no_such_image: bool,
+    /// The number of the errno that comes nearest.
+    pub errno: i32,
+    /// The reason, in words.
+    pub text: String,
+}
+
+impl From<images::Error> for Failure {
+    fn from(error: images::Error) -> Self {
+        let no_such_image = matches!(error, images::Error::NoSuchImage(_));
+        Self { no_such_image, errno: error.errno().raw_os_error(), text: error.to_string() }
+    }
+}
+
+impl Failure {
+    /// The errno that comes nearest.
+    pub fn errno(&self) -> Errno {
+        // A worker is this same program; other numbers are none of its.
+        if (1..4096).contains(&self.errno) { Errno::from_raw_os_error(self.errno) } else { Errno::IO }
+    }
+}
+
+/// What the OS inside an image says of itself, with nothing that a reply cannot carry.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Metadata {
+    /// hostname(5).
+    pub hostname: Option<String>,
+    /// machine-id(5), 32 hexadecimal digits.
+    pub machine_id: Option<String>,
+    /// machine-info(5).
+    pub machine_info: Option<Fields>,
+    /// os-release(5).
+    pub os_release: Option<Fields>,
+}
