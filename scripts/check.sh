@@ -130,6 +130,7 @@ fi
 # The lab's Debian is built here, so that the limits below are those of the tests alone.
 step lab 1200 tests/lab/root.sh $suite
 step install 300 scripts/install-test.sh $suite
+step boot 300 tests/boot/run.sh $suite
 step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
   --in policy:/policy
 step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance

@@ -141,7 +141,7 @@ in_root() {
   check 'the daemon runs' says '^machined [0-9]' /usr/local/sbin/machined --version
   check 'so does the userdb provider' says '^userdb-machined [0-9]' /usr/local/sbin/userdb-machined --version
   check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket \
-    userdb-machined.service userdb-machined.socket
+    userdb-machined.service userdb-machined.socket userdb-machined.timer machined-takeover.service
   check 'nothing is enabled' prints_nothing find /etc/systemd -name '*machined*'
   check 'a part of an older install goes when a newer one lacks it' forgotten $install
   check 'it uninstalls' $install uninstall
@@ -232,7 +232,7 @@ in_boot() {
   told=$(cat "$said")
   check 'it says first how its units become known' test "$(grep -oE 'systemctl (link|enable)' <<<"$told" | head -n1)" = 'systemctl link'
   check 'what it says then makes its units known' sh -c "$(sed -n 's/^systemd does not look into .*: //p' <<<"$told")"
-  check 'all of them are linked' says '^(linked linked linked linked )$' linked_units
+  check 'all of them are linked' says '^(linked linked linked linked linked linked )$' linked_units
   check 'it uninstalls there' env PREFIX=/opt/mymachines /src/scripts/install.sh uninstall
   check 'no link to its units is left' prints_nothing find /etc/systemd -name '*machined*'
   check 'nothing was denied to it' not says 'audit|SECCOMP|Operation not permitted' journalctl -u machined.service --no-pager
@@ -255,7 +255,7 @@ user_in_userdb() {
     "{\"name\":\"ids\",\"class\":\"container\",\"leader\":$leader}" || return
   says '^vu-ids-0:x:500000:65534:UID 0 of Container ids:/:/usr/sbin/nologin$' getent -s systemd passwd 500000
 }
-linked_units() { systemctl is-enabled {,userdb-}machined.{service,socket} | tr '\n' ' '; }
+linked_units() { systemctl is-enabled {,userdb-}machined.{service,socket} userdb-machined.timer machined-takeover.service | tr '\n' ' '; }
 serves_userdb() { timeout 5 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
 exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
 at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.

@@ -83,8 +83,10 @@ files() {
   echo "644 pkgconfig/libmachine.pc.in ${libdir%/}/pkgconfig/libmachine.pc"
   echo "644 systemd/machined.service.in $prefix/lib/systemd/system/machined.service"
   echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
+  echo "644 systemd/machined-takeover.service.in $prefix/lib/systemd/system/machined-takeover.service"
   echo "644 systemd/userdb-machined.service.in $prefix/lib/systemd/system/userdb-machined.service"
   echo "644 systemd/userdb-machined.socket.in $prefix/lib/systemd/system/userdb-machined.socket"
+  echo "644 systemd/userdb-machined.timer.in $prefix/lib/systemd/system/userdb-machined.timer"
   echo "644 systemd/bus-name.conf $prefix/lib/systemd/system/systemd-machined.service.d/bus-name.conf"
   echo "644 policy/mymachines.policy $prefix/share/polkit-1/actions/mymachines.policy"
   echo "644 policy/mymachines.conf $busdir/mymachines.conf"
@@ -253,10 +255,10 @@ say_what_next() {
   if [ -d /run/systemd/system ]; then
     # First, as it is what comes first. Not the directory of the drop-in, which is none of theirs.
     [ "$prefix" = /usr/local ] ||
-      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined.{service,socket}
+      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined*.{service,socket,timer}
     if [ -e /usr/lib/systemd/system/systemd-machined.service ]; then
       echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
-      echo "    systemctl enable machined && systemctl restart machined"
+      echo "    systemctl enable --now machined"
       echo "    systemctl disable machined"
     else
       echo "Nothing was started or enabled. To start it, now and with each boot, and to end that:"
@@ -281,7 +283,8 @@ uninstall_all() {
   [ -f "$destdir$record" ] || fail "there is no $destdir$record: nothing was installed with this PREFIX and DESTDIR"
   [ -w "$(dirname "$destdir$record")" ] || fail 'may not be removed by you (as root: sudo make uninstall)'
   if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now --quiet machined.socket machined.service userdb-machined.socket userdb-machined.service 2>/dev/null || true
+    systemctl disable --now --quiet userdb-machined.timer machined.socket machined.service userdb-machined.socket \
+      userdb-machined.service machined-takeover.service 2>/dev/null || true
     end_daemons
   fi
   while read -r sum file; do

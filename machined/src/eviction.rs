@@ -27,8 +27,10 @@ use crate::unit_part::UnitPart;
 const LINK: &str = "/etc/systemd/system/systemd-machined.service";
 /// The unit that the name belongs to otherwise.
 const ORIGINAL: &str = "/usr/lib/systemd/system/systemd-machined.service";
-/// What starts this daemon.
-const SOCKET_UNIT: &str = "machined.socket";
+/// The name of our unit where it has no other one.
+const UNIT: &str = "machined.service";
+/// What starts this daemon, and the provider of userdb.
+const SOCKET_UNITS: [&str; 2] = ["userdb-machined.socket", "machined.socket"];
 
 /// A watch on a directory entry.
 #[derive(Debug)]
@@ -116,10 +118,24 @@ pub async fn give_way(eviction: Option<&Eviction>, init: Option<&ControlGroup>, 
     if let Err(error) = bus.call(BUS, "ReleaseName", NAME, systemd::DEADLINE).await {
         debug!("Cannot release the name on the bus: {error}");
     }
-    // That of userdb follows the service.
-    if let Err(error) = systemd::stop_unit(bus, SOCKET_UNIT).await {
-        debug!("Cannot stop {SOCKET_UNIT}: {error}");
+    for unit in SOCKET_UNITS {
+        if let Err(error) = systemd::stop_unit(bus, unit).await {
+            debug!("Cannot stop {unit}: {error}");
+        }
     }
+}
+
+/// Whether this is our service on a host where the original has the place: it is installed, and ours is not enabled.
+pub fn is_out_of_place() -> bool {
+    let is_ours = !Path::new(ORIGINAL).exists() || Path::new(LINK).is_symlink();
+    !is_ours && own_unit_name().is_some_and(|name| name == UNIT)
+}
+
+/// The last part of the path of this process's control group.
+fn own_unit_name() -> Option<String> {
+    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get()).ok()?;
+    let group = own.control_group().ok()?;
+    Path::new(group.path()).file_name()?.to_str().map(str::to_owned)
 }
 
 /// Ends the ties between this process, which is about to end, and its service.

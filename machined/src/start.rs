@@ -1,6 +1,7 @@
 //! From the command line to a running daemon, and to its end.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -35,6 +36,12 @@ use crate::systemd::Systemd;
 use crate::varlink;
 use crate::watch::Watch;
 
+/// What the original makes on some hosts and ours does not serve: a socket that systemd-resolved asks for names. (258)
+const RESOLVE_HOOK: &str = "/run/systemd/resolve.hook/io.systemd.Machine";
+
+/// The exit status of a daemon whose place another one has, for which systemd does not start it again.
+const NOT_CONFIGURED: u8 = 6;
+
 /// How long after the start it is left to those who waited for it, before what nobody waits for is done.
 const LULL: Duration = Duration::from_millis(100);
 
@@ -49,6 +56,12 @@ pub fn main() -> ExitCode {
     let options = Options::parse();
     log::set_level(options.log_level.number());
     log::start("machined", options.log_target);
+    if eviction::is_out_of_place() {
+        error!(
+            "systemd-machined has this place. To put machined there, type: systemctl enable --now machined"
+        );
+        return ExitCode::from(NOT_CONFIGURED);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
@@ -249,6 +262,7 @@ fn listeners(places: &Places) -> Result<Vec<Listener>, Failure> {
         if listeners.is_empty() || !is_served(path) {
             listeners.push(varlink_server::listen_at(path).map_err(cannot)?);
         }
+        remove_dead(Path::new(RESOLVE_HOOK));
         let image = places.image_socket.as_path();
         if !is_served(image) {
             varlink_server::alias(image, path).map_err(cannot)?;
@@ -257,10 +271,35 @@ fn listeners(places: &Places) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
+/// Removes a socket that nobody serves any more, which would be asked, and waited for, all the same.
+fn remove_dead(socket: &Path) {
+    let is_socket = std::fs::symlink_metadata(socket).is_ok_and(|there| there.file_type().is_socket());
+    if is_socket && !is_served(socket) {
+        // Another one may have removed it meanwhile, and a file system may be read-only: the start does not depend on it.
+        let _ = std::fs::remove_file(socket);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io;
+
+    #[test]
+    fn a_socket_that_nobody_serves_is_removed_and_no_other_is() {
+        let directory = std::env::temp_dir().join(format!("start-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let (dead, served, file) = (directory.join("dead"), directory.join("served"), directory.join("file"));
+        drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+        let listener = std::os::unix::net::UnixListener::bind(&served).unwrap();
+        std::fs::write(&file, "").unwrap();
+        for path in [&dead, &served, &file, &directory.join("absent")] {
+            remove_dead(path);
+        }
+        assert_eq!([&dead, &served, &file].map(|path| path.exists()), [false, true, true]);
+        drop(listener);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn who_lacks_permission_is_asked_whether_he_is_root() {

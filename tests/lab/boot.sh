@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: boot.sh [--broker] [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
+usage: boot.sh [--broker] [--in DIR[:AT]]... [--over DIR]... ROOT OUT SCRIPT [SECONDS]
 
 Boots an overlay of ROOT with systemd as PID 1, its own D-Bus and its own network namespace, runs SCRIPT inside as a
 service and stops when it is done or when SECONDS (600) have passed. ROOT is a directory, or a suite that root.sh
@@ -12,22 +12,26 @@ knows, which is then built if need be. ROOT itself is never changed.
 
   --broker       the system bus is dbus-broker, in the place of dbus-daemon; ROOT has to have it, as a suite has then
   --in DIR[:AT]  shows DIR of the host inside, read-only, at AT (/in by default); may be given several times
+  --over DIR     lays the files of DIR over those of ROOT; may be given several times, the first one is uppermost
 
 What SCRIPT writes to /out comes back in OUT, beside:
   log      what SCRIPT printed
   rc       its exit code, 124 if it did not end in time
   console  what the boot printed
+A SCRIPT that leaves a file /out/again ends the boot itself, or soft-reboots it, and is run again then. What is shown of
+the host is gone after that, but what SCRIPT writes to /out comes back all the same.
 The exit code is that of SCRIPT. /var/tmp inside is a real file system (an overlay cannot lie on an overlay, and knows
 no chattr): containers' images belong there. Uses sudo when not run as root.
 U
 }
 
 arguments=("$@")
-shows=() bus=dbus
+shows=() over='' bus=dbus
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
     --broker) bus=dbus-broker; shift ;;
+    --over) over+=$(readlink -f "${2:?--over needs a directory}"):; shift 2 ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
     -*) usage >&2; exit 2 ;;
     *) break ;;
@@ -59,7 +63,7 @@ clean() {
 trap clean EXIT
 trap 'exit 143' INT TERM
 mkdir "$work"/{upper,overlay,root,var}
-mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
+mount -t overlay overlay -o "lowerdir=$over$root,upperdir=$work/upper,workdir=$work/overlay" "$work/root"
 
 install -m755 "$script" "$work/root/root/lab-script"
 # Forced twice: at once, without waiting for containers that the script left behind. Nothing inside is to be kept.
@@ -73,7 +77,7 @@ KillSignal=SIGKILL
 WorkingDirectory=/root
 Environment=HOME=/root
 ExecStart=/bin/bash -c '/root/lab-script >/out/log 2>&1; echo \$? >/out/rc'
-ExecStopPost=/bin/systemctl poweroff --force --force
+ExecStopPost=/bin/sh -c 'test -e /out/again || exec systemctl poweroff --force --force'
 [Install]
 WantedBy=multi-user.target
 U
@@ -115,4 +119,6 @@ timeout -k 10 $((seconds + 60)) "${within[@]}" \
 child=$!
 wait "$child" || echo "boot.sh: systemd-nspawn ended with status $?" >>"$out/console"
 child=
+# After a soft-reboot it was a directory like any other.
+[ ! -d "$work/upper/out" ] || cp -a "$work/upper/out/." "$out/"
 exit "$(cat "$out/rc")"

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
 import place
@@ -88,9 +89,36 @@ class Handover(place.Case):
     def test_a_start_that_is_refused_takes_nothing_from_the_original(self):
         until(lambda: os.path.exists(USERDB), "the original's place in userdb")
         before = os.stat(USERDB).st_ino
-        self.assertIn("ssertion failed", run("systemctl", "start", "machined", check=False))
+        self.assertIn("journalctl", run("systemctl", "start", "machined", check=False))
+        # Where one looks then, there is what to type.
+        command = "systemctl enable --now machined"
+        until(lambda: command in run("systemctl", "status", "machined", check=False), "what to type")
+        self.assertIn(command, run("journalctl", "--unit=machined"))
         self.assertFalse(is_active("machined.service") or is_active("userdb-machined.socket"))
         self.assertEqual(os.stat(USERDB).st_ino, before)
+
+    def test_enabled_and_started_at_once_it_is_ours(self):
+        unit, pid = self.registered("one")
+        began = time.time()
+        run("systemctl", "enable", "--now", "machined")
+        self.assertEqual([main_process(name) for name in NAMES], [OURS] * 3)
+        self.assertEqual((on_the_bus(), answers()), (OURS, "ours"))
+        self.assertIn("one", listed())
+        run("journalctl", "--sync")
+        self.assertNotIn("File exists", run("journalctl", "--boot", f"--since=@{began:.6f}", "_PID=1"))
+        # Once more, and nothing happens.
+        before = show("machined.service", "MainPID")
+        run("systemctl", "start", "machined")
+        run("systemctl", "enable", "--now", "machined")
+        self.assertEqual(show("machined.service", "MainPID"), before)
+        run("systemctl", "disable", "--now", "machined")
+        self.assertEqual(on_the_bus(), STOCK)
+        self.assertTrue(is_active(unit) and processes.is_running(pid))
+
+    def test_the_journal_has_ours_by_the_originals_name(self):
+        enable()
+        until(lambda: "machined[" in run("journalctl", "--boot", "--unit=systemd-machined",
+                                         f"_PID={place.daemon()}"), "a line")
 
     def test_machines_of_the_original_are_ours_and_its_again(self):
         one, create = self.registered("one"), self.registered("two", "CreateMachine")
@@ -146,6 +174,8 @@ class Handover(place.Case):
             ((("disable", "--now", "machined"),), STOCK),
             ((("enable", "machined"), ("restart", "machined")), OURS),
             ((("disable", "machined"), ("daemon-reload",), ("stop", "machined")), STOCK),
+            ((("enable", "--now", "machined"),), OURS),
+            ((("disable", "machined"), ("restart", "systemd-machined")), STOCK),
         ]:
             with self.subTest(commands):
                 for command in commands:
@@ -277,7 +307,7 @@ class Handover(place.Case):
         enable()
         self.registered("one")
         for _ in range(12):
-            place.killed()
+            place.killed(counted=True)
         self.assertIn("one", listed())
         for _ in range(12):
             run("systemctl", "restart", "machined")

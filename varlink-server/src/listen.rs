@@ -104,7 +104,7 @@ pub fn listen_at(path: &Path) -> io::Result<Listener> {
     Listener::new(socket)
 }
 
-/// Makes `alias` a second path of the socket at `path`, in the same directory.
+/// Makes `alias` a second path of the socket at `path`, which is absolute.
 ///
 /// A socket or symlink that is already there is replaced. Nothing else is ever removed.
 ///
@@ -120,7 +120,8 @@ pub fn alias(alias: &Path, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    std::os::unix::fs::symlink(path.file_name().unwrap_or(path.as_os_str()), alias)
+    // As systemd makes it, which takes a link that reads otherwise for somebody else's.
+    std::os::unix::fs::symlink(path, alias)
 }
 
 /// Listens on a socket that is bound and listening already.

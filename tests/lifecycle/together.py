@@ -1,0 +1,164 @@
+"""What belongs together comes and goes together, and what cannot run is given up without keeping anybody waiting."""
+
+import contextlib
+import os
+import pathlib
+import socket
+import time
+
+import place
+import varlink
+from place import is_active, run, show
+from waiting import until
+
+PROVIDER, SOCKET = "userdb-machined.service", "userdb-machined.socket"
+UNITS = pathlib.Path("/run/systemd/system")
+HOOK = pathlib.Path("/run/systemd/resolve.hook/io.systemd.Machine")
+# How long whoever closed it keeps the socket closed, with room for a slow machine.
+RETURN = 30
+
+
+def looked_up(name):
+    """How long a lookup of nobody takes, which asks all of userdb."""
+    began = time.monotonic()
+    found = run("getent", "passwd", name, check=False, timeout=60)
+    assert found == "", found
+    return time.monotonic() - began
+
+
+class Together(place.Case):
+    def setUp(self):
+        super().setUp()
+        run("systemctl", "reset-failed", "machined.service", SOCKET, PROVIDER, check=False)
+        run("systemctl", "start", SOCKET)
+        until(lambda: is_active(SOCKET) and is_active("userdb-machined.timer"), "all that belongs together")
+
+    def unit(self, path, text):
+        file = UNITS / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        run("systemctl", "daemon-reload")
+        self.addCleanup(run, "systemctl", "daemon-reload")
+        self.addCleanup(file.unlink, missing_ok=True)
+        return file
+
+    def test_the_socket_of_userdb_comes_back_when_it_was_stopped(self):
+        run("systemctl", "stop", SOCKET)
+        until(lambda: is_active(SOCKET), "the return of the socket", RETURN)
+        looked_up("nobody-asks")
+        self.assertTrue(is_active(PROVIDER))
+
+    def test_the_socket_of_userdb_comes_back_with_multi_user(self):
+        # It is wanted for itself: process 1 starts nothing that only a unit wants which runs already.
+        run("systemctl", "stop", SOCKET)
+        run("systemctl", "start", "multi-user.target")
+        self.assertTrue(is_active(SOCKET))
+
+    def test_a_target_that_keeps_machined_keeps_the_socket_of_userdb(self):
+        # Nor is the one that these tests run in ended.
+        self.unit("lab.service.d/stays.conf", "[Unit]\nIgnoreOnIsolate=yes\n")
+        self.unit("keeping.target", "[Unit]\nAllowIsolate=yes\nWants=dbus.service machined.service\n")
+        for target in "keeping.target", "multi-user.target":
+            run("systemctl", "isolate", target, timeout=60)
+            self.assertTrue(is_active("machined.service"))
+            until(lambda: is_active(SOCKET) and is_active("userdb-machined.timer"), "all that belongs together", RETURN)
+            until(lambda: varlink.ask("List", {"name": ".host"}) == varlink.OK, "an answer")
+
+    def assert_is_broken(self, most):
+        """Lookups fail at once, and the provider is not tried for ever."""
+        first = looked_up("nobody-first")
+        self.assertLess(first, 10)
+        rest = sorted(looked_up(f"nobody-{number}") for number in range(20))
+        # A machine that is busy with other things is slow now and then.
+        self.assertLess(rest[len(rest) // 2], 0.5, rest)
+        self.assertLess(rest[-1], 5, rest)
+        restarts = run("journalctl", "--boot", "--quiet", "--output=cat", f"--since=@{self.began:.6f}", "_PID=1",
+                       f"UNIT={PROVIDER}").count("Starting ")
+        self.assertLessEqual(restarts, most)
+
+    def assert_is_mended(self):
+        """Without a hand but one that starts what everybody starts."""
+        run("systemctl", "start", "multi-user.target")
+        def answers():
+            looked_up("nobody-mended")
+            return is_active(PROVIDER)
+        until(answers, "the provider", RETURN)
+
+    def broken(self):
+        # To the journal's grain.
+        self.began = time.time()
+        run("systemctl", "stop", PROVIDER)
+
+    def test_a_provider_that_is_not_executable_holds_up_no_lookup(self):
+        program = pathlib.Path("/usr/local/sbin/userdb-machined")
+        self.addCleanup(program.chmod, 0o755)
+        program.chmod(0o644)
+        self.broken()
+        self.assert_is_broken(10)
+        # It is not even listened for, once somebody tries.
+        run("systemctl", "stop", SOCKET)
+        run("systemctl", "start", SOCKET)
+        self.assertFalse(is_active(SOCKET))
+        program.chmod(0o755)
+        self.assert_is_mended()
+
+    def test_a_provider_that_is_masked_holds_up_no_lookup(self):
+        self.broken()
+        self.addCleanup(run, "systemctl", "unmask", PROVIDER)
+        run("systemctl", "mask", PROVIDER)
+        self.assert_is_broken(0)
+        run("systemctl", "unmask", PROVIDER)
+        self.assert_is_mended()
+
+    def test_a_provider_that_dies_at_once_holds_up_no_lookup(self):
+        file = self.unit(f"{PROVIDER}.d/dies.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n")
+        self.broken()
+        self.assert_is_broken(10)
+        file.unlink()
+        run("systemctl", "daemon-reload")
+        self.assert_is_mended()
+
+    def test_a_machined_that_dies_at_once_is_given_up_and_takes_no_lookup_with_it(self):
+        file = self.unit("machined.service.d/dies.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n")
+        run("systemctl", "kill", "--signal=KILL", "machined.service")
+        until(lambda: show("machined.service", "ActiveState")[0] in ("inactive", "failed"), "the last restart", 60)
+        # Nobody listens who cannot answer.
+        until(lambda: not is_active("machined.socket"), "the end of the socket")
+        with self.assertRaises((ConnectionRefusedError, FileNotFoundError)), varlink.Client() as client:
+            client.ask("List", {"name": ".host"})
+        self.assertTrue(is_active(SOCKET))
+        looked_up("nobody-without-machined")
+        self.assertTrue(is_active(PROVIDER))
+        file.unlink()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "reset-failed", "machined.service", check=False)
+        run("systemctl", "start", "machined.service")
+        self.assertEqual(varlink.ask("List", {"name": ".host"}), varlink.OK)
+
+    def test_a_dead_socket_of_the_originals_resolver_goes_and_a_live_one_stays(self):
+        HOOK.parent.mkdir(parents=True, exist_ok=True)
+        HOOK.unlink(missing_ok=True)
+        self.addCleanup(HOOK.unlink, missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(HOOK))
+            listener.listen()
+            run("systemctl", "restart", "machined.service")
+            self.assertTrue(HOOK.exists())
+        run("systemctl", "restart", "machined.service")
+        self.assertFalse(HOOK.exists())
+
+    def test_a_start_complains_of_no_file_that_exists(self):
+        run("systemctl", "restart", "machined.service")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink("/run/systemd/machine/io.systemd.MachineImage")
+        run("systemctl", "restart", "machined.service")
+        began = time.time()
+        run("systemctl", "restart", "machined.service")
+        run("journalctl", "--sync")
+        said = run("journalctl", "--boot", "--quiet", "--output=cat", f"--since=@{began:.6f}", "_PID=1")
+        self.assertIn("Started machined.service", said)
+        self.assertNotIn("File exists", said)
+
+
+if __name__ == "__main__":
+    place.main()
