@@ -1,0 +1,138 @@
+//! A process that closes what strangers have passed along.
+//!
+//! The last close of a descriptor can last for as long as its sender likes: a TCP socket that lingers, a file whose
+//! server does not answer. A daemon with one thread would stop, and a thread that hangs keeps all that a dead daemon had.
+//! So such descriptors are passed on to a process that has nothing else to do and nothing to lose: the *closer*.
+//!
+//! [`start`] forks it, before there is anything to inherit. It forks a *worker*, which waits for work; before a worker
+//! closes anything it says so, and the closer forks the next one, which waits in its place. A worker that is not done
+//! after a second is killed. One that cannot be killed is abandoned, and counts: while there are [`WORKERS_MAX`] of them,
+//! nobody works, and what is to be closed stays with the daemon, open.
+//!
+//! A connection whose unread input holds descriptors is one such descriptor ([`Closer::close`]). What comes over a
+//! connection that takes descriptors is read by a worker ([`Closer::receive`]): it returns the pidfds, whose close never
+//! waits, and closes all others. They are never installed in the daemon, since some files are flushed each time that a
+//! descriptor is closed.
+
+mod keeper;
+mod packet;
+mod process;
+mod worker;
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tracing::{error, warn};
+
+pub use keeper::WORKERS_MAX;
+use packet::Packet;
+pub use packet::Received;
+
+/// The way to the process that closes. Its clones lead to the same one.
+#[derive(Clone, Debug)]
+pub struct Closer(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    socket: OwnedFd,
+    held: RefCell<VecDeque<Held>>,
+    is_gone: Cell<bool>,
+}
+
+/// What could not be passed on yet.
+#[derive(Debug)]
+struct Held {
+    descriptor: OwnedFd,
+    _share: Box<dyn Any>,
+}
+
+/// Forks the process. To be called first of all, while there is one thread, and nothing that another process must not have.
+///
+/// # Errors
+/// There is no room for one more process or descriptor.
+pub fn start() -> io::Result<Closer> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    process::fork([theirs.as_fd()], c"closer", keeper::run)?;
+    Ok(Closer(Rc::new(Inner { socket: ours, held: RefCell::default(), is_gone: Cell::new(false) })))
+}
+
+impl Closer {
+    /// Has a descriptor closed by the other process. Never waits. The descriptor itself is closed here, but not last;
+    /// so it must be one that is not flushed, as no socket is.
+    ///
+    /// `share` is what the sender pays for it, such as a place among the connections: it is dropped once the descriptor
+    /// was passed on.
+    pub fn close(&self, descriptor: OwnedFd, share: impl Any) {
+        self.0.held.borrow_mut().push_back(Held { descriptor, _share: Box::new(share) });
+        self.pass_on();
+    }
+
+    /// Passes on what could not be passed on before. Returns whether something is still held.
+    pub fn pass_on(&self) -> bool {
+        let mut held = self.0.held.borrow_mut();
+        while let Some(next) = held.front() {
+            match self.hand_over(&next.descriptor) {
+                Ok(gate) => {
+                    drop(held.pop_front());
+                    // Closed here first: whoever closes last waits.
+                    drop(gate);
+                }
+                Err(errno) => {
+                    self.note(errno);
+                    break;
+                }
+            }
+        }
+        !held.is_empty()
+    }
+
+    /// Passes a descriptor on, to be closed when the gate is.
+    fn hand_over(&self, descriptor: &OwnedFd) -> Result<OwnedFd, Errno> {
+        let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Packet::Close.send(&self.0.socket, &[descriptor.as_fd(), theirs.as_fd()])?;
+        Ok(gate)
+    }
+
+    /// How many descriptors are held because nobody closes them.
+    pub fn held(&self) -> usize {
+        self.0.held.borrow().len()
+    }
+
+    /// Has the other process read `most` bytes of a connection, with the descriptors that come along. The answer can be
+    /// read by [`Received::of`] from what is returned, as soon as that is readable.
+    ///
+    /// # Errors
+    /// Nobody reads, because all who could are busy with what does not close.
+    pub fn receive(&self, connection: BorrowedFd<'_>, most: usize) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let sent = Packet::Receive(most).send(&self.0.socket, &[connection, theirs.as_fd()]);
+        sent.inspect_err(|errno| self.note(*errno))?;
+        Ok(ours)
+    }
+
+    fn note(&self, errno: Errno) {
+        match errno {
+            Errno::AGAIN => warn!("Descriptors do not close; {} are held until some do.", self.held()),
+            Errno::INTR => {}
+            _ if self.0.is_gone.replace(true) => {}
+            _ => error!(
+                "The process that closes descriptors is gone ({errno}); what it would close stays open."
+            ),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // They go with the process, which then does not wait for them.
+        std::mem::forget(self.held.take());
+    }
+}
