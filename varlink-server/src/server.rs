@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use closer::Closer;
 use rustix::io::Errno;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::admission::{Admission, Limits};
 use super::connection::Connection;
@@ -16,11 +17,11 @@ use super::inbox::{Budget, Inbox};
 use super::listen::Listener;
 use super::peer::Peer;
 use super::router::{About, Interface, Router, TableError};
-use super::socket_option::refuse_descriptors;
-use super::stream::Stream;
+use super::socket_option::{refuse_descriptors, takes_descriptors};
+use super::stream::{Stream, leave};
 
 /// What a server allows its peers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// How many connections.
     pub limits: Limits,
@@ -30,6 +31,8 @@ pub struct Settings {
     pub large_messages: usize,
     /// Whether handlers want to know which process calls: a descriptor for each connection.
     pub pidfds: bool,
+    /// Who closes what peers have passed along. Without it that is done here, and may last.
+    pub closer: Option<Closer>,
 }
 
 impl Settings {
@@ -40,6 +43,7 @@ impl Settings {
             write_deadline: Duration::from_secs(30),
             large_messages: 8 << 20,
             pidfds: true,
+            closer: None,
         }
     }
 }
@@ -88,7 +92,7 @@ impl<C: 'static> Server<C> {
         let mut reserve = Reserve::new();
         let mut failing = false;
         loop {
-            match listener.accept().await {
+            match self.accept(&listener).await {
                 Ok(stream) => {
                     let scarce = reserve.is_used();
                     self.serve_stream(stream, scarce);
@@ -109,6 +113,19 @@ impl<C: 'static> Server<C> {
         }
     }
 
+    /// The next connection. Until it comes, what is held is passed on as soon as somebody closes it.
+    async fn accept(&self, listener: &Listener) -> Result<OwnedFd, Errno> {
+        loop {
+            let Some(closer) = self.settings.closer.as_ref().filter(|closer| closer.pass_on()) else {
+                return listener.accept().await;
+            };
+            if let Ok(accepted) = timeout(BACKOFF, listener.accept()).await {
+                return accepted;
+            }
+            closer.pass_on();
+        }
+    }
+
     /// Serves one connected stream, which does not block, in a task of its own; or closes it when there are too many
     /// connections.
     pub fn adopt(self: &Rc<Self>, stream: OwnedFd) {
@@ -123,17 +140,21 @@ impl<C: 'static> Server<C> {
         };
         let privileged = peer.is_privileged();
         let permit = self.admission.admit(&peer).filter(|_| privileged || !scarce);
+        let closer = self.settings.closer.clone();
         let Some(permit) = permit else {
-            return tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
+            tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
+            if takes_descriptors(&stream) {
+                leave(stream, closer.as_ref(), ());
+            }
+            return;
         };
         let inbox = Inbox::new((!privileged).then(|| self.budget.clone()));
-        let stream = match Stream::new(stream, self.router.receives_descriptors()) {
+        let stream = match Stream::new(stream, self.router.receives_descriptors(), closer, Some(permit)) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
         };
         let server = self.clone();
         spawn_local(async move {
-            let _permit = permit;
             let deadline = server.settings.write_deadline;
             let connection = Connection::new(server.context.clone(), peer, stream, inbox, deadline);
             let closed = connection.run(&server.router).await;
@@ -142,7 +163,7 @@ impl<C: 'static> Server<C> {
     }
 }
 
-/// How long to leave a failing `accept` alone.
+/// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 fn is_out_of_fds(errno: Errno) -> bool {

@@ -2,21 +2,25 @@
 //!
 //! No descriptor of a peer's is installed here unless a method wants it, as the last close of one can last for hours (a
 //! TCP socket that lingers, a file whose server does not answer). The kernel refuses them where it can. Where it cannot,
-//! each read is preceded by a look that has no room for them, which tells of them and leaves them where they are.
+//! each read is preceded by a look that has no room for them, which tells of them and leaves them where they are; and a
+//! connection that ends with something unread is closed by another process.
 
+use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
+use closer::Closer;
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
+    SendAncillaryMessage, SendFlags, Shutdown, recv, recvmsg, send, sendmsg, shutdown,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::admission::Permit;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::socket_option::{refuse_descriptors, takes_descriptors};
@@ -28,10 +32,12 @@ const DESCRIPTORS_MAX: usize = 253;
 #[derive(Debug)]
 pub(super) struct Stream {
     /// Registered for reading alone: a peer that takes a reply makes the socket writable, and would wake the daemon up
-    /// for nothing with every call.
-    socket: AsyncFd<OwnedFd>,
+    /// for nothing with every call. `None` at the end.
+    socket: Option<AsyncFd<OwnedFd>>,
     /// Whether there may be descriptors with what is read.
     looks_first: bool,
+    closer: Option<Closer>,
+    permit: Option<Permit>,
 }
 
 /// What a read has brought.
@@ -51,13 +57,22 @@ impl Stream {
     ///
     /// # Errors
     /// Where the event loop cannot watch it.
-    pub fn new(socket: OwnedFd, receives: bool) -> io::Result<Self> {
+    pub fn new(
+        socket: OwnedFd,
+        receives: bool,
+        closer: Option<Closer>,
+        permit: Option<Permit>,
+    ) -> io::Result<Self> {
         // Some may be in it already: it was there before its listener refused any.
-        let took = takes_descriptors(&socket);
+        let looks_first = takes_descriptors(&socket);
         if !receives {
             refuse_descriptors(&socket);
         }
-        Ok(Self { socket: watch(socket, Interest::READABLE)?, looks_first: took })
+        Ok(Self { socket: Some(watch(socket, Interest::READABLE)?), looks_first, closer, permit })
+    }
+
+    fn socket(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Waits for input, and puts it into the inbox.
@@ -66,18 +81,19 @@ impl Stream {
     /// What the kernel says.
     pub async fn read(&self, inbox: &mut Inbox) -> io::Result<Input> {
         inbox.shrink();
+        let socket = self.socket()?;
         loop {
-            let mut guard = self.socket.readable().await?;
+            let mut guard = socket.readable().await?;
             let asked = inbox.room().spare_capacity_mut().len();
             let got = if self.looks_first {
-                match look(&self.socket, asked) {
+                match look(socket, asked) {
                     Ok(Look { seen, has_descriptors: true }) => return Ok(Input::Descriptors(seen)),
                     // No more than this: descriptors may have come with what is behind it.
-                    Ok(Look { seen, has_descriptors: false }) => receive(&self.socket, inbox, seen.len()),
+                    Ok(Look { seen, has_descriptors: false }) => receive(socket, inbox, seen.len()),
                     Err(errno) => Err(errno),
                 }
             } else {
-                recv(&self.socket, spare_capacity(inbox.room()), RecvFlags::empty()).map(|got| got.1)
+                recv(socket, spare_capacity(inbox.room()), RecvFlags::empty()).map(|got| got.1)
             };
             match got {
                 Ok(0) => return Ok(Input::End),
@@ -107,7 +123,7 @@ impl Stream {
         room.resize(before.saturating_add(length), 0);
         let target = room.get_mut(before..).unwrap_or_default();
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let got = recvmsg(&self.socket, &mut [IoSliceMut::new(target)], &mut ancillary, flags);
+        let got = recvmsg(self.socket()?, &mut [IoSliceMut::new(target)], &mut ancillary, flags);
         room.truncate(before.saturating_add(got.as_ref().map_or(0, |got| got.bytes)));
         let got = got?;
         let mut descriptors = Vec::new();
@@ -124,15 +140,16 @@ impl Stream {
     /// # Errors
     /// What the kernel says.
     pub async fn write(&self, outbox: &mut Outbox) -> io::Result<()> {
+        let socket = self.socket()?;
         let mut at = 0;
         while at < outbox.bytes.len() {
             let parcel = outbox.parcel(at);
             let bytes = outbox.bytes.get(at..parcel.end).unwrap_or_default();
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             let sent = if parcel.has_descriptors {
-                send_with_descriptors(&self.socket, bytes, outbox.descriptors(), flags)
+                send_with_descriptors(socket, bytes, outbox.descriptors(), flags)
             } else {
-                send(&self.socket, bytes, flags)
+                send(socket, bytes, flags)
             };
             match sent {
                 Ok(sent) => {
@@ -157,7 +174,8 @@ impl Stream {
     pub async fn hung_up(&self) {
         // A socket that is not watched for being writable is ready to write to only when it is closed; and it is told
         // of that whatever it is watched for.
-        while let Ok(mut guard) = self.socket.ready(Interest::WRITABLE).await
+        let Ok(socket) = self.socket() else { return };
+        while let Ok(mut guard) = socket.ready(Interest::WRITABLE).await
             && !guard.ready().is_write_closed()
         {
             guard.clear_ready();
@@ -167,9 +185,30 @@ impl Stream {
     /// Waits until the socket takes more.
     async fn writable(&self) -> io::Result<()> {
         // The event loop watches a descriptor once: this is another one for the same socket.
-        let writer = watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        let writer = watch(self.socket()?.get_ref().try_clone()?, Interest::WRITABLE)?;
         writer.writable().await?.retain_ready();
         Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take()
+            && self.looks_first
+        {
+            leave(socket.into_inner(), self.closer.as_ref(), self.permit.take());
+        }
+    }
+}
+
+/// Closes a connection in which there may be descriptors: not here, if something was not read. `share` is dropped with it.
+pub(super) fn leave(socket: OwnedFd, closer: Option<&Closer>, share: impl Any) {
+    // From now on nothing comes in.
+    let _ = shutdown(&socket, Shutdown::Both);
+    if let Some(closer) = closer
+        && ioctl_fionread(&socket).is_ok_and(|unread| unread > 0)
+    {
+        closer.close(socket, share);
     }
 }
 

@@ -114,7 +114,7 @@ fn a_stream_nobody_reads_is_dropped_at_the_deadline() {
         let call = r#"{"method":"test.Probe.Count","parameters":{"to":1000000,"size":1000},"more":true}"#;
         client.send(call).await;
         let client = client.0.into_std().unwrap();
-        Stream::new(client.into(), false).unwrap().hung_up().await;
+        Stream::new(client.into(), false, None, None).unwrap().hung_up().await;
         bench.quiet().await;
     });
 }
