@@ -10,7 +10,7 @@
 //! nobody works, and what is to be closed stays with the daemon, open.
 //!
 //! A connection whose unread input holds descriptors is one such descriptor ([`Closer::close`]). What comes over a
-//! connection that takes descriptors is read by a worker ([`Closer::receive`]): it returns the pidfds, whose close never
+//! connection that takes descriptors is read by a worker ([`Way::receive`]): it returns the pidfds, whose close never
 //! waits, and closes all others. They are never installed in the daemon, since some files are flushed each time that a
 //! descriptor is closed.
 
@@ -25,8 +25,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tracing::{error, warn};
 
@@ -40,9 +40,46 @@ pub struct Closer(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    socket: OwnedFd,
+    way: Way,
     held: RefCell<VecDeque<Held>>,
+    /// What was said already.
+    is_stuck: Cell<bool>,
     is_gone: Cell<bool>,
+}
+
+/// The bare way, which threads may share. What it cannot take at once it leaves to the caller.
+#[derive(Clone, Debug)]
+pub struct Way(Arc<OwnedFd>);
+
+impl Way {
+    /// Passes a descriptor on, to be closed once the caller has closed its own, and then the gate that is returned: whoever
+    /// closes last waits. Never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nobody closes anything now, because all who could are busy with what does not close.
+    pub fn pass(&self, descriptor: BorrowedFd<'_>) -> io::Result<Gate> {
+        let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Packet::Close.send(&self.0, &[descriptor, theirs.as_fd()])?;
+        Ok(Gate { _end: gate })
+    }
+
+    /// Has the other process read `most` bytes of a connection, with the descriptors that come along. The answer can be
+    /// read by [`Received::of`] from what is returned, as soon as that is readable.
+    ///
+    /// # Errors
+    /// As [`Way::pass`].
+    pub fn receive(&self, connection: BorrowedFd<'_>, most: usize) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Packet::Receive(most).send(&self.0, &[connection, theirs.as_fd()])?;
+        Ok(ours)
+    }
+}
+
+/// Dropped once the descriptor is closed here.
+#[derive(Debug)]
+pub struct Gate {
+    _end: OwnedFd,
 }
 
 /// What could not be passed on yet.
@@ -60,7 +97,12 @@ pub fn start() -> io::Result<Closer> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     process::fork([theirs.as_fd()], c"closer", keeper::run)?;
-    Ok(Closer(Rc::new(Inner { socket: ours, held: RefCell::default(), is_gone: Cell::new(false) })))
+    Ok(Closer(Rc::new(Inner {
+        way: Way(Arc::new(ours)),
+        held: RefCell::default(),
+        is_stuck: Cell::default(),
+        is_gone: Cell::default(),
+    })))
 }
 
 impl Closer {
@@ -78,26 +120,22 @@ impl Closer {
     pub fn pass_on(&self) -> bool {
         let mut held = self.0.held.borrow_mut();
         while let Some(next) = held.front() {
-            match self.hand_over(&next.descriptor) {
+            match self.0.way.pass(next.descriptor.as_fd()) {
                 Ok(gate) => {
                     drop(held.pop_front());
                     // Closed here first: whoever closes last waits.
                     drop(gate);
                 }
-                Err(errno) => {
-                    self.note(errno);
+                Err(error) => {
+                    self.note(&error, held.len());
                     break;
                 }
             }
         }
+        if held.is_empty() {
+            self.0.is_stuck.set(false);
+        }
         !held.is_empty()
-    }
-
-    /// Passes a descriptor on, to be closed when the gate is.
-    fn hand_over(&self, descriptor: &OwnedFd) -> Result<OwnedFd, Errno> {
-        let (gate, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        Packet::Close.send(&self.0.socket, &[descriptor.as_fd(), theirs.as_fd()])?;
-        Ok(gate)
     }
 
     /// How many descriptors are held because nobody closes them.
@@ -105,27 +143,17 @@ impl Closer {
         self.0.held.borrow().len()
     }
 
-    /// Has the other process read `most` bytes of a connection, with the descriptors that come along. The answer can be
-    /// read by [`Received::of`] from what is returned, as soon as that is readable.
-    ///
-    /// # Errors
-    /// Nobody reads, because all who could are busy with what does not close.
-    pub fn receive(&self, connection: BorrowedFd<'_>, most: usize) -> io::Result<OwnedFd> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let sent = Packet::Receive(most).send(&self.0.socket, &[connection, theirs.as_fd()]);
-        sent.inspect_err(|errno| self.note(*errno))?;
-        Ok(ours)
+    /// The bare way to the other process.
+    pub fn way(&self) -> Way {
+        self.0.way.clone()
     }
 
-    fn note(&self, errno: Errno) {
-        match errno {
-            Errno::AGAIN => warn!("Descriptors do not close; {} are held until some do.", self.held()),
-            Errno::INTR => {}
+    fn note(&self, error: &io::Error, held: usize) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock if self.0.is_stuck.replace(true) => {}
+            io::ErrorKind::WouldBlock => warn!("Descriptors do not close; {held} are held until some do."),
             _ if self.0.is_gone.replace(true) => {}
-            _ => error!(
-                "The process that closes descriptors is gone ({errno}); what it would close stays open."
-            ),
+            _ => error!("Nobody closes descriptors ({error}); what is to be closed stays open."),
         }
     }
 }

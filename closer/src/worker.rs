@@ -1,12 +1,16 @@
 //! The process that closes, and that reads what comes with descriptors.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::packet::{Packet, READ_MAX, Received, receive};
+
+/// Who sent descriptors on, such as a bus, closes its own right after that. It should not be the last to do so.
+const COURTESY: Duration = Duration::from_millis(50);
 
 /// Works until it has closed something that may have lasted.
 pub fn run([work, says]: [OwnedFd; 2]) {
@@ -17,26 +21,26 @@ pub fn run([work, says]: [OwnedFd; 2]) {
                     // The daemon has closed its own, or has ended.
                     let _ = poll(&mut [PollFd::new(&gate, PollFlags::HUP)], None);
                 }
-                return close(descriptors, &says);
+                return close(descriptors, &says, Duration::ZERO);
             }
             Ok(Some((Packet::Receive(most), descriptors))) => {
                 let strangers = read(most, descriptors);
                 if !strangers.is_empty() {
-                    return close(strangers, &says);
+                    return close(strangers, &says, COURTESY);
                 }
             }
-            // The daemon has gone.
-            Ok(None) => return,
-            Err(_) => return,
+            // The daemon has gone, or there is no room for what it sends.
+            Ok(None) | Err(_) => return,
         }
     }
 }
 
-/// Says that somebody else is needed meanwhile, and closes.
-fn close(descriptors: Vec<OwnedFd>, says: &OwnedFd) {
+/// Says that somebody else is needed meanwhile, and closes a little later.
+fn close(descriptors: Vec<OwnedFd>, says: &OwnedFd, later: Duration) {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     // Where the pipe is full, which holds a thousand of these, nobody listens.
     let _ = rustix::io::write(says, &own.to_ne_bytes());
+    std::thread::sleep(later);
     drop(descriptors);
 }
 

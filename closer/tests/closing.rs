@@ -83,7 +83,7 @@ fn pidfds_come_back_and_strangers_do_not(closer: &Closer) {
     let names = ["/dev/null", "anon_inode:[pidfd]", "/dev/null"];
     for expected in [&names[..], &names[..], &names[1..2]] {
         let mut buffer = [0; 100];
-        let answer = closer.receive(ours.as_fd(), buffer.len()).unwrap();
+        let answer = closer.way().receive(ours.as_fd(), buffer.len()).unwrap();
         wait_for(&answer);
         let got = Received::of(&answer, &mut buffer).unwrap();
         assert_eq!(&buffer[..got.length], b"hello");
@@ -92,7 +92,7 @@ fn pidfds_come_back_and_strangers_do_not(closer: &Closer) {
     watched.set_read_timeout(Some(DEADLINE)).unwrap();
     assert_eq!(watched.read(&mut [0]).unwrap(), 0);
     // What cannot be read is an error, and nothing to wait for.
-    let answer = closer.receive(ours.as_fd(), 100).unwrap();
+    let answer = closer.way().receive(ours.as_fd(), 100).unwrap();
     wait_for(&answer);
     let error = Received::of(&answer, &mut [0; 100]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);

@@ -125,7 +125,7 @@ impl PollIo for Registration {
     }
 }
 
-fn watch<D: AsRawFd>(descriptor: D, interest: Interest) -> io::Result<AsyncFd<D>> {
+pub(crate) fn watch<D: AsRawFd>(descriptor: D, interest: Interest) -> io::Result<AsyncFd<D>> {
     #[allow(deprecated, reason = "sound for what owns its descriptor; its successor is unsafe")]
     AsyncFd::with_interest(descriptor, interest)
 }

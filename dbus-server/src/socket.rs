@@ -3,6 +3,11 @@
 //! Whoever may send us messages could otherwise take us off the bus by one of them. What is too large is not kept
 //! either: of such a message only the header comes in, so that it can be answered.
 //!
+//! Nor are the descriptors installed that come with anybody's message, as the close of one can last. Each read is preceded
+//! by a look that has no room for any, and what comes with some is read by another process, which returns the pidfds
+//! among them, and `/dev/null` in the place of all others. Nothing that is served takes any but pidfds. What the bus
+//! itself has to say, and those who were asked, is read here.
+//!
 //! # Safety
 //!
 //! `Message::from_bytes` asks for the bytes of a message. It checks all of the header itself, as for every message that
@@ -16,11 +21,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use closer::{Gate, Received, Way};
+use rustix::io::ioctl_fionread;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
 };
+use tokio::time::{sleep, timeout};
 use zbus::address::Transport;
 use zbus::address::transport::UnixSocket;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
@@ -31,7 +40,7 @@ use zbus::wire::serialized::{Context, Data};
 use zbus::{Address, Connection, Message, connection};
 
 use crate::header::{CUT, Frame, START};
-use crate::runtime::{Registration, Runtime};
+use crate::runtime::{Registration, Runtime, watch};
 
 /// How much is read at a time. Most messages are smaller.
 const BUFFER: usize = 4 << 10;
@@ -49,11 +58,16 @@ const SETS: usize = 3;
 const MORE: usize = 15;
 const BYTES: usize = 16 << 10;
 
-/// Joins the system bus.
+/// How long the bus may take to go on reading what it is sent, and everybody who closes descriptors to be busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon those who close descriptors are asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Joins the system bus. The `closer` reads what comes with descriptors; without it they are installed here.
 ///
 /// # Errors
 /// There is none, or it does not let us in.
-pub async fn join_system_bus() -> zbus::Result<Connection> {
+pub async fn join_system_bus(closer: Option<Way>) -> zbus::Result<Connection> {
     let address = Address::system()?;
     let path = match address.transport() {
         Transport::Unix(unix) => match unix.path() {
@@ -67,7 +81,7 @@ pub async fn join_system_bus() -> zbus::Result<Connection> {
         },
         _ => return Err(zbus::Error::Unsupported),
     };
-    let socket = BusSocket::new(Runtime.connect_unix(&path).await?)?;
+    let socket = BusSocket::new(Runtime.connect_unix(&path).await?, closer)?;
     connection::Builder::socket(socket).runtime(Runtime).build().await
 }
 
@@ -78,6 +92,9 @@ struct BusSocket(Arc<Shared>);
 struct Shared {
     registration: Registration,
     source: IoSource,
+    closer: Option<Way>,
+    /// The last to go.
+    gate: Option<Gate>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -87,9 +104,9 @@ impl std::fmt::Debug for Shared {
 }
 
 impl BusSocket {
-    fn new(source: IoSource) -> io::Result<Self> {
+    fn new(source: IoSource, closer: Option<Way>) -> io::Result<Self> {
         let registration = Runtime.register_io_source(source.clone())?;
-        Ok(Self(Arc::new(Shared { registration, source })))
+        Ok(Self(Arc::new(Shared { registration, source, closer, gate: None })))
     }
 }
 
@@ -103,20 +120,113 @@ impl Socket for BusSocket {
 }
 
 impl Shared {
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
+    /// Reads to `whole[at..]`. Descriptors are installed here where what comes is trusted: `is_trusted` of what is read,
+    /// with what is in front of it.
+    async fn read(
+        &self,
+        whole: &mut [u8],
+        at: usize,
+        is_trusted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<(usize, Set)> {
+        loop {
+            let buffer = whole.get_mut(at..).unwrap_or_default();
+            let Look { length, has_descriptors } = self.readable(|socket| look(socket, buffer)).await?;
+            if length == 0 {
+                return Ok((0, Set::default()));
+            }
+            let end = at.saturating_add(length);
+            let closer = self.closer.as_ref().filter(|_| has_descriptors);
+            let is_trusted = || whole.get(..end).is_some_and(&is_trusted);
+            let closer = closer.filter(|_| !is_trusted());
+            let buffer = whole.get_mut(at..end).unwrap_or_default();
+            let got = match closer {
+                Some(closer) => self.receive_elsewhere(closer, buffer).await,
+                None => receive(self.source.as_fd(), buffer),
+            };
+            match got {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                got => return got,
+            }
+        }
+    }
+
+    async fn readable<T>(&self, mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
         poll_fn(|context| {
-            self.registration.poll_io(context, Interest::Readable, || receive(self.source.as_fd(), buffer))
+            self.registration.poll_io(context, Interest::Readable, || read(self.source.as_fd()))
         })
         .await
     }
 
+    /// Has another process read, and takes over the pidfds that came along.
+    async fn receive_elsewhere(&self, closer: &Way, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
+        let started = Instant::now();
+        let answer = loop {
+            match closer.receive(self.source.as_fd(), buffer.len()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && started.elapsed() < PATIENCE => {
+                    sleep(PAUSE).await;
+                }
+                asked => break watch(asked?, tokio::io::Interest::READABLE)?,
+            }
+        };
+        answer.readable().await?.retain_ready();
+        let Received { length, descriptors } = Received::of(answer.get_ref(), buffer)?;
+        Ok((length, Set { descriptors: descriptors.into(), is_short: false }))
+    }
+
+    /// A bus that does not go on reading is left: others wait for what is stuck, and so would whoever closes in order.
     async fn write(&self, buffers: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        poll_fn(|context| {
+        let write = poll_fn(|context| {
             self.registration
                 .poll_io(context, Interest::Writable, || send(self.source.as_fd(), buffers, descriptors))
-        })
-        .await
+        });
+        match timeout(PATIENCE, write).await {
+            Ok(written) => written,
+            Err(_) => {
+                let _ = shutdown(&self.source, Shutdown::Both);
+                Err(ErrorKind::TimedOut.into())
+            }
+        }
     }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // What was not read may hold descriptors, whose close lasts.
+        let _ = shutdown(&self.source, Shutdown::Both);
+        if let Some(closer) = &self.closer
+            && ioctl_fionread(&self.source).is_ok_and(|unread| unread > 0)
+        {
+            self.gate = closer.pass(self.source.as_fd()).ok();
+        }
+    }
+}
+
+struct Look {
+    length: usize,
+    has_descriptors: bool,
+}
+
+/// Copies what is to be read next, which stays where it is. It ends behind what descriptors came with, if some did.
+fn look(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Look> {
+    let mut no_room = RecvAncillaryBuffer::default();
+    let got = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut no_room, RecvFlags::PEEK)
+    })?;
+    Ok(Look { length: got.bytes, has_descriptors: got.flags.contains(ReturnFlags::CTRUNC) })
+}
+
+/// Whether all messages that begin in these bytes are such that not everybody can send them.
+fn is_of_nobody(mut messages: &[u8]) -> bool {
+    while !messages.is_empty() {
+        match Frame::of(messages) {
+            Some(frame) if !frame.is_anybodys() => {
+                let length = frame.header.saturating_add(frame.body);
+                messages = messages.get(length..).unwrap_or_default();
+            }
+            _ => return false,
+        }
+    }
+    true
 }
 
 fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
@@ -181,8 +291,7 @@ impl Reader {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end = self.end.saturating_sub(self.start);
         self.start = 0;
-        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
-        let (length, set) = self.socket.read(room).await?;
+        let (length, set) = self.socket.read(&mut self.buffer, self.end, is_of_nobody).await?;
         self.end = self.end.saturating_add(self.got(length, set)?);
         Ok(())
     }
@@ -202,24 +311,24 @@ impl Reader {
     }
 
     /// The next so many bytes.
-    async fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    async fn take(&mut self, length: usize, frame: Frame) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         let ready = self.buffered();
         bytes.extend_from_slice(ready.get(..length).unwrap_or(ready));
         let mut at = bytes.len();
         self.start = self.start.saturating_add(at);
         bytes.resize(length, 0);
-        while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            let (length, set) = self.socket.read(rest).await?;
+        while at < bytes.len() {
+            let (length, set) = self.socket.read(&mut bytes, at, |_| !frame.is_anybodys()).await?;
             at = at.saturating_add(self.got(length, set)?);
         }
         Ok(bytes)
     }
 
     /// Leaves out the next so many bytes.
-    async fn skip(&mut self, mut length: usize) -> io::Result<()> {
+    async fn skip(&mut self, mut length: usize, frame: Frame) -> io::Result<()> {
         while length > 0 {
-            length = length.saturating_sub(self.take(length.min(HEADER)).await?.len());
+            length = length.saturating_sub(self.take(length.min(HEADER), frame).await?.len());
         }
         Ok(())
     }
@@ -251,15 +360,15 @@ impl Reader {
         let length = frame.header.saturating_add(frame.body);
         let (is_long, is_anybodys) = (length > self.buffer.len(), frame.is_anybodys());
         if frame.header > HEADER {
-            self.skip(length).await?;
+            self.skip(length, frame).await?;
             self.sets.clear();
             tracing::debug!("a message has a header of {} bytes", frame.header);
             return Ok(None);
         }
         let is_too_long = is_anybodys && length > MESSAGE;
-        let mut bytes = self.take(if is_too_long { frame.header } else { length }).await?;
+        let mut bytes = self.take(if is_too_long { frame.header } else { length }, frame).await?;
         if is_too_long {
-            self.skip(frame.body).await?;
+            self.skip(frame.body, frame).await?;
         }
         let Some(count) = frame.clean(&mut bytes) else {
             // Nobody knows how many are its own.
@@ -322,7 +431,8 @@ impl ReadHalf for Reader {
 
     /// For the handshake, before the first message.
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let (length, set) = self.socket.read(buffer).await?;
+        // Nobody but the bus can say anything yet.
+        let (length, set) = self.socket.read(buffer, 0, |_| true).await?;
         Ok((length, set.descriptors.into()))
     }
 

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use closer::Way;
 use dbus_server::join_system_bus;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -119,6 +120,8 @@ pub struct Bus {
     is_wanted: Cell<bool>,
     /// Places for calls that are not answered yet.
     places: Arc<Semaphore>,
+    /// Who reads what comes with descriptors.
+    closer: Option<Way>,
 }
 
 impl Default for Bus {
@@ -127,11 +130,17 @@ impl Default for Bus {
             membership: watch::Sender::new(Membership::Absent),
             is_wanted: Cell::new(false),
             places: Arc::new(Semaphore::new(OPEN)),
+            closer: None,
         }
     }
 }
 
 impl Bus {
+    /// A place on the bus, with somebody to read what comes with descriptors.
+    pub fn with(closer: Way) -> Self {
+        Self { closer: Some(closer), ..Self::default() }
+    }
+
     /// The connection. One that is just being made is waited for; a bus that is not there is not.
     pub async fn at_hand(&self) -> Option<Connection> {
         let mut changes = self.membership.subscribe();
@@ -183,7 +192,7 @@ impl Bus {
     pub async fn run(&self, introduce: impl AsyncFn(&Connection) -> Result<(), CallError>) {
         let mut pause = PAUSE;
         loop {
-            match join(&introduce).await {
+            match join(&introduce, self.closer.clone()).await {
                 Ok(connection) => {
                     info!("Joined the system bus.");
                     pause = PAUSE;
@@ -205,8 +214,9 @@ impl Bus {
 
 async fn join(
     introduce: &impl AsyncFn(&Connection) -> Result<(), CallError>,
+    closer: Option<Way>,
 ) -> Result<Connection, CallError> {
-    let connecting = timeout(DEADLINE, join_system_bus()).await;
+    let connecting = timeout(DEADLINE, join_system_bus(closer)).await;
     let connection = connecting.map_err(|_| CallError::Timeout)??;
     let named = async {
         introduce(&connection).await?;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
+use closer::Closer;
 use libmachine::ProcessHandle;
 use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
 use tokio::signal::unix::SignalKind;
@@ -62,12 +63,19 @@ pub fn main() -> ExitCode {
         );
         return ExitCode::from(NOT_CONFIGURED);
     }
+    // Before there is anything that it must not have.
+    let closer = match closer::start() {
+        Ok(closer) => closer,
+        Err(error) => {
+            return give_up(&Failure::new("cannot start the process that closes descriptors", error));
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
     };
     // All that was held, the registry too, is given up here.
-    let ended = LocalSet::new().block_on(&runtime, run(options));
+    let ended = LocalSet::new().block_on(&runtime, run(options, closer));
     match ended {
         Ok(is_evicted) => {
             // A thread that hangs in a container's file system must not keep the daemon from ending.
@@ -87,7 +95,7 @@ fn give_up(failure: &Failure) -> ExitCode {
 }
 
 /// Returns whether the daemon has lost its place.
-async fn run(options: Options) -> Result<bool, Failure> {
+async fn run(options: Options, closer: Closer) -> Result<bool, Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per machine and per connection.
     raise_descriptor_limit();
@@ -112,7 +120,8 @@ async fn run(options: Options) -> Result<bool, Failure> {
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch));
-    let (keeper, bus, systemd) = (Rc::new(keeper), Rc::new(Bus::default()), Rc::new(Systemd::default()));
+    let (keeper, bus, systemd) =
+        (Rc::new(keeper), Rc::new(Bus::with(closer.way())), Rc::new(Systemd::default()));
     let operations = Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone());
     if options.bus == BusChoice::System {
         join_bus(&bus, &systemd, &daemon, &operations);
@@ -122,7 +131,8 @@ async fn run(options: Options) -> Result<bool, Failure> {
     operations.give_memory_back();
 
     let interfaces = vec![varlink::machine::interface(), varlink::image::interface(), service::interface()];
-    let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, Settings::of_process())
+    let settings = Settings { closer: Some(closer), ..Settings::of_process() };
+    let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, settings)
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners(&places)? {
         tokio::task::spawn_local(server.clone().serve(listener));

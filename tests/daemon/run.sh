@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(bus restart crashes misuse operations life full users addresses hostile service machine1)
+[ ${#programs[@]} -gt 0 ] || programs=(bus restart crashes misuse operations life full users addresses hostile service machine1 closing)
 
 if [ -z "$machined" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p machined) || exit 1
@@ -68,7 +68,7 @@ run() {
   mkdir "$work/$program"
   (
     { [ -n "$unified" ] && mkdir -p "$group" && echo "$BASHPID" >"$group/cgroup.procs"; } 2>/dev/null || group=''
-    MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here \
+    MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here:$here/../dbus \
       exec timeout -k 5 $((${DEADLINE:-40} * 5)) "${namespace[@]}" sh -c "$inside" sh python3 "$in/$program.py"
   ) >"$work/$program/out" 2>&1 </dev/null || status=$?
   # A program that ends badly without a word is told.

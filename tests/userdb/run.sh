@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: run.sh [--machined FILE] [--userdb FILE] [OPTION...] [PROGRAM...]
 
-Runs PROGRAM (answers, guests, life; all by default) as ../daemon/run.sh runs its own, and takes its other options.
+Runs PROGRAM (answers, guests, life, passing; all by default) as ../daemon/run.sh runs its own, and takes its other options.
 
   --machined FILE  the daemon that registers machines; by default it is built
   --userdb FILE    the provider to test; by default it is built (cargo build --release)
@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(answers guests life)
+[ ${#programs[@]} -gt 0 ] || programs=(answers guests life passing)
 if [ -z "$userdb" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p userdb-machined) || exit 1
   userdb=$(readlink -f "${CARGO_TARGET_DIR:-$here/../../target}/release/userdb-machined")

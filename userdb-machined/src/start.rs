@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
+use closer::Closer;
 use service_manager::{Failure, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
 
 use tokio::signal::unix::SignalKind;
@@ -30,10 +31,15 @@ pub fn main() -> ExitCode {
         mark(Path::new(SOCKET));
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime
-        .map_err(|error| Failure::new("cannot make an event loop", error))
-        .and_then(|runtime| LocalSet::new().block_on(&runtime, run()));
+    // Before there is anything that it must not have.
+    let closer = closer::start();
+    let ended = closer
+        .map_err(|error| Failure::new("cannot start the process that closes descriptors", error))
+        .and_then(|closer| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::new("cannot make an event loop", error))?;
+            LocalSet::new().block_on(&runtime, run(closer))
+        });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -43,7 +49,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), Failure> {
+async fn run(closer: Closer) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per connection.
     raise_descriptor_limit();
@@ -54,7 +60,7 @@ async fn run() -> Result<(), Failure> {
 
     let interfaces = vec![interface()];
     // Who calls makes no difference, but for the limits of each user.
-    let settings = Settings { pidfds: false, ..Settings::of_process() };
+    let settings = Settings { pidfds: false, closer: Some(closer), ..Settings::of_process() };
     let server = Server::new(Rc::new(()), ABOUT, interfaces, settings)
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners {

@@ -17,7 +17,7 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
 fn pair() -> (Reader, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (BusSocket::new(OwnedFd::from(ours).into()).unwrap().split().take().0, theirs)
+    (BusSocket::new(OwnedFd::from(ours).into(), None).unwrap().split().take().0, theirs)
 }
 
 fn call(member: &str, text: &str) -> Vec<u8> {
