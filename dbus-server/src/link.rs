@@ -8,11 +8,9 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
 use zbus::{Connection, Message, MessageStream};
 
 use crate::bus::{Bus, LocalFuture};
@@ -22,9 +20,6 @@ use crate::inquiry::describe;
 use crate::readers::Readers;
 use crate::server::Server;
 
-/// How long the bus may take to take a message. One that does not read is left, and joined anew: it may be that it
-/// counts what others do not read as ours, until it takes nothing from us any more.
-const WRITE: Duration = Duration::from_secs(5);
 /// A bus that never pauses lets others run after so many messages.
 const TURN: usize = 32;
 /// How many messages are written at a time.
@@ -166,10 +161,8 @@ impl Traffic {
         let write = async {
             let mut batch = Vec::with_capacity(BATCH);
             while self.out.recv_many(&mut batch, BATCH).await > 0 {
-                match timeout(WRITE, self.connection.send_all(&batch)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return tracing::debug!("cannot write to the bus: {error}"),
-                    Err(_) => return tracing::warn!("The bus does not read; leaving it."),
+                if let Err(error) = self.connection.send_all(&batch).await {
+                    return tracing::debug!("cannot write to the bus: {error}");
                 }
                 batch.drain(..).for_each(|message| self.backlog.sent(&message));
             }

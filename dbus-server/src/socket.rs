@@ -173,7 +173,8 @@ impl Shared {
         Ok((length, Set { descriptors: descriptors.into(), is_short: false }))
     }
 
-    /// A bus that does not go on reading is left: others wait for what is stuck, and so would whoever closes in order.
+    /// A bus that does not go on reading is left, and joined anew: it may be that it counts what others do not read as ours,
+    /// until it takes nothing from us any more. Others wait for what is stuck, and so would whoever closes in order.
     async fn write(&self, buffers: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         let write = poll_fn(|context| {
             self.registration
@@ -182,6 +183,7 @@ impl Shared {
         match timeout(PATIENCE, write).await {
             Ok(written) => written,
             Err(_) => {
+                tracing::warn!("The bus does not read; leaving it.");
                 let _ = shutdown(&self.source, Shutdown::Both);
                 Err(ErrorKind::TimedOut.into())
             }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::Parser;
 use closer::Closer;
 use libmachine::ProcessHandle;
-use service_manager::{Failure, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
+use service_manager::{
+    Failure, give_large_memory_back, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog,
+};
 use tokio::signal::unix::SignalKind;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         );
         return ExitCode::from(NOT_CONFIGURED);
     }
+    give_large_memory_back();
     // Before there is anything that it must not have.
     let closer = match closer::start() {
         Ok(closer) => closer,

@@ -5,9 +5,11 @@ mod activation;
 mod descriptors;
 mod failure;
 pub mod log;
+mod memory;
 mod state;
 
 pub use activation::sockets;
 pub use descriptors::raise_descriptor_limit;
 pub use failure::Failure;
+pub use memory::give_large_memory_back;
 pub use state::{ready, signals, stopping, watchdog};

@@ -196,8 +196,12 @@ class Misuse(world.Case):
         with Client() as client, open("/dev/null") as null:
             fds = array.array("i", [null.fileno()] * 200)
             for _ in range(100):
-                client.socket.sendmsg([PING], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-                self.assertEqual(client.receive(), {})
+                # From Linux 6.16 on the kernel refuses them, and before that the daemon lets go of the connection.
+                with contextlib.suppress(PermissionError):
+                    client.socket.sendmsg([PING], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+                    self.assertIsNone(client.receive())
+                    break
+                self.assertEqual(client.call("io.systemd.service.Ping"), {})
             # The connection and its peer's pidfd are there, and no more to speak of.
             self.assertLess(self.machined.count_fds(), before + 10)
         until(lambda: self.machined.count_fds() <= before, "the end of the connection")

@@ -128,8 +128,12 @@ class Guests(userdb.Case):
         before = self.provider.count_fds()
         with Client() as client, open("/dev/null") as null:
             for _ in range(100):
-                socket.send_fds(client.socket, [PING], [null.fileno()] * 100)
-                self.assertEqual(verdict(client.receive()), NO_RECORD)
+                # From Linux 6.16 on the kernel refuses them, and before that the provider lets go of the connection.
+                with contextlib.suppress(PermissionError):
+                    socket.send_fds(client.socket, [PING], [null.fileno()] * 100)
+                    self.assertIsNone(client.receive())
+                    break
+                self.assertTrue(client.is_served())
             self.assertLess(self.provider.count_fds(), before + 10)
 
 

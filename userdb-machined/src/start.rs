@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use clap::Parser;
 use closer::Closer;
-use service_manager::{Failure, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog};
+use service_manager::{
+    Failure, give_large_memory_back, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog,
+};
 
 use tokio::signal::unix::SignalKind;
 use tokio::task::LocalSet;
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
     let options = Options::parse();
     log::set_level(options.log_level.number());
     log::start("userdb-machined", options.log_target);
+    give_large_memory_back();
     if options.mark_socket {
         mark(Path::new(SOCKET));
         return ExitCode::SUCCESS;
