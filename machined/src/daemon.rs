@@ -268,9 +268,9 @@ impl Daemon {
         self.machines.borrow().get(key).map(|record| record.interfaces.clone())
     }
 
-    /// Takes in what a machine's name resolves to now.
-    pub fn set_addresses(&self, key: Key, addresses: Addresses) {
-        let effects = self.machines.borrow_mut().set_addresses(key, addresses);
+    /// Takes in what a machine's name resolves to now, and whether the host reaches it there.
+    pub fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
+        let effects = self.machines.borrow_mut().set_addresses(key, addresses, is_reached);
         self.publish(key, &effects);
     }
 

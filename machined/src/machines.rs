@@ -191,14 +191,15 @@ impl Machines {
         Some((record, effects))
     }
 
-    /// Takes in what a machine's name resolves to now. Nothing is to be done if that is what was known.
-    pub fn set_addresses(&mut self, key: Key, addresses: Addresses) -> Vec<Effect> {
+    /// Takes in what a machine's name resolves to now, and whether the host reaches it there. Nothing is to be done if that is
+    /// what was known.
+    pub fn set_addresses(&mut self, key: Key, addresses: Addresses, is_reached: bool) -> Vec<Effect> {
         let Some(record) = self.machines.get_mut(&key) else { return Vec::new() };
-        if record.addresses == addresses {
+        if record.addresses == addresses && record.is_reached == is_reached {
             return Vec::new();
         }
         let old = ips(record);
-        record.addresses = addresses;
+        (record.addresses, record.is_reached) = (addresses, is_reached);
         let new = ips(record);
         let mut effects = vec![Effect::Publish(key)];
         for &ip in old.iter().filter(|ip| !new.contains(ip)) {
@@ -408,11 +409,13 @@ fn is_told_of_processes(record: &Record) -> bool {
     of_unit.strip_suffix(unit.as_str()).is_some_and(|slices| slices.split('/').any(|part| part == slice))
 }
 
-/// The addresses that may lead to a machine, each once. To one whose name is a user's alone, none does.
+/// The addresses that lead to a machine, each once: those at which the host reaches it. Those of one link may be anybody's on
+/// another. To a machine whose name is a user's alone, none leads.
 fn ips(record: &Record) -> Vec<IpAddr> {
+    let leads = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let mut ips = match &record.addresses {
-        Addresses::Listed(list) if record.private_to().is_none() => {
-            list.iter().map(|address| address.ip).collect()
+        Addresses::Listed(list) if record.is_reached && record.private_to().is_none() => {
+            list.iter().map(|address| address.ip).filter(leads).collect()
         }
         _ => Vec::new(),
     };

@@ -38,22 +38,144 @@ class Follow(world.Case):
             self.assertEqual(client.ask("List", {"name": "web", "acquireMetadata": "yes"}),
                              "io.systemd.Machine.NoPrivateNetworking")
 
-    def test_the_address_on_the_peer_of_a_registered_interface_comes_first(self):
-        box = self.container("10.9.9.9/32")
-        subprocess.run(["ip", "link", "add", "ve-web", "type", "veth", "peer", "name", "host0", "netns", str(box.pid)],
-                       check=True)
-        self.addCleanup(subprocess.run, ["ip", "link", "delete", "ve-web"], stderr=subprocess.DEVNULL)
-        subprocess.run(["ip", "link", "set", "ve-web", "up"], check=True)
-        index = socket.if_nametoindex("ve-web")
-        box.ip("link set host0 up", "address add 10.2.0.2/24 dev host0", "address add fd02::2/64 dev host0 nodad",
+    def test_what_the_host_reaches_is_what_a_name_resolves_to(self):
+        box = self.container()
+        box.ip("address add 10.9.9.9/32 dev lo", "address add 10.2.0.2/24 dev host0", "address add fd02::2/64 dev host0 nodad",
                "address add fe80::2/64 dev host0 nodad")
-        self.register("web", box, ifIndices=[index])
-        until(lambda: records.addresses("web")[:2] == ["10.2.0.2", "fd02::2"], f"{records.addresses('web')}", 5)
-        self.assertIn(f"fe80::2%{index}", records.addresses("web"))
-        self.assertEqual(records.addresses("web")[-1], "10.9.9.9")
-        # What the other end of a pair is, is asked anew: the interface may go.
-        subprocess.run(["ip", "link", "delete", "ve-web"], check=True)
-        self.assert_addresses("web", "10.9.9.9")
+        self.register("web", box)
+        # No way leads there, so that any of them may be meant.
+        self.assert_addresses("web", "10.2.0.2", "fd02::2", "fe80::2", "10.9.9.9", with_links=False)
+        self.assertEqual(records.index(), {})
+        processes.batch([f"address add 10.2.0.1/24 dev {box.end}", f"address add fd02::1/64 dev {box.end} nodad",
+                         f"address add fe80::1/64 dev {box.end} nodad"])
+        index = socket.if_nametoindex(box.end)
+        until(lambda: records.addresses("web") == ["10.2.0.2", "fd02::2", f"fe80::2%{index}"],
+              f"{records.addresses('web')}", 1)
+        until(lambda: records.index() == {"10.2.0.2": "web", "fd02::2": "web"}, "the index", 1)
+        # GetAddresses and List have all of them.
+        found = call("List", {"name": "web", "acquireMetadata": "graceful"})["parameters"]["addresses"]
+        self.assertEqual(len(found), 4)
+        self.assert_consistent()
+        # The interface goes, and with it its other end and the addresses there.
+        processes.host("link delete", box.end)
+        self.assert_addresses("web", "10.9.9.9", deadline=1)
+        self.assert_consistent()
+
+    def test_the_hosts_own_addresses_are_no_machines(self):
+        """systemd#19253, #20724 turned round: what a container's root puts on its interfaces is a claim."""
+        box = self.container()
+        processes.batch([f"address add 10.77.1.1/24 dev {box.end}", "link add docker0 type veth peer name docker0p",
+                         "address add 172.17.0.1/16 dev docker0", "link set docker0 up", "link set docker0p up",
+                         "address add fd17::1/64 dev docker0 nodad"])
+        self.addCleanup(subprocess.run, ["ip", "link", "delete", "docker0"], stderr=subprocess.DEVNULL)
+        box.ip("link add docker0 type veth peer name docker0p", "link set docker0p up", "link set docker0 up",
+               "address add 10.77.1.2/24 dev host0", "address add 172.17.0.1/16 dev docker0",
+               "address add fd17::1/64 dev docker0 nodad", "address add 192.0.2.53/32 dev lo",
+               "address add 10.77.1.1/32 dev lo", "address add 10.77.1.255/32 dev lo", "address add 127.0.0.77/8 dev host0",
+               "address add 2001:db8::53/128 dev docker0 nodad")
+        self.register("web", box)
+        self.assert_addresses("web", "10.77.1.2")
+        self.assertEqual(records.index(), {"10.77.1.2": "web"})
+        # Where the host's goes, the container's is still not reached there.
+        processes.host("link delete docker0")
+        self.assert_addresses("web", "10.77.1.2")
+        # Without a way to the container its name may mean what is left, but never what is the host's.
+        processes.host("address delete", "10.77.1.1/24", "dev", box.end)
+        processes.host("address add 172.17.0.1/32 dev lo")
+        self.assert_addresses("web", "10.77.1.1", "10.77.1.2", "10.77.1.255", "192.0.2.53", "2001:db8::53", "fd17::1",
+                              deadline=1)
+        until(lambda: records.index() == {}, "an empty index", 1)
+        processes.host("address delete 172.17.0.1/32 dev lo")
+        until(lambda: "172.17.0.1" in records.addresses("web"), "the claim", 1)
+
+    def test_a_connection_to_the_name_reaches_the_container(self):
+        """Host and container both have 172.17.0.1; what listens there on the host is not what is meant."""
+        box = self.container()
+        processes.batch([f"address add 10.77.1.1/24 dev {box.end}", "address add 172.17.0.1/32 dev lo"])
+        self.addCleanup(processes.host, "address delete 172.17.0.1/32 dev lo")
+        box.ip("address add 172.17.0.1/32 dev lo", "address add 10.77.1.2/24 dev host0")
+        self.register("web", box)
+        # What answers tells the namespace it is in.
+        answer = ("import os, socket; server = socket.create_server(('0.0.0.0', 4711)); print(flush=True)\n"
+                  "while True: server.accept()[0].sendall(os.readlink('/proc/self/ns/net').encode())")
+        for prefix in [], ["nsenter", "--target", str(box.pid), "--net"]:
+            server = subprocess.Popen([*prefix, "python3", "-c", answer], stdout=subprocess.PIPE)
+            self.addCleanup(server.wait)
+            self.addCleanup(server.kill)
+            self.addCleanup(server.stdout.close)
+            self.assertEqual(server.stdout.readline(), b"\n")
+        self.assertEqual(records.addresses("web"), ["10.77.1.2"])
+        for address in records.addresses("web"):
+            with socket.create_connection((address, 4711), timeout=5) as connection:
+                self.assertEqual(connection.recv(100).decode(), os.readlink(f"/proc/{box.pid}/ns/net"))
+
+    def test_a_machine_on_a_bridge_is_reached_but_not_what_is_beyond_the_router(self):
+        boxes = [self.container(), self.container()]
+        processes.batch(["link add br0 type bridge", "address add 10.5.0.1/24 dev br0", "link set br0 up",
+                         *(f"link set {box.end} master br0" for box in boxes), "route add default via 10.5.0.254"])
+        self.addCleanup(processes.host, "link delete br0")
+        for number, box in enumerate(boxes):
+            box.ip(f"address add 10.5.0.{number + 2}/24 dev host0", f"address add 8.8.8.{number}/32 dev lo")
+            self.register(f"box{number}", box)
+        self.assert_addresses("box0", "10.5.0.2")
+        self.assert_addresses("box1", "10.5.0.3")
+        self.assertEqual(records.index(), {"10.5.0.2": "box0", "10.5.0.3": "box1"})
+        # Who takes a neighbour's address has it no more than the neighbour has.
+        boxes[1].ip("address add 10.5.0.2/24 dev host0")
+        until(lambda: records.index() == {"10.5.0.3": "box1"}, "an address that is nobody's alone", 5)
+        # Through the machine itself leads a way to the machine.
+        processes.batch(["route add 8.8.8.1/32 via 10.5.0.3"])
+        self.assert_addresses("box1", "10.5.0.3", "10.5.0.2", "8.8.8.1", deadline=1)
+        processes.host("link set", boxes[0].end, "nomaster")
+        until(lambda: records.index() == {"10.5.0.3": "box1", "10.5.0.2": "box1", "8.8.8.1": "box1"}, "the end of a port", 1)
+        self.assert_consistent()
+
+    def test_a_rule_that_leads_elsewhere_is_followed(self):
+        box = self.container("10.1.0.1/32")
+        self.register("web", box)
+        self.assertEqual(records.index(), {"10.1.0.1": "web"})
+        processes.host("rule add to 10.1.0.1 unreachable")
+        self.addCleanup(processes.host, "rule delete to 10.1.0.1 unreachable")
+        until(lambda: records.index() == {}, "an empty index", 1)
+        self.assert_addresses("web", "10.1.0.1")
+        self.assert_consistent()
+
+    def test_what_the_host_reaches_is_known_after_a_start(self):
+        box = self.container("10.1.0.1/32")
+        self.register("web", box)
+        self.machined.kill()
+        self.start()
+        self.assertEqual(records.index(), {"10.1.0.1": "web"})
+        self.machined.kill()
+        processes.host("route delete 10.1.0.1")
+        self.start()
+        until(lambda: records.index() == {}, "an empty index", 5)
+        self.assert_consistent()
+
+    def test_a_host_whose_routes_change_all_the_time_still_serves(self):
+        boxes = [self.container(f"10.1.0.{number}/32") for number in range(1, 20)]
+        for number, box in enumerate(boxes):
+            self.register(f"box{number}", box)
+        before = self.machined.cpu()
+        flood = threading.Event()
+        churn = [f"route {what} 10.1.{number}.0/24 dev {boxes[0].end}" for number in range(200) for what in ("add", "delete")]
+
+        def change():
+            while not flood.is_set():
+                processes.batch(churn)
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        for number in range(20):
+            with Client(deadline=2) as client:
+                self.assertEqual(client.call("List", {"name": "box1"})["parameters"]["name"], "box1")
+            processes.host("route delete 10.1.0.2")
+            until(lambda: "10.1.0.2" not in records.index(), "a change among many", 2)
+            processes.host("route add 10.1.0.2 dev", boxes[1].end)
+            until(lambda: "10.1.0.2" in records.index(), "a change among many", 2)
+        flood.set()
+        thread.join()
+        print(f"# {self.machined.cpu() - before:.2f} s of processor time in a flood of routes", flush=True)
         self.assert_consistent()
 
     def test_what_changes_while_nobody_watches_is_seen_after_the_start(self):

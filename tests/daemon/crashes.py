@@ -48,7 +48,9 @@ class Swept(machine1.WithBus):
         self.start("--grace", GRACE)
         if "bus" in more:
             self.wait_for_name()
-        self.other = self.container("10.9.0.1/32", "10.9.0.9/32")
+        processes.batch(["link add br0 type bridge", "link set br0 up"])
+        self.addCleanup(processes.host, "link delete br0")
+        self.other = self.bridged("10.9.0.1/32", "10.9.0.9/32")
         self.register("other", self.other)
 
     def end(self):
@@ -60,6 +62,10 @@ class Swept(machine1.WithBus):
                     os.rmdir(path)
                 return not os.path.exists(path)
             until(is_gone, "the end of what nobody minds any more")
+
+    def bridged(self, *addresses):
+        """A container that may have the same address as another one, which the host reaches at both."""
+        return self.container(*addresses, bridge="br0")
 
     def disturbed(self, begin, request, is_done, check, disturb="kill", among=lambda call: call.changes()):
         """Kills the daemon at each step after the request, one run for each, until it has done all of them. `check` is told
@@ -169,7 +175,7 @@ class Killed(Swept):
     def test_a_machine_is_registered_wholly_or_not(self):
         def begin():
             self.begin()
-            return self.container("10.1.0.1/32", "fd00::1/128", "10.9.0.1/32")
+            return self.bridged("10.1.0.1/32", "fd00::1/128", "10.9.0.1/32")
         more = {"ifIndices": [1], "sshAddress": "vsock/3", "vSockCid": 5}
         self.disturbed(begin, lambda box: self.varlink("Register", name="web", leader=box.pid, **CONTAINER, **more),
                        lambda _: True, lambda box, told: self.check_registered(box, told, **more))
@@ -197,7 +203,7 @@ class Killed(Swept):
         for by_bus in False, True:
             def begin(by_bus=by_bus):
                 self.begin(*(["bus"] if by_bus else []))
-                box = self.container("10.1.0.1/32", "10.9.0.1/32")
+                box = self.bridged("10.1.0.1/32", "10.9.0.1/32")
                 self.register("web", box)
                 return box
 
@@ -241,16 +247,17 @@ class Killed(Swept):
     def test_addresses_change_wholly_or_not(self):
         def begin():
             self.begin()
-            box = self.container("10.1.0.1/32", "10.1.0.2/32")
+            box = self.bridged("10.1.0.1/32", "10.1.0.2/32")
             self.register("web", box)
             return box
 
         def request(box):
-            box.ip("address add 10.9.0.1/32 dev lo", "address delete 10.1.0.1/32 dev lo")
+            box.add("10.1.0.3/32")
+            box.remove("10.1.0.1/32")
             return lambda: OK
 
         def are_known(_=None):
-            return sorted(records.addresses("web")) == ["10.1.0.2", "10.9.0.1"]
+            return sorted(records.addresses("web")) == ["10.1.0.2", "10.1.0.3"]
 
         def check(*_):
             until(are_known, "the addresses")
@@ -304,11 +311,12 @@ class Starting(Swept):
     def test_a_start_finds_what_an_interrupted_one_left(self):
         def begin():
             both = self.group_of_two(None, deaf)
-            self.box = self.container("10.1.0.1/32", "10.9.0.1/32")
+            self.box = self.bridged("10.1.0.1/32", "10.9.0.1/32")
             self.register("box", self.box)
             self.machined.kill()
             both[0].kill()
-            self.box.ip("address add 10.1.0.2/32 dev lo", "address delete 10.9.0.1/32 dev lo")
+            self.box.add("10.1.0.2/32")
+            self.box.remove("10.9.0.1/32")
             for name in ".#box", ".#new":
                 pathlib.Path(f"{records.RECORDS}/{name}").write_text("half")
             os.symlink("gone", f"{records.INDEX}/0a090909")
@@ -355,7 +363,7 @@ class Failing(Swept):
     def test_a_machine_whose_record_could_not_be_removed_does_not_come_back(self):
         def begin():
             self.begin()
-            box = self.container("10.1.0.1/32", "10.9.0.1/32")
+            box = self.bridged("10.1.0.1/32", "10.9.0.1/32")
             self.register("web", box)
             return box
 

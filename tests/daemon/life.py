@@ -97,7 +97,12 @@ class Life(world.Case):
         self.assertEqual(listed(), {})
 
     def test_an_address_of_two_machines_belongs_to_none_until_one_leaves(self):
-        one, other, third = (self.container("10.1.0.1/32") for _ in range(3))
+        one, other, third = boxes = [self.container() for _ in range(3)]
+        processes.batch(["link add br0 type bridge", "address add 10.1.0.254/24 dev br0", "link set br0 up",
+                         *(f"link set {box.end} master br0" for box in boxes)])
+        self.addCleanup(processes.host, "link delete br0")
+        for box in boxes:
+            box.ip("address add 10.1.0.1/24 dev host0")
         self.register("one", one)
         self.assertEqual(records.index(), {"10.1.0.1": "one"})
         self.register("other", other)
@@ -108,7 +113,7 @@ class Life(world.Case):
         self.assertEqual(records.index(), {})
         self.assertEqual(ask("Unregister", {"name": "one"}), OK)
         self.assertEqual(records.index(), {"10.1.0.1": "third"})
-        third.remove("10.1.0.1/32")
+        third.ip("address delete 10.1.0.1/24 dev host0")
         until(lambda: records.index() == {}, "an empty index")
         self.assert_consistent()
 

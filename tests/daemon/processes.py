@@ -130,10 +130,21 @@ def zombie():
     return child
 
 
-class Container:
-    """A process in a user, network and PID namespace of its own."""
+def batch(commands):
+    """Runs commands of ip(8) in the host's network."""
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True, timeout=60)
 
-    def __init__(self, *addresses):
+
+def host(*words):
+    """Runs a command of ip(8) in the host's network."""
+    batch([" ".join(map(str, words))])
+
+
+class Container:
+    """A process in a user, network and PID namespace of its own. The host has a pair of interfaces that leads there, and a
+    route for each address that is added by these methods, over that or the bridge that it is a port of."""
+
+    def __init__(self, *addresses, bridge=None):
         command = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child",
                    "sleep", "infinity"]
         # What it says of its own end is not worth reading.
@@ -149,8 +160,12 @@ class Container:
                 return int(pids[0]) if file.read() == "sleep\n" else None
 
         self.pid = until(inner, "the container")
-        self.ip("link set lo up", *(f"address add {address} dev lo nodad" if ":" in address else
-                                    f"address add {address} dev lo" for address in addresses))
+        self.end = f"c{self.pid}"
+        host("link add", self.end, "type veth peer name host0 netns", self.pid)
+        host("link set", self.end, f"master {bridge}" if bridge else "", "addrgenmode none up")
+        self.way = bridge or self.end
+        self.ip("link set lo up", "link set host0 addrgenmode none up")
+        self.add(*addresses)
 
     def ip(self, *commands, force=False):
         """Runs commands of ip(8) in its network."""
@@ -159,6 +174,7 @@ class Container:
                        stderr=subprocess.DEVNULL if force else None)
 
     def add(self, *addresses):
+        batch([f"route replace {address} dev {self.way}" for address in addresses])
         self.ip(*(f"address add {address} dev lo" for address in addresses))
 
     def remove(self, *addresses):

@@ -53,8 +53,8 @@ def expected_index():
     """What the index should be, from the records."""
     holders = collections.defaultdict(set)
     for name in names():
-        for address in addresses(name) or []:
-            if address != "host":
+        for address in (addresses(name) or []) if record(name).get("REACHED") == "1" else []:
+            if not address.startswith("fe80:"):
                 holders[address.split("%")[0]].add(name)
     return {address: min(names) for address, names in holders.items() if len(names) == 1}
 

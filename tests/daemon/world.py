@@ -86,6 +86,11 @@ class Daemon:
             fields = file.read().rpartition(")")[2].split()
         return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
+    def cpu(self):
+        """The processor time it has taken, in seconds."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
     def rss(self):
         """Resident memory in KiB."""
         return int(self.status("VmRSS"))
@@ -121,8 +126,8 @@ class Case(unittest.TestCase):
         self.addCleanup(process.kill)
         return process
 
-    def container(self, *addresses):
-        container = processes.Container(*addresses)
+    def container(self, *addresses, bridge=None):
+        container = processes.Container(*addresses, bridge=bridge)
         self.addCleanup(container.kill)
         return container
 
@@ -165,10 +170,14 @@ class Case(unittest.TestCase):
             lists = {page: set(text.strip(";").split(";")) for page, text in records.id_lists(kind).items()}
             self.assertEqual(lists, records.expected_id_lists(kind))
 
-    def assert_addresses(self, name, *expected, deadline=5):
-        """The name resolves to these, in any order, soon; and so does the index."""
+    def assert_addresses(self, name, *expected, deadline=5, with_links=True):
+        """The name resolves to these, in any order, soon; `with_links` to those of IPv6's links on that link."""
+        def found():
+            addresses = records.addresses(name) or []
+            return sorted(addresses if with_links else [address.split("%")[0] for address in addresses])
+
         with self.subTest(name):
-            until(lambda: sorted(records.addresses(name) or []) == sorted(expected),
+            until(lambda: found() == sorted(expected),
                   f"{name} = {expected}, now {records.addresses(name)}", deadline)
 
 

@@ -17,23 +17,40 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
+use super::host::{HostNetwork, Stale, ways};
+use super::reach::{Reach, reach};
 use super::{
-    Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Peer, Place, Tracker, Watch,
-    resolve_order,
+    Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Nsid, Peer, Place, Resolved,
+    Tracker, Watch,
 };
 
 /// How many addresses a name resolves to at the most; more would not fit into a record.
 const MAX_RESOLVED: usize = 1000;
 /// So many networks are looked at before others get their turn.
 const TURN: usize = 8;
+/// So many machines' routes are asked for before others get their turn.
+const ROUTES_TURN: usize = 64;
 
 /// What a look at a machine's network found.
 #[derive(Debug)]
 pub struct Found {
     /// What its name resolves to.
     pub resolved: Addresses,
+    /// Whether the host reaches it at these, by its own routes.
+    pub is_reached: bool,
     place: Option<Place>,
     list: Rc<[InterfaceAddress]>,
+    over: Box<[u32]>,
+}
+
+/// What is known of a machine's network.
+#[derive(Debug)]
+struct Network {
+    listing: Listing,
+    /// What the daemon's namespace calls the machine's.
+    nsid: Option<Nsid>,
+    /// The host's interfaces that its routes to the machine's addresses lead over.
+    over: Box<[u32]>,
 }
 
 /// The addresses of a machine as clients list them.
@@ -56,31 +73,33 @@ pub trait Owners {
     /// The host's interfaces that lead to a machine; `None` if there is no such machine any more.
     fn interfaces(&self, key: Self::Key) -> Option<Vec<u32>>;
 
-    /// A machine's name resolves to this from now on.
-    fn set_addresses(&self, key: Self::Key, addresses: Addresses);
+    /// A machine's name resolves to this from now on. `is_reached` says whether the host reaches it at these addresses.
+    fn set_addresses(&self, key: Self::Key, addresses: Addresses, is_reached: bool);
 }
 
 /// Who has which addresses.
 #[derive(Debug)]
 pub struct Keeper<K> {
     namespaces: Namespaces,
+    host: HostNetwork,
     tracker: RefCell<Tracker<K>>,
-    lists: RefCell<HashMap<K, Listing>>,
+    networks: RefCell<HashMap<K, Network>>,
     /// Machines that were there before the daemon, and were not looked at since.
     restored: RefCell<BTreeSet<K>>,
     changed: Notify,
 }
 
 impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
-    /// Starts in the network namespace of the calling thread.
+    /// Starts in the network namespace of the calling thread. Needs a tokio runtime with IO.
     ///
     /// # Errors
     /// Where that cannot be held on to.
     pub fn new(watch: Watch) -> Result<Self, Error> {
         Ok(Self {
             namespaces: Namespaces::open()?,
+            host: HostNetwork::open()?,
             tracker: RefCell::new(Tracker::new(watch)),
-            lists: RefCell::default(),
+            networks: RefCell::default(),
             restored: RefCell::default(),
             changed: Notify::new(),
         })
@@ -98,7 +117,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
             Err(Error::NamespaceGone) => Err(Error::NamespaceGone),
             Err(error) => {
                 warn!("Addresses of process {} are not known: {}", leader.pid(), with_causes(&error));
-                Ok(Found { resolved: Addresses::Unknown, place: None, list: Rc::default() })
+                Ok(Found::without_list(Addresses::Unknown, None))
             }
         }
     }
@@ -110,22 +129,29 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         })?;
         let (place, list) = self.namespaces.look_into(netns.as_fd(), has_id)?;
         let Place::Private { nsid, .. } = place else {
-            return Ok(Found {
-                resolved: Addresses::SharedWithHost,
-                place: Some(place),
-                list: Rc::default(),
-            });
+            return Ok(Found::without_list(Addresses::SharedWithHost, Some(place)));
         };
         let list: Rc<[_]> = list.into();
-        let peers: Vec<_> = interfaces
-            .iter()
-            .filter_map(|&host_ifindex| {
-                let peer = self.namespaces.peer_of(host_ifindex).ok()??;
-                (Some(peer.nsid) == nsid)
-                    .then_some(Peer { host_ifindex, container_ifindex: peer.container_ifindex })
-            })
-            .collect();
-        Ok(Found { resolved: resolved(&list, &peers), place: Some(place), list })
+        let Reach { addresses, is_reached, over } = self.reach(&list, nsid, interfaces);
+        let resolved = listed(addresses);
+        Ok(Found { resolved, is_reached, place: Some(place), list, over: over.into() })
+    }
+
+    /// Asks where the host's routes for these addresses lead, by what is known of its interfaces now.
+    fn reach(&self, list: &[InterfaceAddress], nsid: Option<Nsid>, registered: &[u32]) -> Reach {
+        self.host.catch_up();
+        let dump = |links: &mut _| self.namespaces.dump_links(links);
+        let mut ways = self.host.links(dump, |links| ways(links, nsid, registered));
+        // The kernel does not say of every move of the other end that there was one.
+        for &host_ifindex in registered {
+            if ways.peers.iter().all(|peer| peer.host_ifindex != host_ifindex)
+                && let Ok(Some(peer)) = self.namespaces.peer_of(host_ifindex)
+                && Some(peer.nsid) == nsid
+            {
+                ways.peers.push(Peer { host_ifindex, container_ifindex: peer.container_ifindex });
+            }
+        }
+        reach(list, &ways, |address, ifindex| self.namespaces.route_to(address, ifindex))
     }
 
     /// A machine is registered, and this was found just before.
@@ -134,14 +160,14 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         let now = Instant::now();
         let mut tracker = self.tracker.borrow_mut();
         tracker.joined(key, place, now);
-        let listing = match place {
-            Place::Host => Listing::SharedWithHost,
-            Place::Private { netns, .. } => {
+        let (listing, nsid) = match place {
+            Place::Host => (Listing::SharedWithHost, None),
+            Place::Private { netns, nsid } => {
                 tracker.dumped(netns, now);
-                Listing::Private(found.list)
+                (Listing::Private(found.list), nsid)
             }
         };
-        self.lists.borrow_mut().insert(key, listing);
+        self.networks.borrow_mut().insert(key, Network { listing, nsid, over: found.over });
         self.changed.notify_one();
     }
 
@@ -154,7 +180,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     pub fn left(&self, key: K) {
         self.restored.borrow_mut().remove(&key);
         self.tracker.borrow_mut().left(key);
-        self.lists.borrow_mut().remove(&key);
+        self.networks.borrow_mut().remove(&key);
     }
 
     /// The addresses of a machine; `None` if they are not known.
@@ -163,7 +189,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         if is_restored {
             self.look_again(owners, key);
         }
-        self.lists.borrow().get(&key).cloned()
+        self.networks.borrow().get(&key).map(|network| network.listing.clone())
     }
 
     /// The addresses of the host.
@@ -177,7 +203,8 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
     pub async fn run(&self, owners: &impl Owners<Key = K>, mut notifications: Option<Notifications>) {
         loop {
-            let deadline = self.tracker.borrow().next_deadline();
+            let deadlines = [self.tracker.borrow().next_deadline(), self.host.next_deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             let heard = async {
                 match &mut notifications {
                     Some(notifications) => notifications.next().await,
@@ -193,13 +220,47 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
             tokio::select! {
                 heard = heard => self.heard(heard, &mut notifications),
                 () = due => {}
+                () = self.host.heard() => {}
                 () = self.changed.notified() => {}
             }
             let due = self.tracker.borrow_mut().due(Instant::now());
             for netns in due {
                 self.refresh(owners, netns);
             }
+            if let Some(stale) = self.host.take_due(Instant::now()) {
+                self.ask_again(owners, &stale).await;
+            }
         }
+    }
+
+    /// Asks again where the host's routes lead to the machines that a change may concern.
+    async fn ask_again(&self, owners: &impl Owners<Key = K>, stale: &Stale) {
+        let all: Vec<_> = self.networks.borrow().keys().copied().collect();
+        for (turn, key) in all.into_iter().enumerate() {
+            if let Some(Reach { addresses, is_reached, .. }) = self.reach_again(owners, key, stale) {
+                owners.set_addresses(key, listed(addresses), is_reached);
+            }
+            if turn % ROUTES_TURN == ROUTES_TURN - 1 {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// The same for one machine, if it may concern it.
+    fn reach_again(&self, owners: &impl Owners<Key = K>, key: K, stale: &Stale) -> Option<Reach> {
+        let mut networks = self.networks.borrow_mut();
+        let network = networks.get_mut(&key)?;
+        let Listing::Private(list) = &network.listing else { return None };
+        let interfaces = owners.interfaces(key)?;
+        let addresses = list.iter().map(|address| address.address);
+        let over = network.over.iter().chain(&interfaces).copied();
+        let leads_there = || self.host.is_about(stale, network.nsid);
+        if !stale.concerns(addresses, over) && !leads_there() {
+            return None;
+        }
+        let reach = self.reach(list, network.nsid, &interfaces);
+        network.over = reach.over.as_slice().into();
+        Some(reach)
     }
 
     /// Looks at the networks of those that were there before the daemon, while others are served.
@@ -225,9 +286,9 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     }
 
     fn moved(&self, owners: &impl Owners<Key = K>, key: K, found: Found) {
-        let resolved = found.resolved.clone();
+        let (resolved, is_reached) = (found.resolved.clone(), found.is_reached);
         self.joined(key, found);
-        owners.set_addresses(key, resolved);
+        owners.set_addresses(key, resolved, is_reached);
     }
 
     fn heard(&self, heard: Result<Notification, Error>, notifications: &mut Option<Notifications>) {
@@ -266,8 +327,9 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 if let Some(nsid) = nsid {
                     self.tracker.borrow_mut().learned(netns, nsid);
                 }
-                self.lists.borrow_mut().insert(key, Listing::Private(found.list));
-                owners.set_addresses(key, found.resolved);
+                let network = Network { listing: Listing::Private(found.list), nsid, over: found.over };
+                self.networks.borrow_mut().insert(key, network);
+                owners.set_addresses(key, found.resolved, found.is_reached);
             }
             // The leader has moved to another namespace.
             _ => self.moved(owners, key, found),
@@ -275,12 +337,15 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     }
 }
 
-fn resolved(list: &[InterfaceAddress], peers: &[Peer]) -> Addresses {
-    let mut order = resolve_order(list, peers);
-    order.truncate(MAX_RESOLVED);
-    let address = |resolved: super::Resolved| Address {
-        ip: resolved.address,
-        scope_id: resolved.scope_id.unwrap_or(0),
-    };
-    Addresses::Listed(order.into_iter().map(address).collect())
+impl Found {
+    fn without_list(resolved: Addresses, place: Option<Place>) -> Self {
+        Self { resolved, is_reached: false, place, list: Rc::default(), over: Box::default() }
+    }
+}
+
+fn listed(mut addresses: Vec<Resolved>) -> Addresses {
+    addresses.truncate(MAX_RESOLVED);
+    let address =
+        |resolved: Resolved| Address { ip: resolved.address, scope_id: resolved.scope_id.unwrap_or(0) };
+    Addresses::Listed(addresses.into_iter().map(address).collect())
 }

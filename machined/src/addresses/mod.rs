@@ -4,24 +4,30 @@
 //! for the length of one `socket()` call ([`Namespaces::dump`]), and they are dumped again when the kernel says that
 //! something changed. One socket hears that of every namespace ([`Notifications`]); [`Tracker`] decides from it which
 //! namespace to dump and when, so that a container which changes its addresses in a loop costs nobody else anything.
-//! [`resolve_order`] makes what a name resolves to out of what a dump found.
+//! [`resolve_order`] and `reach` make what a name resolves to out of what a dump found and where the host's own routes lead;
+//! `host` hears of changes of those, by a socket of its own.
 //!
 //! No descriptor is kept per machine, neither of a namespace nor of a socket in it: either would keep the namespace
 //! alive after its last process.
 //!
-//! What bytes mean (`message`, `rtnetlink`, `conversation`) and what to do about them (`list`, `order`, `tracker`)
+//! What bytes mean (`message`, `rtnetlink`, `route`, `conversation`) and what to do about them (`list`, `order`, `reach`,
+//! `links`, `tracker`)
 //! knows no sockets; `request`, `namespace`, `notifications` and `datagram` are the edge.
 
 mod conversation;
 mod datagram;
 mod error;
+mod host;
 mod keeper;
+mod links;
 mod list;
 mod message;
 mod namespace;
 mod notifications;
 mod order;
+mod reach;
 mod request;
+mod route;
 mod rtnetlink;
 mod tracker;
 

@@ -1,6 +1,7 @@
 //! Network namespaces: which one it is, what the daemon's own calls it, and how to get in and out of it.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -10,8 +11,10 @@ use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 
+use super::links::Links;
 use super::request::RequestSocket;
-use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_nsid, new_nsid, nsid, peer};
+use super::route::{RTM_NEWROUTE, Route, get_route, route};
+use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_links, get_nsid, link, new_nsid, nsid};
 use super::{Error, InterfaceAddress};
 
 /// `NSFS_MAGIC`, linux/magic.h.
@@ -251,7 +254,7 @@ impl Namespaces {
         let request = get_link(host_ifindex, sequence);
         let answer = self.requests.borrow().ask("interface", sequence, &request, |message| {
             if message.kind == RTM_NEWLINK {
-                found = peer(message)?;
+                found = link(message)?.and_then(|link| link.peer);
             }
             Ok(ControlFlow::Continue(()))
         });
@@ -260,6 +263,37 @@ impl Namespaces {
             Err(Error::System { errno: Errno::NODEV, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Namespaces {
+    /// Asks for all interfaces of the daemon's own namespace.
+    pub(super) fn dump_links(&self, links: &mut Links) -> Result<(), Error> {
+        let sequence = self.next_sequence();
+        let answer = self.requests.borrow().ask("interfaces", sequence, &get_links(sequence), |message| {
+            if message.kind == RTM_NEWLINK
+                && let Some(link) = link(message)?
+            {
+                links.set(link);
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        answer.map(|_| ())
+    }
+
+    /// Where the host would send what is for an address; for one of a link, over this interface.
+    pub(super) fn route_to(&self, address: IpAddr, ifindex: Option<u32>) -> Route {
+        let mut found = Route::None;
+        let sequence = self.next_sequence();
+        let request = get_route(address, ifindex, sequence);
+        let answer = self.requests.borrow().ask("route", sequence, &request, |message| {
+            if message.kind == RTM_NEWROUTE {
+                found = route(message)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        // That there is no route is an error of the request.
+        if answer.is_ok() { found } else { Route::None }
     }
 }
 

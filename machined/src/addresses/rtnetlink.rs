@@ -3,14 +3,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::links::Link;
 use super::message::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, Request, i32_at, u32_at};
 use super::{Error, InterfaceAddress};
 
 pub(super) const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 pub(super) const RTM_NEWADDR: u16 = 20;
 pub(super) const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+pub(super) const RTM_NEWRULE: u16 = 32;
+pub(super) const RTM_DELRULE: u16 = 33;
 pub(super) const RTM_NEWNSID: u16 = 88;
 pub(super) const RTM_DELNSID: u16 = 89;
 const RTM_GETNSID: u16 = 90;
@@ -25,6 +29,7 @@ const IFA_FLAGS: u16 = 8;
 
 const IFINFOMSG: usize = 16;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_EXT_MASK: u16 = 29;
@@ -37,6 +42,13 @@ const NETNSA_NSID: u16 = 1;
 const IFA_TARGET_NETNSID: u16 = 10;
 const NETNSA_FD: u16 = 3;
 
+/// The bit of the group of interfaces (`RTNLGRP_LINK`).
+pub(super) const GROUP_LINK: u32 = 1;
+/// The bits of the groups of routes and rules (`RTNLGRP_IPV4_ROUTE` and so on).
+pub(super) const GROUP_IPV4_ROUTE: u32 = 1 << (7 - 1);
+pub(super) const GROUP_IPV4_RULE: u32 = 1 << (8 - 1);
+pub(super) const GROUP_IPV6_ROUTE: u32 = 1 << (11 - 1);
+pub(super) const GROUP_IPV6_RULE: u32 = 1 << (19 - 1);
 /// The bit of the group of IPv4 addresses (`RTNLGRP_IPV4_IFADDR`).
 pub(super) const GROUP_IPV4_IFADDR: u32 = 1 << (5 - 1);
 /// The bit of the group of IPv6 addresses (`RTNLGRP_IPV6_IFADDR`).
@@ -80,6 +92,12 @@ pub(super) fn get_link(ifindex: u32, sequence: u32) -> Vec<u8> {
     }
     let attributes = &[(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS.to_ne_bytes())];
     Request { kind: RTM_GETLINK, flags: 0, header: &header, attributes }.encode(sequence)
+}
+
+/// The request for all links, encoded.
+pub(super) fn get_links(sequence: u32) -> Vec<u8> {
+    let attributes = &[(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS.to_ne_bytes())];
+    Request { kind: RTM_GETLINK, flags: NLM_F_DUMP, header: &[0; IFINFOMSG], attributes }.encode(sequence)
 }
 
 /// The request for the id of the namespace behind descriptor `fd`, encoded.
@@ -126,7 +144,7 @@ pub(super) fn address(message: &Message<'_>) -> Result<Option<InterfaceAddress>,
     Ok(local.or(address).map(|address| InterfaceAddress { ifindex, address, scope, flags }))
 }
 
-fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     match family {
         AF_INET => <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
         AF_INET6 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
@@ -134,28 +152,37 @@ fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Reads an `RTM_NEWLINK`: where the other end of a pair is, as its ifindex and the id of its namespace.
+/// Reads an `RTM_NEWLINK` or `RTM_DELLINK`. `None` where it is of a family of its own, as what bridges say of their ports is.
 ///
-/// `None` if the link is not one of a pair, or if the other end is in the same namespace. That IFLA_LINK is there is
-/// not enough: for a VLAN or a macvlan it is the link *below*.
-pub(super) fn peer(message: &Message<'_>) -> Result<Option<(u32, Nsid)>, Error> {
+/// The other end of a pair is told if it is in another namespace. That IFLA_LINK is there is not enough: for a VLAN or a
+/// macvlan it is the link *below*.
+pub(super) fn link(message: &Message<'_>) -> Result<Option<Link>, Error> {
     let malformed = Error::Malformed { what: "link" };
-    let (mut ifindex, mut nsid, mut paired) = (None, None, false);
+    let &[family, ..] = message.payload else { return Err(malformed) };
+    if family != 0 {
+        return Ok(None);
+    }
+    let ifindex = u32_at(message.payload, 4).ok_or(malformed)?;
+    let (mut other, mut nsid, mut master, mut paired, mut is_bridge) = (None, None, None, false, false);
     for attribute in Attributes::after(IFINFOMSG, message.payload) {
         match attribute? {
-            (IFLA_LINK, payload) => ifindex = Some(u32_at(payload, 0).ok_or(malformed)?),
+            (IFLA_LINK, payload) => other = Some(u32_at(payload, 0).ok_or(malformed)?),
             (IFLA_LINK_NETNSID, payload) => nsid = Nsid::new(i32_at(payload, 0).ok_or(malformed)?),
+            (IFLA_MASTER, payload) => master = u32_at(payload, 0).filter(|&master| master != 0),
             (IFLA_LINKINFO, payload) => {
                 for attribute in Attributes::after(0, payload) {
                     if let (IFLA_INFO_KIND, kind) = attribute? {
-                        paired = matches!(kind.strip_suffix(&[0]).unwrap_or(kind), b"veth" | b"netkit");
+                        let kind = kind.strip_suffix(&[0]).unwrap_or(kind);
+                        paired = matches!(kind, b"veth" | b"netkit");
+                        is_bridge = kind == b"bridge";
                     }
                 }
             }
             _ => {}
         }
     }
-    Ok(if paired { ifindex.zip(nsid) } else { None })
+    let peer = if paired { other.zip(nsid) } else { None };
+    Ok(Some(Link { ifindex, peer, master, is_bridge }))
 }
 
 /// Reads an `RTM_NEWNSID` or `RTM_DELNSID`: the id, if there is one.
@@ -237,13 +264,28 @@ mod tests {
 
     #[test]
     fn a_veth_has_its_other_end() {
-        assert_eq!(peer(&message(&VETH)), Ok(Some((2, Nsid(3)))));
+        let peer = |bytes: &[u8]| link(&message(bytes)).unwrap().unwrap().peer;
+        assert_eq!(peer(&VETH), Some((2, Nsid(3))));
         let mut vlan = VETH;
         vlan[52..56].copy_from_slice(b"vlan");
-        assert_eq!(peer(&message(&vlan)), Ok(None));
+        assert_eq!(peer(&vlan), None);
         let mut local = VETH;
         local[62] = 99;
-        assert_eq!(peer(&message(&local)), Ok(None), "no IFLA_LINK_NETNSID");
+        assert_eq!(peer(&local), None, "no IFLA_LINK_NETNSID");
+        let mut of_a_port = VETH;
+        of_a_port[16] = 7;
+        assert_eq!(link(&message(&of_a_port)), Ok(None));
+    }
+
+    #[test]
+    fn a_port_has_its_bridge_and_a_bridge_is_one() {
+        let mut port = VETH;
+        port[62] = 10;
+        assert_eq!(link(&message(&port)).unwrap().unwrap().master, Some(3));
+        let mut bridge = VETH;
+        bridge[48] = 11;
+        bridge[52..59].copy_from_slice(b"bridge\0");
+        assert!(link(&message(&bridge)).unwrap().unwrap().is_bridge);
     }
 
     #[test]
@@ -280,7 +322,7 @@ mod tests {
                     let mut bytes = bytes.to_vec();
                     bytes[at] = value;
                     for message in Messages::new(&bytes).flatten() {
-                        let _ = (address(&message), peer(&message), nsid(&message));
+                        let _ = (address(&message), link(&message), nsid(&message));
                     }
                 }
             }

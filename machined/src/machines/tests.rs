@@ -4,6 +4,7 @@ use registry::{Address, Class, IdRange, Process};
 fn machine(name: &str, pid: i32) -> Record {
     let mut record = Record::new(MachineName::new(name.as_bytes()).unwrap(), Class::Container);
     record.leader = Some(Process { pid, pidfd_id: None });
+    record.is_reached = true;
     record
 }
 
@@ -119,7 +120,7 @@ fn a_users_machine_is_in_no_index_that_others_read() {
     record.subgroup = Some("user-1000.slice".into());
     let (key, effects) = machines.insert(record.clone());
     assert_eq!(effects, [Effect::Publish(key)]);
-    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"])), [Effect::Publish(key)]);
+    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"]), true), [Effect::Publish(key)]);
     assert_eq!(machines.index().count() + machines.groups().count() + machines.units().count(), 0);
     // Nor does it make what another one has ambiguous.
     let mut public = machine("web", 8);
@@ -185,7 +186,7 @@ fn a_name_for_everybody_takes_the_place_of_a_users_own() {
 fn an_address_is_indexed_while_one_machine_alone_has_it() {
     let mut machines = Machines::default();
     let mut a = machine("a", 1);
-    a.addresses = listed(&["10.0.0.1", "fe80::1%5"]);
+    a.addresses = listed(&["10.0.0.1", "fd00::1"]);
     let a_name = a.name;
     let (a, effects) = machines.insert(a);
     assert_eq!(
@@ -193,7 +194,7 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
         [
             Effect::Publish(a),
             Effect::IndexAddress(ip("10.0.0.1"), a_name),
-            Effect::IndexAddress(ip("fe80::1"), a_name)
+            Effect::IndexAddress(ip("fd00::1"), a_name)
         ]
     );
     let mut b = machine("b", 2);
@@ -201,22 +202,39 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
     let b_name = b.name;
     let (b, effects) = machines.insert(b);
     assert_eq!(effects, [Effect::Publish(b), Effect::UnindexAddress(ip("10.0.0.1"))]);
-    assert_eq!(machines.index().collect::<Vec<_>>(), [(ip("fe80::1"), a_name)]);
+    assert_eq!(machines.index().collect::<Vec<_>>(), [(ip("fd00::1"), a_name)]);
 
-    let effects = machines.set_addresses(a, listed(&["10.0.0.9"]));
+    let effects = machines.set_addresses(a, listed(&["10.0.0.9"]), true);
     assert_eq!(
         effects,
         [
             Effect::Publish(a),
             Effect::IndexAddress(ip("10.0.0.1"), b_name),
-            Effect::UnindexAddress(ip("fe80::1")),
+            Effect::UnindexAddress(ip("fd00::1")),
             Effect::IndexAddress(ip("10.0.0.9"), a_name)
         ]
     );
-    assert!(machines.set_addresses(a, listed(&["10.0.0.9"])).is_empty(), "nothing new");
+    assert!(machines.set_addresses(a, listed(&["10.0.0.9"]), true).is_empty(), "nothing new");
     assert_eq!(
         machines.remove(b).unwrap().1,
         [Effect::Withdraw(b_name), Effect::UnindexAddress(ip("10.0.0.1"))]
+    );
+}
+
+#[test]
+fn an_address_leads_to_a_machine_only_where_the_host_reaches_it_there() {
+    let mut machines = Machines::default();
+    let mut record = machine("web", 1);
+    (record.addresses, record.is_reached) = (listed(&["10.0.0.1", "fe80::1%5"]), false);
+    let name = record.name;
+    let (key, effects) = machines.insert(record);
+    assert_eq!(effects, [Effect::Publish(key)]);
+    // What is of one link may be anybody's on another, and who asks says no link.
+    let effects = machines.set_addresses(key, listed(&["10.0.0.1", "fe80::1%5"]), true);
+    assert_eq!(effects, [Effect::Publish(key), Effect::IndexAddress(ip("10.0.0.1"), name)]);
+    assert_eq!(
+        machines.set_addresses(key, listed(&["10.0.0.1"]), false),
+        [Effect::Publish(key), Effect::UnindexAddress(ip("10.0.0.1"))]
     );
 }
 

@@ -177,6 +177,7 @@ impl Operations {
             Class::Vm => None,
         };
         record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
+        record.is_reached = surroundings.as_ref().is_some_and(|found| found.is_reached);
         self.take_name(&record);
         let key = self.daemon.admit(record, leader)?;
         if let Some(found) = surroundings {

@@ -125,8 +125,8 @@ impl Owners for Daemon {
         self.interfaces(key)
     }
 
-    fn set_addresses(&self, key: Key, addresses: Addresses) {
-        self.set_addresses(key, addresses);
+    fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
+        self.set_addresses(key, addresses, is_reached);
     }
 }
 

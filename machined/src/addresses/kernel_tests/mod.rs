@@ -3,4 +3,5 @@
 mod dumps;
 mod ids;
 mod notified;
+mod routes;
 mod sandbox;
