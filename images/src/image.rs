@@ -86,6 +86,26 @@ impl Image {
         self.name.starts_with('.')
     }
 
+    /// What its file's name ends in, beyond its own.
+    pub(crate) const fn suffix(&self) -> &'static str {
+        match self.kind {
+            Kind::Directory | Kind::Subvolume | Kind::Block => "",
+            Kind::Raw => ".raw",
+            Kind::Mstack => ".mstack",
+        }
+    }
+
+    /// The directory that it is in, and what its file is called there.
+    pub(crate) fn place(&self) -> (&str, &str) {
+        self.path.rsplit_once('/').unwrap_or(("", &self.path))
+    }
+
+    /// Whether it is one of the versions in a directory.
+    pub(crate) fn is_version(&self) -> bool {
+        let (_, file) = self.place();
+        file.strip_suffix(self.suffix()) != Some(&*self.name)
+    }
+
     /// Whether it is the one that the host runs from.
     pub fn is_host(&self) -> bool {
         self.name == HOST_NAME || self.path == "/"

@@ -6,6 +6,8 @@
 mod attributes;
 mod block;
 mod btrfs;
+mod change;
+mod clone;
 mod discover;
 mod error;
 mod image;
@@ -17,8 +19,13 @@ mod places;
 mod pool;
 #[cfg(test)]
 mod scratch;
+mod side_files;
+mod staged;
+mod tree;
 mod version;
 
+pub use change::{clean, remove, rename, set_limit, set_pool_limit, set_read_only};
+pub use clone::clone;
 pub use discover::{find, list};
 pub use error::{Error, Result};
 pub use image::{HOST_NAME, Image, Kind};
@@ -26,3 +33,4 @@ pub use metadata::{Metadata, metadata};
 pub use name::ImageName;
 pub use places::Places;
 pub use pool::{Pool, pool};
+pub use staged::tidy;

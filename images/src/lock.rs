@@ -135,12 +135,10 @@ impl PathLock {
 
 /// The lock of a name.
 #[derive(Debug)]
-#[cfg_attr(not(test), allow(dead_code, reason = "who renames and clones takes it"))]
 pub(crate) struct NameLock {
     _file: Option<LockFile>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the same"))]
 impl NameLock {
     /// Takes the lock for oneself, at once or not at all.
     ///

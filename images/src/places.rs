@@ -38,6 +38,11 @@ impl Places {
         self.at("/var/lib/machines")
     }
 
+    /// Where settings of images are that are no part of them.
+    pub(crate) fn settings(&self) -> [String; 2] {
+        ["/etc/systemd/nspawn", "/run/systemd/nspawn"].map(|directory| self.at(directory))
+    }
+
     /// Where locks are that count for the whole host.
     pub(crate) fn locks(&self) -> String {
         self.at("/run/systemd/nspawn/locks")

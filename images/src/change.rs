@@ -1,0 +1,253 @@
+//! Changes of images: what may be changed, and how.
+
+use rustix::fs::{
+    FileType, IFlags, Mode, OFlags, chmod, fstat, ioctl_getflags, ioctl_setflags, lstat, open, stat, unlink,
+};
+use rustix::io::Errno;
+
+use crate::block;
+use crate::btrfs;
+use crate::discover::{find, list};
+use crate::error::{Error, Result};
+use crate::image::{Image, Kind};
+use crate::lock::{Mode as Sharing, NameLock, PathLock};
+use crate::name::ImageName;
+use crate::places::Places;
+use crate::side_files;
+use crate::staged::Staged;
+
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Refuses what belongs to the host.
+fn may_change(image: &Image) -> Result<()> {
+    if image.vendor || image.is_host() { Err(Error::Immutable(image.name.clone())) } else { Ok(()) }
+}
+
+/// The lock of a name that nothing has.
+pub(crate) fn free_name(places: &Places, name: &ImageName) -> Result<NameLock> {
+    let lock = NameLock::take(places, name)?;
+    match find(places, name) {
+        Ok(_) => Err(Error::NameTaken(name.to_string())),
+        Err(Error::NoSuchImage(_)) => Ok(lock),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_in_dev(path: &str) -> bool {
+    path.starts_with("/dev/")
+}
+
+/// Removes an image, and the files that belong to it.
+///
+/// # Errors
+/// [`Error::Immutable`], [`Error::InUse`]; and [`Error::System`], when it may be gone in part, and is no image any more.
+pub fn remove(places: &Places, image: &Image) -> Result<()> {
+    may_change(image)?;
+    let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
+    let fail = Error::of("remove", &image.path);
+    let is_link = lstat(image.path.as_str())
+        .map(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
+        .map_err(&fail)?;
+    match image.kind {
+        Kind::Directory | Kind::Subvolume | Kind::Mstack if !is_link => {
+            let (parent, file) = image.place();
+            let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
+            let locked = set_immutable(&image.path, false).map_err(&fail)?;
+            let aside = Staged::put_aside(&directory, &image.name, file);
+            if aside.is_err() && locked {
+                let _ = set_immutable(&image.path, true);
+            }
+            let aside = aside.map_err(|errno| match errno {
+                Errno::BUSY => Error::InUse(image.name.clone()),
+                errno => fail(errno),
+            })?;
+            aside.remove().map_err(&fail)?;
+        }
+        // What is in /dev is a device, and not ours to remove.
+        Kind::Block if is_in_dev(&image.path) => {}
+        _ => unlink(image.path.as_str()).map_err(&fail)?,
+    }
+    side_files::remove(places, image);
+    Ok(())
+}
+
+/// Gives an image another name, and the files that belong to it.
+///
+/// # Errors
+/// [`Error::Immutable`], [`Error::InUse`], [`Error::NameTaken`], [`Error::NotSupported`]; nothing has changed.
+pub fn rename(places: &Places, image: &Image, name: &ImageName) -> Result<()> {
+    may_change(image)?;
+    if image.is_version() {
+        return Err(Error::NotSupported("a version in a directory of versions cannot be renamed"));
+    }
+    let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
+    let _name = free_name(places, name)?;
+    if image.kind == Kind::Block && is_in_dev(&image.path) {
+        return Err(Error::Immutable(image.name.clone()));
+    }
+    let fail = Error::of("rename", &image.path);
+    let (parent, file) = image.place();
+    let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
+    let renamed = format!("{name}{}", image.suffix());
+    let locked = image.kind == Kind::Directory && set_immutable(&image.path, false).map_err(&fail)?;
+    let done = rustix::fs::renameat_with(
+        &directory,
+        file,
+        &directory,
+        renamed.as_str(),
+        rustix::fs::RenameFlags::NOREPLACE,
+    );
+    if locked {
+        let now = if done.is_ok() { format!("{parent}/{renamed}") } else { image.path.clone() };
+        set_immutable(&now, true).map_err(&fail)?;
+    }
+    done.map_err(|errno| match errno {
+        Errno::EXIST => Error::NameTaken(name.to_string()),
+        errno => fail(errno),
+    })?;
+    side_files::rename(places, image, name.as_str());
+    Ok(())
+}
+
+/// Makes an image read-only, or writable again.
+///
+/// # Errors
+/// [`Error::Immutable`], [`Error::InUse`]. [`Error::NotSupported`]: it is of layers.
+pub fn set_read_only(places: &Places, image: &Image, read_only: bool) -> Result<()> {
+    may_change(image)?;
+    let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
+    let fail = Error::of("change", &image.path);
+    match image.kind {
+        Kind::Subvolume => {
+            let root = open(image.path.as_str(), DIRECTORY, Mode::empty()).map_err(&fail)?;
+            btrfs::set_read_only(root, read_only).map_err(&fail)
+        }
+        Kind::Directory => set_immutable(&image.path, read_only).map(|_| ()).map_err(&fail),
+        Kind::Raw => {
+            let mode = stat(image.path.as_str()).map_err(&fail)?.st_mode & 0o444;
+            let mode = if read_only { mode } else { mode | 0o200 };
+            chmod(image.path.as_str(), Mode::from_raw_mode(mode)).map_err(&fail)
+        }
+        Kind::Block => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let device = open(image.path.as_str(), flags, Mode::empty()).map_err(&fail)?;
+            block::set_read_only(device, read_only).map_err(&fail)
+        }
+        Kind::Mstack => Err(Error::NotSupported("an image of layers cannot be made read-only")),
+    }
+}
+
+/// Sets or clears the flag of a directory that keeps it from being changed. Returns whether it was the other way before.
+pub(crate) fn set_immutable(path: &str, immutable: bool) -> std::result::Result<bool, Errno> {
+    let root = open(path, DIRECTORY, Mode::empty())?;
+    let flags = match ioctl_getflags(&root) {
+        Ok(flags) => flags,
+        // A file system without such flags.
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if !immutable => return Ok(false),
+        Err(Errno::NOTTY | Errno::NOSYS) => return Err(Errno::OPNOTSUPP),
+        Err(errno) => return Err(errno),
+    };
+    if flags.contains(IFlags::IMMUTABLE) == immutable {
+        return Ok(false);
+    }
+    let mut wanted = flags;
+    wanted.set(IFlags::IMMUTABLE, immutable);
+    ioctl_setflags(&root, wanted)?;
+    Ok(true)
+}
+
+/// Limits what an image may take; `None` takes the limit away.
+///
+/// # Errors
+/// [`Error::Immutable`]. [`Error::NotSupported`]: it is no subvolume.
+pub fn set_limit(image: &Image, limit: Option<u64>) -> Result<()> {
+    may_change(image)?;
+    if image.kind != Kind::Subvolume {
+        return Err(Error::NotSupported("only subvolumes of btrfs can be limited"));
+    }
+    let fail = Error::of("limit", &image.path);
+    let root = open(image.path.as_str(), DIRECTORY, Mode::empty()).map_err(&fail)?;
+    limit_subvolume(&root, limit).map_err(fail)
+}
+
+fn limit_subvolume(root: &std::os::fd::OwnedFd, limit: Option<u64>) -> std::result::Result<(), Errno> {
+    let subvolume = btrfs::describe(root)?;
+    btrfs::limit(root, subvolume.id, limit)?;
+    btrfs::make_subtree_group(root)?;
+    btrfs::limit(root, btrfs::subtree_group(root, subvolume.id)?, limit)
+}
+
+/// Limits what all images in the pool may take together; `None` takes the limit away.
+///
+/// # Errors
+/// [`Error::NotSupported`]: the pool is not on a btrfs, or no subvolume.
+pub fn set_pool_limit(places: &Places, limit: Option<u64>) -> Result<()> {
+    let pool = places.pool();
+    let fail = Error::of("limit", &pool);
+    let root = open_pool(places)?;
+    if !btrfs::is_btrfs(&root).map_err(&fail)? {
+        return Err(Error::NotSupported("Quota is only supported on btrfs."));
+    }
+    if fstat(&root).map_err(&fail)?.st_ino != btrfs::ROOT_INODE {
+        return Err(Error::NotSupported("The pool is no subvolume of its btrfs."));
+    }
+    match btrfs::enable_quota(&root) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(fail(errno)),
+    }
+    limit_subvolume(&root, limit).map_err(fail)
+}
+
+/// Opens the pool, and makes it where it is missing: a subvolume where it can be one.
+pub(crate) fn open_pool(places: &Places) -> Result<std::os::fd::OwnedFd> {
+    let path = places.pool();
+    match open(path.as_str(), DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => {}
+        opened => return opened.map_err(Error::of("open", &path)),
+    }
+    let fail = Error::of("make", &path);
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let above = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
+    let is_made = btrfs::is_btrfs(&above).unwrap_or(false) && btrfs::create(&above, name).is_ok();
+    if !is_made {
+        match rustix::fs::mkdirat(&above, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    let pool = open(path.as_str(), DIRECTORY, Mode::empty()).map_err(&fail)?;
+    rustix::fs::fchmod(&pool, Mode::RWXU).map_err(&fail)?;
+    Ok(pool)
+}
+
+/// Removes all images, or those that are hidden, and hands over each that is gone, with what it took for itself. Those of the
+/// host stay, and so do those in use.
+///
+/// # Errors
+/// An image cannot be removed; those before it are gone.
+pub fn clean(
+    places: &Places,
+    only_hidden: bool,
+    mut removed: impl FnMut(String, Option<u64>),
+) -> std::result::Result<(), (String, Error)> {
+    let mut images = Vec::new();
+    list(places, |image| images.push(image)).map_err(|error| (String::new(), error))?;
+    for image in images {
+        if image.vendor || image.is_host() || (only_hidden && !image.is_hidden()) {
+            continue;
+        }
+        match remove(places, &image) {
+            Ok(()) => removed(image.name, image.space.usage_exclusive),
+            Err(error) if error.errno() == Errno::BUSY => {}
+            Err(error) => return Err((image.name, error)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

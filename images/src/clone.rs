@@ -1,0 +1,135 @@
+//! Copies of images, in the pool: snapshots of btrfs, files that share their blocks, or plain copies.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, fchmod, mkdirat, open, openat};
+use rustix::io::Errno;
+
+use crate::btrfs;
+use crate::change::{DIRECTORY, free_name, open_pool};
+use crate::error::{Error, Result};
+use crate::image::{Image, Kind};
+use crate::name::ImageName;
+use crate::places::Places;
+use crate::side_files;
+use crate::staged::Staged;
+use crate::tree::{Copy, copy_data, is_subvolume};
+
+/// Copies an image to the pool, and the files that belong to it. It has no name until it is whole.
+///
+/// # Errors
+/// [`Error::NameTaken`], [`Error::InUse`]: the name is. [`Error::NotSupported`]: it is a device, or of layers.
+pub fn clone(places: &Places, image: &Image, name: &ImageName, read_only: bool) -> Result<()> {
+    let _name = free_name(places, name)?;
+    let pool = open_pool(places)?;
+    let fail = Error::of("copy", &image.path);
+    match image.kind {
+        Kind::Directory | Kind::Subvolume => tree(&pool, image, name, read_only),
+        Kind::Raw => file(&pool, image, name, read_only),
+        Kind::Block => return Err(Error::NotSupported("block devices are not copied")),
+        Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied")),
+    }
+    .map_err(|errno| match errno {
+        Errno::EXIST => Error::NameTaken(name.to_string()),
+        errno => fail(errno),
+    })?;
+    side_files::copy(places, image, name.as_str());
+    Ok(())
+}
+
+fn file(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let source = open(image.path.as_str(), flags, Mode::empty())?;
+    let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let staged =
+        Staged::make(pool, name.as_str(), |name| openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop))?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let target = openat(pool, staged.name(), flags, Mode::empty())?;
+    copy_data(&source, &target)?;
+    fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
+    staged.finish(&format!("{name}.raw"))
+}
+
+fn tree(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
+    let source = open(image.path.as_str(), DIRECTORY, Mode::empty())?;
+    if image.kind == Kind::Subvolume {
+        match snapshot(pool, &source, name, read_only) {
+            // It is in another file system, or nobody may do that here.
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::PERM) => {}
+            done => return done,
+        }
+    }
+    let on_btrfs = btrfs::is_btrfs(pool)?;
+    let staged = Staged::make(pool, name.as_str(), |name| match btrfs::create(pool, name) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::PERM) => mkdirat(pool, name, Mode::RWXU),
+        Err(_) if !on_btrfs => mkdirat(pool, name, Mode::RWXU),
+        done => done,
+    })?;
+    Copy::tree(&source, &staged)?;
+    finish(staged, name, read_only)
+}
+
+fn snapshot(
+    pool: &OwnedFd,
+    source: &OwnedFd,
+    name: &ImageName,
+    read_only: bool,
+) -> std::result::Result<(), Errno> {
+    let subvolume = btrfs::describe(source)?;
+    let below = btrfs::children(source, subvolume.id)?;
+    // Others can be put into it while it can be written to.
+    let staged = Staged::make(pool, name.as_str(), |name| {
+        btrfs::snapshot(source, pool, name, read_only && below.is_empty())
+    })?;
+    for path in &below {
+        nested(source, staged.as_fd(), path, read_only)?;
+    }
+    finish(staged, name, read_only)
+}
+
+/// Makes snapshots of a subvolume below another one, and of those below it.
+fn nested(
+    source: impl AsFd,
+    target: impl AsFd,
+    path: &str,
+    read_only: bool,
+) -> std::result::Result<(), Errno> {
+    let below = |root: &dyn AsFd, path: &str| {
+        let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(root.as_fd(), path, DIRECTORY, Mode::empty(), resolve)
+    };
+    let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let child = below(&source, path)?;
+    let parent = below(&target, parent)?;
+    rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::REMOVEDIR)?;
+    btrfs::snapshot(&child, &parent, name, false)?;
+    let copy = below(&parent, name)?;
+    for path in btrfs::children(&child, btrfs::describe(&child)?.id)? {
+        nested(&child, &copy, &path, read_only)?;
+    }
+    if read_only { btrfs::set_read_only(&copy, true) } else { Ok(()) }
+}
+
+/// Makes what was copied read-only, if that is wanted, and gives it its name.
+fn finish(staged: Staged<'_>, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
+    let root = rustix::io::fcntl_dupfd_cloexec(&staged, 3)?;
+    let is_subvolume = is_subvolume(&root)?;
+    if is_subvolume {
+        // Where nothing is counted there are no groups.
+        let _ = btrfs::make_subtree_group(&root);
+        if read_only {
+            btrfs::set_read_only(&root, true)?;
+        }
+    }
+    staged.finish(name.as_str())?;
+    // What is immutable cannot be renamed: this comes last.
+    if read_only && !is_subvolume {
+        let mut flags = rustix::fs::ioctl_getflags(&root)?;
+        flags.insert(rustix::fs::IFlags::IMMUTABLE);
+        rustix::fs::ioctl_setflags(&root, flags)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

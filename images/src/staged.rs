@@ -1,0 +1,180 @@
+//! What is being made or removed: a file or directory in the pool under a name that is no image's, `.#mymachines.NAME.N`, and
+//! held by a lock of its own. A kill at any moment leaves such a one, which nobody holds then, and no half image.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, flock, fstat, openat,
+    openat2, renameat_with, statat,
+};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::places::Places;
+use crate::tree::{Entry, remove_entry};
+
+/// What the names begin with. Those of others, as systemd-importd's, begin with `.#` only.
+const PREFIX: &str = ".#mymachines.";
+/// How many names are tried.
+const TRIES: u32 = 1000;
+
+/// Something that is being made, or removed, in a directory. When this is dropped it is removed.
+#[derive(Debug)]
+pub(crate) struct Staged<'a> {
+    directory: &'a OwnedFd,
+    name: String,
+    /// Locked, and open for reading.
+    file: OwnedFd,
+    is_kept: bool,
+}
+
+impl<'a> Staged<'a> {
+    /// Makes something new, by a function that is given a name for it and says `EEXIST` where that is taken.
+    pub(crate) fn make(
+        directory: &'a OwnedFd,
+        image: &str,
+        make: impl Fn(&str) -> std::result::Result<(), Errno>,
+    ) -> std::result::Result<Self, Errno> {
+        for number in 0..TRIES {
+            let name = named(image, number);
+            match make(&name) {
+                Err(Errno::EXIST) => continue,
+                made => made?,
+            }
+            // Whoever tidies up may have come in between; then it is made again.
+            if let Some(file) = hold(directory, &name)? {
+                return Ok(Self { directory, name, file, is_kept: false });
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Puts an entry of the directory aside, so that it is no image any more, and is removed.
+    pub(crate) fn put_aside(
+        directory: &'a OwnedFd,
+        image: &str,
+        entry: &str,
+    ) -> std::result::Result<Self, Errno> {
+        let file = open(directory, entry)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| Errno::BUSY)?;
+        for number in 0..TRIES {
+            let name = named(image, number);
+            match renameat_with(directory, entry, directory, &name, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                renamed => {
+                    renamed?;
+                    return Ok(Self { directory, name, file, is_kept: false });
+                }
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// What it is called until it is done.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives it its name, which nothing else has.
+    pub(crate) fn finish(mut self, name: &str) -> std::result::Result<(), Errno> {
+        renameat_with(self.directory, self.name.as_str(), self.directory, name, RenameFlags::NOREPLACE)?;
+        self.is_kept = true;
+        Ok(())
+    }
+
+    /// Removes it, and says if that fails.
+    pub(crate) fn remove(mut self) -> std::result::Result<(), Errno> {
+        self.is_kept = true;
+        remove_entry(&Entry { directory: self.directory.as_fd(), name: &self.name })
+    }
+}
+
+impl AsFd for Staged<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What stays is removed at the next start.
+            let _ = remove_entry(&Entry { directory: self.directory.as_fd(), name: &self.name });
+        }
+    }
+}
+
+fn named(image: &str, number: u32) -> String {
+    let number = format!("{}-{number}", std::process::id());
+    // A name has 255 bytes at the most.
+    let room = 255_usize.saturating_sub(PREFIX.len()).saturating_sub(number.len()).saturating_sub(1);
+    let end = (0..=room.min(image.len())).rev().find(|&end| image.is_char_boundary(end)).unwrap_or_default();
+    format!("{PREFIX}{}.{number}", image.get(..end).unwrap_or_default())
+}
+
+fn open(directory: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // What is mounted there is somebody else's.
+    match openat2(directory, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::XDEV) => Err(Errno::BUSY),
+        opened => opened,
+    }
+}
+
+/// Opens and locks an entry; `None` if it has gone meanwhile.
+fn hold(directory: &OwnedFd, name: &str) -> std::result::Result<Option<OwnedFd>, Errno> {
+    let file = match open(directory, name) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened?,
+    };
+    flock(&file, FlockOperation::LockExclusive)?;
+    let held = fstat(&file)?;
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => Ok(Some(file)),
+        Ok(_) | Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes what was left half made or half removed by whoever was killed. Returns how much that was.
+///
+/// # Errors
+/// A directory with images cannot be read. What cannot be removed is left.
+pub fn tidy(places: &Places) -> Result<usize> {
+    let mut removed: usize = 0;
+    for path in places.directories() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let directory = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(Error::of("open", &path)(errno)),
+        };
+        let mut left = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(Error::of("read", &path))? {
+            let entry = entry.map_err(Error::of("read", &path))?;
+            left.extend(
+                entry.file_name().to_str().ok().filter(|name| name.starts_with(PREFIX)).map(str::to_owned),
+            );
+        }
+        for name in left {
+            if is_ours_and_free(&directory, &name)
+                && remove_entry(&Entry { directory: directory.as_fd(), name: &name }).is_ok()
+            {
+                removed = removed.saturating_add(1);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn is_ours_and_free(directory: &OwnedFd, name: &str) -> bool {
+    let Ok(found) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory | FileType::RegularFile => {}
+        // Nothing of this kind is ever made here.
+        _ => return false,
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = openat(directory, name, flags, Mode::empty()) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}

@@ -1,0 +1,390 @@
+//! Trees of files: removed and copied, without leaving them and without following a link.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps,
+    Uid, XattrFlags, chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, fsetxattr,
+    fstat, futimens, ioctl_ficlone, ioctl_getflags, ioctl_setflags, linkat, mkdirat, mknodat, openat,
+    openat2, readlinkat, renameat_with, seek, statat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::btrfs;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// An entry of a directory.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) directory: BorrowedFd<'a>,
+    pub(crate) name: &'a str,
+}
+
+/// From this depth on, what is deeper is moved up before it is removed, so that no depth takes all descriptors.
+const DEEP: usize = 128;
+
+fn open_directory(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat2(directory, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS)
+}
+
+fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(file, 3)
+}
+
+/// The names in a directory.
+fn names(directory: impl AsFd) -> Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Takes the flags away that keep a file from being changed.
+fn unlock(file: impl AsFd) -> bool {
+    let locked = IFlags::IMMUTABLE | IFlags::APPEND;
+    ioctl_getflags(file.as_fd())
+        .is_ok_and(|flags| flags.intersects(locked) && ioctl_setflags(file.as_fd(), flags - locked).is_ok())
+}
+
+/// Does something to an entry, and once more without the flags that were in the way.
+fn insist(directory: BorrowedFd<'_>, name: &[u8], act: impl Fn() -> Result<()>) -> Result<()> {
+    match act() {
+        Err(Errno::PERM | Errno::ACCESS) => {}
+        done => return done,
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_changed = match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile | FileType::Directory => {
+            openat(directory, name, flags, Mode::empty()).is_ok_and(unlock)
+        }
+        _ => false,
+    };
+    // Both may be in the way.
+    if unlock(directory) || is_changed { act() } else { Err(Errno::PERM) }
+}
+
+/// Removes an entry, with all that is below it. What is mounted there is left, and an error: `EBUSY`.
+pub(crate) fn remove_entry(entry: &Entry<'_>) -> Result<()> {
+    let name = entry.name.as_bytes();
+    if remove_simple(entry.directory, name)? {
+        return Ok(());
+    }
+    // The directories that lead to where it is removed: each open, with its name in the one before and what is left in it.
+    let mut path: Vec<Level> = vec![Level::enter(entry.directory, name)?];
+    let mut moved: u64 = 0;
+    while let Some(level) = path.last_mut() {
+        let Some(child) = level.left.pop() else {
+            let Some(done) = path.pop() else { break };
+            let parent = path.last().map_or(entry.directory, |level| level.directory.as_fd());
+            done.leave(parent)?;
+            continue;
+        };
+        if remove_simple(level.directory.as_fd(), &child)? {
+            continue;
+        }
+        if path.len() < DEEP {
+            let level = path.last().map_or(entry.directory, |level| level.directory.as_fd());
+            let deeper = Level::enter(level, &child)?;
+            path.push(deeper);
+            continue;
+        }
+        // It becomes a child of the first one.
+        let (Some(first), Some(last)) = (path.first(), path.last()) else { break };
+        let name = format!(".#mymachines.deep.{moved}").into_bytes();
+        moved = moved.saturating_add(1);
+        match renameat_with(&last.directory, &*child, &first.directory, &*name, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                if let Some(first) = path.first_mut() {
+                    first.left.push(name);
+                }
+            }
+            // There is a file of this name, or it is in another subvolume.
+            Err(_) => {
+                let deeper = Level::enter(last.directory.as_fd(), &child)?;
+                path.push(deeper);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A directory that is being emptied.
+struct Level {
+    name: Vec<u8>,
+    directory: OwnedFd,
+    left: Vec<Vec<u8>>,
+}
+
+impl Level {
+    fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Self> {
+        let directory = open_directory(parent, name).map_err(|errno| match errno {
+            Errno::XDEV => Errno::BUSY,
+            errno => errno,
+        })?;
+        // Nothing can be removed from a subvolume that is read-only.
+        if is_subvolume(&directory)? {
+            let _ = btrfs::set_read_only(&directory, false);
+        }
+        let left = names(&directory)?;
+        Ok(Self { name: name.to_vec(), directory, left })
+    }
+
+    fn leave(self, parent: BorrowedFd<'_>) -> Result<()> {
+        let is_subvolume = is_subvolume(&self.directory)?;
+        drop(self.directory);
+        insist(parent, &self.name, || match std::str::from_utf8(&self.name) {
+            Ok(name) if is_subvolume => btrfs::destroy(parent, name),
+            _ => unlinkat(parent, &*self.name, AtFlags::REMOVEDIR),
+        })
+    }
+}
+
+pub(crate) fn is_subvolume(directory: impl AsFd) -> Result<bool> {
+    Ok(fstat(directory.as_fd())?.st_ino == btrfs::ROOT_INODE && btrfs::is_btrfs(directory)?)
+}
+
+/// Removes an entry that is no directory, or a subvolume with no others below it. Returns whether it is gone.
+fn remove_simple(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+    let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(true),
+        found => found?,
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        insist(directory, name, || unlinkat(directory, name, AtFlags::empty()))?;
+        return Ok(true);
+    }
+    if found.st_ino == btrfs::ROOT_INODE
+        && let Ok(name) = std::str::from_utf8(name)
+        && btrfs::is_btrfs(directory)?
+    {
+        return Ok(btrfs::destroy(directory, name).is_ok());
+    }
+    Ok(false)
+}
+
+/// How a tree is copied.
+pub(crate) struct Copy {
+    /// Hard links: what was copied, by device and inode, as the directory's descriptor and the name there.
+    links: HashMap<(u64, u64), String>,
+    /// What is not copied: the copy itself, where it is made below what is copied.
+    target: (u64, u64),
+}
+
+impl Copy {
+    /// Copies what is in a directory into another one, which is empty. Owners, modes, times, extended attributes, holes and
+    /// hard links are kept, and blocks shared where the file system can. Nothing that is mounted below is copied.
+    pub(crate) fn tree(source: impl AsFd, target: impl AsFd) -> Result<()> {
+        let stat = fstat(target.as_fd())?;
+        let mut copy = Self { links: HashMap::new(), target: (stat.st_dev, stat.st_ino) };
+        copy.directory(source.as_fd(), target.as_fd())
+    }
+
+    fn directory(&mut self, source: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<()> {
+        let mut path = vec![Pair::of(duplicate(source)?, duplicate(root)?, String::new())?];
+        while let Some(pair) = path.last_mut() {
+            let Some(name) = pair.left.pop() else {
+                if let Some(done) = path.pop() {
+                    finish(&done.source, &done.target)?;
+                }
+                continue;
+            };
+            if let Some(deeper) = self.entry(pair, &name, root)? {
+                path.push(deeper);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies one entry. A directory is made, and to be filled then.
+    fn entry(&mut self, pair: &Pair, name: &[u8], root: BorrowedFd<'_>) -> Result<Option<Pair>> {
+        let stat = match statat(&pair.source, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // It has gone meanwhile.
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat?,
+        };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            return self.enter(pair, name, &stat);
+        }
+        let key = (stat.st_dev, stat.st_ino);
+        // A path from the root, of text; a name that is none is copied for each of its links.
+        let path = std::str::from_utf8(name).ok().map(|name| format!("{}{name}", pair.path));
+        if stat.st_nlink > 1
+            && let Some(first) = self.links.get(&key)
+            && linkat(root, first.as_str(), &pair.target, name, AtFlags::empty()).is_ok()
+        {
+            return Ok(None);
+        }
+        match kind {
+            FileType::RegularFile => copy_file(pair, name)?,
+            FileType::Symlink => {
+                let link = readlinkat(&pair.source, name, Vec::new())?;
+                symlinkat(link, &pair.target, name)?;
+                own(&pair.target, name, &stat)?;
+            }
+            kind => {
+                mknodat(&pair.target, name, kind, Mode::from_raw_mode(stat.st_mode & 0o7777), stat.st_rdev)?;
+                own(&pair.target, name, &stat)?;
+                chmodat(&pair.target, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+            }
+        }
+        if kind != FileType::RegularFile {
+            utimensat(&pair.target, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        if stat.st_nlink > 1
+            && let Some(path) = path.filter(|path| path.len() < 4096)
+        {
+            self.links.insert(key, path);
+        }
+        Ok(None)
+    }
+
+    fn enter(&self, pair: &Pair, name: &[u8], stat: &Stat) -> Result<Option<Pair>> {
+        if (stat.st_dev, stat.st_ino) == self.target {
+            return Ok(None);
+        }
+        mkdirat(&pair.target, name, Mode::RWXU)?;
+        let target = open_directory(&pair.target, name)?;
+        let source = match open_directory(&pair.source, name) {
+            // Something is mounted there, which is not ours to copy.
+            Err(Errno::XDEV) => {
+                fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+                fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+                return Ok(None);
+            }
+            source => source?,
+        };
+        let path = std::str::from_utf8(name)
+            .map_or_else(|_| "\0/".to_owned(), |name| format!("{}{name}/", pair.path));
+        Pair::of(source, target, path).map(Some)
+    }
+}
+
+/// A directory and its copy.
+struct Pair {
+    source: OwnedFd,
+    target: OwnedFd,
+    left: Vec<Vec<u8>>,
+    /// Where it is below the root, with a slash at the end.
+    path: String,
+}
+
+impl Pair {
+    fn of(source: OwnedFd, target: OwnedFd, path: String) -> Result<Self> {
+        let left = names(&source)?;
+        Ok(Self { source, target, left, path })
+    }
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = |seconds, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+fn own(directory: &OwnedFd, name: &[u8], stat: &Stat) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn copy_file(pair: &Pair, name: &[u8]) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let source = openat(&pair.source, name, flags, Mode::empty())?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
+    copy_data(&source, &target)?;
+    finish(&source, &target)
+}
+
+/// Gives a copy what the original has beyond its data: owner, mode, attributes, times.
+fn finish(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    let stat = fstat(source)?;
+    fchown(target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchmod(target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    copy_attributes(source, target)?;
+    futimens(target, &times(&stat))
+}
+
+fn copy_attributes(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    let mut list = vec![0; 64 * 1024];
+    let length = match flistxattr(source, &mut list) {
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        length => length?,
+    };
+    for name in
+        list.get(..length).unwrap_or_default().split(|&byte| byte == 0).filter(|name| !name.is_empty())
+    {
+        let mut value = vec![0; 64 * 1024];
+        let length = match fgetxattr(source, name, &mut value) {
+            Err(Errno::NODATA) => continue,
+            length => length?,
+        };
+        match fsetxattr(target, name, value.get(..length).unwrap_or_default(), XattrFlags::empty()) {
+            // The pool's file system has none of this kind.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Copies the data of a file, or shares its blocks. Holes stay holes.
+pub(crate) fn copy_data(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    if ioctl_ficlone(target, source).is_ok() {
+        return Ok(());
+    }
+    let size = u64::try_from(fstat(source)?.st_size).map_err(|_| Errno::IO)?;
+    rustix::fs::ftruncate(target, size)?;
+    let mut at = 0;
+    while at < size {
+        let from = match seek(source, rustix::fs::SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            from => from?,
+        };
+        let to = seek(source, rustix::fs::SeekFrom::Hole(from)).unwrap_or(size).max(from.saturating_add(1));
+        copy_piece(source, target, from, to.min(size))?;
+        at = to;
+    }
+    Ok(())
+}
+
+fn copy_piece(source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
+    let mut buffer = Vec::new();
+    while from < to {
+        let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(64 << 20);
+        let (mut read, mut write) = (from, from);
+        let copied = match copy_file_range(source, Some(&mut read), target, Some(&mut write), length) {
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                buffer.resize(length.min(1 << 20), 0);
+                let read = rustix::io::pread(source, &mut *buffer, from)?;
+                let mut written = 0;
+                while let Some(rest) = buffer.get(written..read).filter(|rest| !rest.is_empty()) {
+                    let at = from.saturating_add(u64::try_from(written).map_err(|_| Errno::IO)?);
+                    written = written.saturating_add(rustix::io::pwrite(target, rest, at)?);
+                }
+                read
+            }
+            copied => copied?,
+        };
+        if copied == 0 {
+            // It has become shorter.
+            return Ok(());
+        }
+        from = from.saturating_add(u64::try_from(copied).map_err(|_| Errno::IO)?);
+    }
+    Ok(())
+}
