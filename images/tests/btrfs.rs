@@ -6,14 +6,12 @@ use std::path::PathBuf;
 
 use images::{Image, ImageName, Kind, Places};
 
-fn find(places: &Places, name: &str) -> Image {
-    images::find(places, &ImageName::new(name).unwrap()).unwrap()
-}
-
 #[test]
 fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
     let Some(mount) = std::env::var_os("IMAGES_BTRFS").map(PathBuf::from) else {
-        println!("SKIPPED subvolumes_are_copied_limited_and_removed_with_those_below_them: there is no btrfs");
+        println!(
+            "SKIPPED subvolumes_are_copied_limited_and_removed_with_those_below_them: there is no btrfs"
+        );
         return;
     };
     let root = mount.join(format!("images-{}", std::process::id()));
@@ -22,6 +20,9 @@ fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
     fs::write(root.join("etc/machines/tree/etc/hostname"), "tree\n").unwrap();
     let places = Places::below(root.to_str().unwrap());
     let name = |name: &str| ImageName::new(name).unwrap();
+    let find = |places: &Places, name: &str| -> Image {
+        images::find(places, &ImageName::new(name).unwrap()).unwrap()
+    };
     // A directory becomes a subvolume, in a pool that is one.
     images::clone(&places, &find(&places, "tree"), &name("web"), false).unwrap();
     let web = find(&places, "web");

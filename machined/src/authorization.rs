@@ -10,7 +10,7 @@ mod caller;
 mod decision;
 mod polkit;
 
-pub use action::{Action, Create, Enter, Inspect, InspectImages, Manage, Register};
+pub use action::{Action, Create, Enter, Inspect, InspectImages, Manage, ManageImages, ManagePool, Register};
 pub use caller::{Caller, Details, Subject};
 pub use decision::{Authorized, decide};
 pub use polkit::Polkit;

@@ -14,6 +14,7 @@ use crate::daemon::Announcement;
 mod authority;
 mod errors;
 mod image;
+mod image_changes;
 mod kill;
 mod leader;
 mod log_control;

@@ -65,7 +65,11 @@ pub enum Error {
         errno: Errno,
         /// What is the matter.
         text: String,
+        /// Which of many images it is.
+        image: Option<String>,
     },
+    /// As many images are being changed as may be at a time.
+    TooManyOperations,
     /// The registry could not be written.
     Registry(registry::Error),
 }
@@ -123,6 +127,11 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"),
                 Some("io.systemd.InteractiveAuthenticationRequired"),
             ),
+            Self::TooManyOperations => (
+                Errno::BUSY,
+                Some("org.freedesktop.DBus.Error.LimitsExceeded"),
+                Some("io.systemd.MachineImage.TooManyOperations"),
+            ),
             Self::NoSuchImage => (
                 Errno::NOENT,
                 Some("org.freedesktop.machine1.NoSuchImage"),
@@ -168,6 +177,7 @@ impl fmt::Display for Error {
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
             Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),
             Self::JobFailed { unit, result } => write!(f, "Start job for unit {unit} failed with '{result}'"),
+            Self::TooManyOperations => f.write_str("too many ongoing operations"),
             Self::NoSuchImage => f.write_str("no such image"),
             Self::Image { text, .. } => f.write_str(text),
             Self::Registry(error) => error.fmt(f),

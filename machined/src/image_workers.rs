@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
@@ -21,16 +21,19 @@ mod request;
 mod worker;
 
 pub use child::main;
-pub use request::{Answer, Metadata, Request};
+use request::Failure;
+pub use request::{Answer, Metadata, Request, Update};
 use worker::Worker;
 
 /// What the program is told so that it is a worker.
 pub const MODE: &str = "--image-worker";
 
-/// How many workers there are at a time.
+/// How many workers look at images at a time.
 const WORKERS: usize = 4;
 /// How long one may take, and how long it is waited for; a client waits for 25 s.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How many images are changed at a time, in all.
+const CHANGES: usize = 64;
 /// How long one that has nothing to do is kept.
 const KEPT: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,8 @@ pub struct ImageWorkers {
     program: Vec<String>,
     /// Whoever asks has one, and so has a process that was killed, until it ends.
     turns: Arc<Semaphore>,
+    /// The same, for those that change images.
+    changes: Arc<Semaphore>,
     deadline: Duration,
     idle: Rc<RefCell<Vec<(Instant, Worker)>>>,
     is_tidied: Rc<Cell<bool>>,
@@ -56,6 +61,7 @@ impl ImageWorkers {
         Self {
             program: program.iter().map(|&word| word.to_owned()).collect(),
             turns: Arc::new(Semaphore::new(WORKERS)),
+            changes: Arc::new(Semaphore::new(CHANGES)),
             deadline,
             idle: Rc::default(),
             is_tidied: Rc::default(),
@@ -80,10 +86,7 @@ impl ImageWorkers {
                     worker.begin(turn);
                     worker
                 }
-                None => Worker::start(&self.program, turn).map_err(|error| {
-                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-                    failure(errno, "cannot start a worker for images")
-                })?,
+                None => self.start(turn)?,
             };
             let mut is_answered = false;
             let answers = worker.ask(request, |answer| {
@@ -93,10 +96,7 @@ impl ImageWorkers {
             match timeout_at(deadline, answers).await.map_err(late)? {
                 Ok(done) => {
                     self.keep(worker);
-                    return done.map_err(|failed| match failed.no_such_image {
-                        true => Error::NoSuchImage,
-                        false => failure(failed.errno(), failed.text),
-                    });
+                    return done.map_err(Error::from);
                 }
                 // Somebody may have killed it while it had nothing to do.
                 Err(_) if was_kept && !is_answered => {}
@@ -106,6 +106,33 @@ impl ImageWorkers {
                 }
             }
         }
+    }
+
+    /// Has images changed by a process that does nothing else, for as long as that takes. Dropped before it is done, it is
+    /// killed, and leaves nothing half done.
+    ///
+    /// # Errors
+    /// [`Error::TooManyOperations`]; [`Error::NoSuchImage`]; [`Error::Image`] as the worker has it.
+    pub async fn change(&self, request: &Request, each: impl FnMut(Answer)) -> Result<(), Error> {
+        let place = self.changes.clone().try_acquire_owned().map_err(|_| Error::TooManyOperations)?;
+        let done = self.start(place)?.ask(request, each).await;
+        done.map_err(|error| {
+            debug!("A worker for images is gone: {error}");
+            failure(Errno::IO, "the worker for images has died")
+        })?
+        .map_err(Error::from)
+    }
+
+    /// Whether one more image may be changed now.
+    pub fn has_room(&self) -> bool {
+        self.changes.available_permits() > 0
+    }
+
+    fn start(&self, turn: OwnedSemaphorePermit) -> Result<Worker, Error> {
+        Worker::start(&self.program, turn).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+            failure(errno, "cannot start a worker for images")
+        })
     }
 
     /// Keeps a worker for whoever asks next, but not for long.
@@ -127,7 +154,17 @@ impl ImageWorkers {
 }
 
 fn failure(errno: Errno, text: impl Into<String>) -> Error {
-    Error::Image { errno, text: text.into() }
+    Error::Image { errno, text: text.into(), image: None }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let errno = failure.errno();
+        match failure {
+            Failure { no_such_image: true, .. } => Self::NoSuchImage,
+            Failure { text, image, .. } => Self::Image { errno, text, image },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +244,30 @@ mod tests {
                 assert_eq!(ask(&workers).await, Err(Errno::TIMEDOUT));
             }
             while workers.turns.available_permits() < WORKERS {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    #[test]
+    fn so_many_images_are_changed_at_a_time_and_no_more() {
+        run(async {
+            let workers = Rc::new(workers("exec sleep 1000", SHORT));
+            let change = |_| {
+                let workers = workers.clone();
+                tokio::task::spawn_local(async move { workers.change(&Request::Tidy, |_| {}).await.is_ok() })
+            };
+            let changes: Vec<_> = (0..CHANGES).map(change).collect();
+            while workers.has_room() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let refused = workers.change(&Request::Tidy, |_| {}).await;
+            assert!(matches!(refused, Err(Error::TooManyOperations)), "{refused:?}");
+            for change in &changes {
+                assert!(!change.is_finished(), "it takes as long as it takes");
+                change.abort();
+            }
+            while workers.changes.available_permits() < CHANGES {
                 sleep(Duration::from_millis(1)).await;
             }
         });

@@ -17,10 +17,7 @@ ABSENT = {
         # Terminals, copies, binds.
         "OpenMachinePTY", "OpenMachineLogin", "OpenMachineShell", "BindMountMachine", "CopyFromMachine", "CopyToMachine",
         "CopyFromMachineWithFlags", "CopyToMachineWithFlags",
-        # Images.
-        "RemoveImage", "RenameImage", "CloneImage", "MarkImageReadOnly", "SetPoolLimit", "SetImageLimit", "CleanPool",
     },
-    "org.freedesktop.machine1.Image": {"Remove", "Rename", "Clone", "MarkReadOnly", "SetLimit"},
     bus.MACHINE: {
         "OpenPTY", "OpenLogin", "OpenShell", "BindMount", "CopyFrom", "CopyTo", "CopyFromWithFlags", "CopyToWithFlags",
     },

@@ -68,6 +68,9 @@ actions! {
     Enter: "manage-machines", None, Nothing;
     /// To change images.
     ManageImages: "manage-images", None, Nothing;
+    /// To change the pool of images, or all that is in it, over D-Bus, where the original asks for another action than over
+    /// Varlink.
+    ManagePool: "manage-machines", None, Nothing;
     /// To be told what is inside images.
     InspectImages: "inspect-images", Some(ManageImages::ROW.polkit), Nothing;
 }

@@ -31,6 +31,20 @@ pub(super) async fn may_register(
     verdict.map_err(|error| errors::of_operation(error, registration.name.as_str()))
 }
 
+/// To do something that is about no single machine. The details are what polkit's rules are told of it.
+///
+/// # Errors
+/// `AccessDenied`. `InteractiveAuthorizationRequired`.
+pub(super) async fn may_all<A: Action>(
+    operations: &Operations,
+    call: &Call,
+    details: &[(&'static str, &str)],
+) -> Result<Authorized<A>, ErrorReply> {
+    let caller = caller(call).await?;
+    let verdict = call.turn.passing(operations.may(&caller, None, details)).await;
+    verdict.map_err(|error| errors::of_operation(error, ""))
+}
+
 /// To do something to a machine, or to the host. The verb is what polkit's rules are told of it.
 ///
 /// # Errors

@@ -38,6 +38,7 @@ pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
     let text = match &error {
         Error::NoSuchMachine => format!("No machine '{machine}' known"),
         Error::NoSuchImage => format!("No image '{machine}' known"),
+        Error::TooManyOperations => "Too many ongoing operations.".to_owned(),
         Error::MachineExists(name) => format!("Machine '{name}' already exists"),
         Error::NoPrivateNetworking => format!("Machine {machine} does not use private networking"),
         Error::NoUidShift => {

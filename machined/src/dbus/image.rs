@@ -6,9 +6,10 @@ use dbus_server::{
     Call, Changes, ErrorReply, Interface, Label, LocalFuture, Method, Property, Reply, Value, arg,
     description,
 };
-use images::{Image, ImageName, Places};
+use images::{Image, Places};
 use zbus::ObjectPath;
 
+use super::image_changes::{self, valid};
 use super::metadata::Dictionary;
 use super::subject::Subject;
 use super::{IMAGE_PATH, errors};
@@ -48,6 +49,21 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
     ],
     // The original tells nobody the names of these arguments.
     methods: &[
+        Method::new("Remove", &[], &[], |operations, subject, call| {
+            Box::pin(image_changes::remove(operations, subject, call))
+        }),
+        Method::new("Rename", &[arg("s", "")], &[], |operations, subject, call| {
+            Box::pin(image_changes::rename(operations, subject, call))
+        }),
+        Method::new("Clone", &[arg("s", ""), arg("b", "")], &[], |operations, subject, call| {
+            Box::pin(image_changes::clone(operations, subject, call))
+        }),
+        Method::new("MarkReadOnly", &[arg("b", "")], &[], |operations, subject, call| {
+            Box::pin(image_changes::mark_read_only(operations, subject, call))
+        }),
+        Method::new("SetLimit", &[arg("t", "")], &[], |operations, subject, call| {
+            Box::pin(image_changes::set_limit(operations, subject, call))
+        }),
         Method::new("GetHostname", &[], &[arg("s", "")], |operations, subject, call| {
             Box::pin(hostname(operations, subject, call))
         }),
@@ -142,7 +158,7 @@ pub(super) async fn list(operations: Rc<Operations>, call: Call) -> Result<Reply
 async fn metadata(operations: &Operations, subject: Subject, call: &Call) -> Result<Metadata, ErrorReply> {
     let name = match subject {
         Subject::Image(image) => image.name.clone(),
-        _ => named(call.arguments()?)?,
+        _ => valid(call.arguments()?)?,
     };
     // An image may take its time.
     let metadata = call.turn.passing(operations.image_metadata(&name)).await;
@@ -152,14 +168,6 @@ async fn metadata(operations: &Operations, subject: Subject, call: &Call) -> Res
         }
         error => errors::of_operation(error, &name),
     })
-}
-
-/// A name that an image may have.
-fn named(name: String) -> Result<String, ErrorReply> {
-    match ImageName::new(&name) {
-        Ok(_) => Ok(name),
-        Err(_) => Err(ErrorReply::invalid_args(format!("Image name '{name}' is invalid."))),
-    }
 }
 
 /// `GetImageHostname`, `GetHostname`.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::leader::sender;
 use super::register::{Form, register};
 use super::subject::{Subject, name_of, target};
-use super::{errors, image, kill, mapping, metadata, path_of};
+use super::{errors, image, image_changes, kill, mapping, metadata, path_of};
 use crate::host::Host;
 use crate::operations::{Operations, Target};
 
@@ -23,6 +23,9 @@ const ROOT: Argument = arg("s", "root_directory");
 const INTERFACES: Argument = arg("ai", "ifindices");
 const PROPERTIES: Argument = arg("a(sv)", "properties");
 const SCOPE_PROPERTIES: Argument = arg("a(sv)", "scope_properties");
+const NEW_NAME: Argument = arg("s", "new_name");
+const READ_ONLY: Argument = arg("b", "read_only");
+const SIZE: Argument = arg("t", "size");
 const PATH: &[Argument] = &[arg("o", "path")];
 
 pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
@@ -111,6 +114,18 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
         Method::new("GetMachineUIDShift", &[NAME], &[arg("u", "shift")], |operations, subject, call| {
             now(metadata::shift(&operations, subject, &call))
         }),
+        Method::new("RemoveImage", &[NAME], &[], |operations, subject, call| {
+            Box::pin(image_changes::remove(operations, subject, call))
+        }),
+        Method::new("RenameImage", &[NAME, NEW_NAME], &[], |operations, subject, call| {
+            Box::pin(image_changes::rename(operations, subject, call))
+        }),
+        Method::new("CloneImage", &[NAME, NEW_NAME, READ_ONLY], &[], |operations, subject, call| {
+            Box::pin(image_changes::clone(operations, subject, call))
+        }),
+        Method::new("MarkImageReadOnly", &[NAME, READ_ONLY], &[], |operations, subject, call| {
+            Box::pin(image_changes::mark_read_only(operations, subject, call))
+        }),
         Method::new("GetImageHostname", &[NAME], &[arg("s", "hostname")], |operations, subject, call| {
             Box::pin(image::hostname(operations, subject, call))
         }),
@@ -129,6 +144,15 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[arg("a{ss}", "os_release")],
             |operations, subject, call| Box::pin(image::os_release(operations, subject, call)),
         ),
+        Method::new("SetPoolLimit", &[SIZE], &[], |operations, _, call| {
+            Box::pin(image_changes::set_pool_limit(operations, call))
+        }),
+        Method::new("SetImageLimit", &[NAME, SIZE], &[], |operations, subject, call| {
+            Box::pin(image_changes::set_limit(operations, subject, call))
+        }),
+        Method::new("CleanPool", &[arg("s", "mode")], &[arg("a(st)", "images")], |operations, _, call| {
+            Box::pin(image_changes::clean_pool(operations, call))
+        }),
         Method::new(
             "MapFromMachineUser",
             &[NAME, arg("u", "uid_inner")],

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use images::{Image, ImageName, Places};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::request::{Answer, Failure, Metadata, Request};
+use super::request::{Answer, Failure, Metadata, Request, Update};
 use crate::os_release;
 
 /// How many images are told of at a time.
@@ -48,7 +48,7 @@ fn serve(mut requests: impl BufRead, mut writer: impl Write, places: &Places) ->
         };
         let last = match answer(&request, places, &mut tell) {
             Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(Failure::from(error)),
+            Err(failure) => Answer::Failed(failure),
         };
         tell(last);
         told?;
@@ -61,7 +61,7 @@ fn say(writer: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
     writer.write_all(&line)
 }
 
-fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> images::Result<()> {
+fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> Result<(), Failure> {
     match request {
         Request::List => {
             let mut batch: Vec<Image> = Vec::new();
@@ -79,8 +79,39 @@ fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> 
             let files = images::metadata(places, &find(places, name)?)?;
             tell(Answer::Metadata(Box::new(checked(files))));
         }
+        Request::Update(name, update) => change(places, find(places, name)?, update)?,
+        Request::Clone(name, new, read_only) => {
+            images::clone(places, &find(places, name)?, &ImageName::new(new)?, *read_only)?;
+        }
+        Request::Remove(name) => images::remove(places, &find(places, name)?)?,
+        Request::LimitPool(limit) => images::set_pool_limit(places, *limit)?,
+        Request::Clean { only_hidden } => {
+            let removed = |name, usage| tell(Answer::Removed(name, usage));
+            images::clean(places, *only_hidden, removed).map_err(|(image, error)| Failure {
+                image: Some(image).filter(|image| !image.is_empty()),
+                ..Failure::from(error)
+            })?;
+        }
+        Request::Tidy => {
+            let removed = images::tidy(places)?;
+            if removed > 0 {
+                tell(Answer::Removed(removed.to_string(), None));
+            }
+        }
     }
     Ok(())
+}
+
+/// Changes an image: the name first, and if that cannot be, nothing; the others both, and what fails first is told.
+fn change(places: &Places, mut image: Image, update: &Update) -> images::Result<()> {
+    if let Some(name) = &update.name {
+        let name = ImageName::new(name)?;
+        images::rename(places, &image, &name)?;
+        image = images::find(places, &name)?;
+    }
+    let read_only = update.read_only.map(|read_only| images::set_read_only(places, &image, read_only));
+    let limit = update.limit.map(|limit| images::set_limit(&image, limit));
+    read_only.unwrap_or(Ok(())).and(limit.unwrap_or(Ok(())))
 }
 
 /// A name that no image can have is that of none.
@@ -121,6 +152,8 @@ fn machine_id(text: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]
@@ -172,6 +205,76 @@ mod tests {
         assert_eq!(answers.next(), Some(Answer::Pool(images::Pool::default())));
         assert_eq!(answers.next(), Some(Answer::Done));
         assert_eq!(answers.next(), None);
+    }
+
+    fn answers(places: &Places, requests: &[Request]) -> Vec<Answer> {
+        let text: String =
+            requests.iter().map(|request| serde_json::to_string(request).unwrap() + "\n").collect();
+        let mut written = Vec::new();
+        serve(text.as_bytes(), &mut written, places).unwrap();
+        let lines = String::from_utf8(written).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn changes_are_made_one_after_the_other_and_a_name_that_cannot_be_stops_them() {
+        let root = std::env::temp_dir().join(format!("image-changes-{}", std::process::id()));
+        let pool = root.join("var/lib/machines");
+        std::fs::create_dir_all(pool.join("taken")).unwrap();
+        std::fs::write(pool.join("disk.raw"), "disk").unwrap();
+        let places = Places::below(root.to_str().unwrap());
+        let update = |name: &str, update| Request::Update(name.to_owned(), update);
+        let renamed =
+            |name: &str| Update { name: Some(name.to_owned()), read_only: Some(true), ..Update::default() };
+        let no_limit = Update { limit: Some(None), read_only: Some(false), ..Update::default() };
+        let answers = answers(
+            &places,
+            &[
+                update("disk", renamed("taken")),
+                update("disk", renamed("new")),
+                update("new", no_limit),
+                Request::Clone("new".to_owned(), "copy".to_owned(), true),
+                Request::Remove("new".to_owned()),
+                Request::Remove("new".to_owned()),
+                Request::LimitPool(None),
+                Request::Clean { only_hidden: true },
+                Request::Clean { only_hidden: false },
+                Request::Tidy,
+            ],
+        );
+        let left = std::fs::read_dir(&pool).unwrap().count();
+        std::fs::remove_dir_all(&root).unwrap();
+        let mut removed = Vec::new();
+        let ends = answers.iter().filter_map(|answer| match answer {
+            Answer::Removed(name, _) => {
+                removed.push(name.clone());
+                None
+            }
+            Answer::Done => Some("done"),
+            Answer::Failed(failure) => Some(match failure.errno() {
+                Errno::EXIST => "exists",
+                Errno::OPNOTSUPP => "not supported",
+                Errno::NOENT if failure.no_such_image => "no image",
+                _ => "failed",
+            }),
+            _ => Some("strange"),
+        });
+        let ends: Vec<_> = ends.collect();
+        let expected = [
+            "exists",
+            "done",
+            "not supported",
+            "done",
+            "done",
+            "no image",
+            "not supported",
+            "done",
+            "done",
+            "done",
+        ];
+        assert_eq!(ends, expected, "{answers:?}");
+        removed.sort();
+        assert_eq!((removed, left), (vec!["copy".to_owned(), "taken".to_owned()], 0));
     }
 
     #[test]

@@ -17,6 +17,47 @@ pub enum Request {
     Pool,
     /// What is inside the image of a name: [`Answer::Metadata`].
     Metadata(String),
+    /// The changes of an image.
+    Update(String, Update),
+    /// A copy of the first image in the pool, which is called as the second says, and read-only or not.
+    Clone(String, String, bool),
+    /// The end of an image.
+    Remove(String),
+    /// How much the pool may take; `None`: as much as there is.
+    LimitPool(Option<u64>),
+    /// The end of all images, or of the hidden ones: any number of [`Answer::Removed`].
+    Clean {
+        /// Whether those stay that are not hidden.
+        only_hidden: bool,
+    },
+    /// The end of what was left half done.
+    Tidy,
+}
+
+/// Changes of an image: each where it is `Some`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Update {
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether it is read-only.
+    pub read_only: Option<bool>,
+    /// How much it may take; the inner `None`: as much as there is.
+    #[serde(default, with = "limit")]
+    pub limit: Option<Option<u64>>,
+}
+
+/// JSON has one null for two kinds of nothing.
+mod limit {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(limit: &Option<Option<u64>>, serializer: S) -> Result<S::Ok, S::Error> {
+        limit.map(|limit| [limit]).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+        let limit = Option::<[Option<u64>; 1]>::deserialize(deserializer)?;
+        Ok(limit.map(|[limit]| limit))
+    }
 }
 
 /// What it answers, [`Answer::Done`] or [`Answer::Failed`] last.
@@ -28,6 +69,8 @@ pub enum Answer {
     Pool(Pool),
     /// What is inside an image.
     Metadata(Box<Metadata>),
+    /// An image that was removed, and what it took for itself.
+    Removed(String, Option<u64>),
     /// That is all.
     Done,
     /// That is why there is no more.
@@ -43,12 +86,15 @@ pub struct Failure {
     pub errno: i32,
     /// The reason, in words.
     pub text: String,
+    /// Which of many images it is about.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 impl From<images::Error> for Failure {
     fn from(error: images::Error) -> Self {
         let no_such_image = matches!(error, images::Error::NoSuchImage(_));
-        Self { no_such_image, errno: error.errno().raw_os_error(), text: error.to_string() }
+        Self { no_such_image, errno: error.errno().raw_os_error(), text: error.to_string(), image: None }
     }
 }
 

@@ -1,10 +1,14 @@
 //! What can be told of images.
 
+use std::time::Duration;
+
 use images::{Image, Pool};
+use tracing::{debug, info};
 
 use super::Operations;
+use crate::authorization::{Action, Authorized, ManageImages, ManagePool};
 use crate::error::Error;
-use crate::image_workers::{Answer, Metadata, Request};
+use crate::image_workers::{Answer, Metadata, Request, Update};
 
 impl Operations {
     /// The image of a name; one that no image can have is that of none.
@@ -67,4 +71,102 @@ impl Operations {
         self.image_workers.ask(&Request::Metadata(name.to_owned()), each).await?;
         Ok(metadata)
     }
+
+    /// Whether one more image may be changed now.
+    ///
+    /// # Errors
+    /// [`Error::TooManyOperations`].
+    pub fn may_change_images(&self) -> Result<(), Error> {
+        if self.image_workers.has_room() { Ok(()) } else { Err(Error::TooManyOperations) }
+    }
+
+    /// Changes an image. Without a new name, both other changes are tried.
+    ///
+    /// # Errors
+    /// As the first change that fails has it: [`Error::Image`]; [`Error::NoSuchImage`], [`Error::TooManyOperations`].
+    pub async fn update_image(
+        &self,
+        _: &Authorized<ManageImages>,
+        name: &str,
+        update: Update,
+    ) -> Result<(), Error> {
+        self.image_workers.change(&Request::Update(name.to_owned(), update), |_| {}).await
+    }
+
+    /// Copies an image into the pool.
+    ///
+    /// # Errors
+    /// As [`Operations::update_image`].
+    pub async fn clone_image(
+        &self,
+        _: &Authorized<ManageImages>,
+        name: &str,
+        new: &str,
+        read_only: bool,
+    ) -> Result<(), Error> {
+        let request = Request::Clone(name.to_owned(), new.to_owned(), read_only);
+        self.image_workers.change(&request, |_| {}).await
+    }
+
+    /// Removes an image.
+    ///
+    /// # Errors
+    /// As [`Operations::update_image`].
+    pub async fn remove_image(&self, _: &Authorized<ManageImages>, name: &str) -> Result<(), Error> {
+        self.image_workers.change(&Request::Remove(name.to_owned()), |_| {}).await
+    }
+
+    /// Limits what the pool may take; `None` takes the limit away.
+    ///
+    /// # Errors
+    /// As [`Operations::update_image`].
+    pub async fn limit_pool<A: ChangesPool>(
+        &self,
+        _: &Authorized<A>,
+        limit: Option<u64>,
+    ) -> Result<(), Error> {
+        self.image_workers.change(&Request::LimitPool(limit), |_| {}).await
+    }
+
+    /// Removes all images but the host's and those in use, or those of them that are hidden. Returns their names, and what each
+    /// took for itself.
+    ///
+    /// # Errors
+    /// As [`Operations::update_image`]; those before the one that fails are gone.
+    pub async fn clean_pool<A: ChangesPool>(
+        &self,
+        _: &Authorized<A>,
+        only_hidden: bool,
+    ) -> Result<Vec<(String, Option<u64>)>, Error> {
+        let mut removed = Vec::new();
+        let each = |answer| {
+            if let Answer::Removed(name, usage) = answer {
+                removed.push((name, usage));
+            }
+        };
+        self.image_workers.change(&Request::Clean { only_hidden }, each).await?;
+        Ok(removed)
+    }
+
+    /// Removes what an earlier run left half done, once whoever waited for the start is served.
+    pub(super) async fn tidy_images(&self) {
+        tokio::time::sleep(LULL).await;
+        let each = |answer| {
+            if let Answer::Removed(count, _) = answer {
+                info!("Removed {count} images that were left half made or half removed.");
+            }
+        };
+        if let Err(error) = self.image_workers.change(&Request::Tidy, each).await {
+            debug!("Cannot tidy up where images are: {error}");
+        }
+    }
 }
+
+/// How long after the start it is left to others.
+const LULL: Duration = Duration::from_secs(1);
+
+/// What lets somebody change the pool as a whole: each front end asks for another action, as the original's do.
+pub trait ChangesPool: Action {}
+
+impl ChangesPool for ManageImages {}
+impl ChangesPool for ManagePool {}

@@ -95,6 +95,7 @@ impl Operations {
             self.late_maps.run(|key| self.daemon.read_maps(key)),
             self.spare_memory.run(),
             self.polkit.cancel_abandoned(),
+            self.tidy_images(),
         );
     }
 

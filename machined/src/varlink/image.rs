@@ -12,18 +12,61 @@ use crate::image_workers::Metadata;
 use crate::operations::Operations;
 use crate::os_release::Fields;
 
+mod changes;
+
 /// The interface.
 pub fn interface() -> Interface<Operations> {
     Interface {
         description: include_str!("idl/io.systemd.MachineImage.varlink"),
         methods: const {
-            &[Method {
-                name: "List",
-                more: More::Supported,
-                rules: &[("name", Rule::NotNull), ("acquireMetadata", Rule::NotNull)],
-                descriptors: Descriptors::None,
-                handler: |operations, call, replier| Box::pin(list(operations, call, replier)),
-            }]
+            &[
+                Method {
+                    name: "List",
+                    more: More::Supported,
+                    rules: &[("name", Rule::NotNull), ("acquireMetadata", Rule::NotNull)],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(list(operations, call, replier)),
+                },
+                Method {
+                    name: "Update",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(changes::update(operations, call, replier)),
+                },
+                Method {
+                    name: "Clone",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(changes::clone(operations, call, replier)),
+                },
+                Method {
+                    name: "Remove",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(changes::remove(operations, call, replier)),
+                },
+                Method {
+                    name: "SetPoolLimit",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(changes::set_pool_limit(operations, call, replier))
+                    },
+                },
+                Method {
+                    name: "CleanPool",
+                    more: More::Required,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(changes::clean_pool(operations, call, replier))
+                    },
+                },
+            ]
         },
     }
 }

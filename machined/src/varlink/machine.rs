@@ -89,7 +89,7 @@ impl From<Error> for ErrorReply {
 }
 
 /// Runs an operation that is not given up half-way because its caller hangs up.
-async fn to_the_end<T: 'static>(
+pub(super) async fn to_the_end<T: 'static>(
     operation: impl Future<Output = Result<T, Error>> + 'static,
 ) -> Result<T, Error> {
     let lost = Error::System { action: "complete the operation", errno: Errno::IO };
