@@ -44,6 +44,8 @@ check dbus-bin          dbus-send                             asks the bus who i
 check valgrind          valgrind                              looks for faults of memory in the NSS module
 check debootstrap       debootstrap                           makes the Debian that the system tests boot
 check systemd-container systemd-nspawn                        boots it
+check btrfs-progs       mkfs.btrfs                            makes a file system with subvolumes for images
+check e2fsprogs         mkfs.ext4                             makes one without
 check gcc               gcc                                   compiles the C programs of the tests
 check g++               g++                                   sees that C++ takes the header of libmachine
 check clang             clang                                 compiles them as well

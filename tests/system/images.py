@@ -41,7 +41,7 @@ def varlink(parameters, more=False):
     return [json.loads(line) for line in text.replace("\x1e", "").splitlines() if line]
 
 
-class Images(Case):
+class ImageCase(Case):
     def tree(self, name, where=POOL, **files):
         """An image that is a directory, with files in its /etc."""
         root = where / name
@@ -59,6 +59,8 @@ class Images(Case):
         path.chmod(mode)
         return path
 
+
+class Images(ImageCase):
     def test_images_are_listed_with_their_type_and_what_they_take(self):
         self.tree("tree")
         self.tree(".aside")

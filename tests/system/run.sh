@@ -42,7 +42,14 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/system-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 out=${out:-$work/out}
 printf '#!/bin/sh\nexec /src/tests/system/inside.sh %s\n' "$mode" >"$work/script"
+# Pools on file systems of their own: the booted Debian has no mkfs.btrfs, and an overlay no subvolumes.
+mkdir "$work/pools"
+for kind in btrfs ext4; do
+  PATH=$PATH:/usr/sbin command -v "mkfs.$kind" >/dev/null || continue
+  truncate -s 512M "$work/pools/$kind"
+  PATH=$PATH:/usr/sbin "mkfs.$kind" -q "$work/pools/$kind" 2>/dev/null
+done
 status=0
-"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" "$suite" "$out" "$work/script" 420 || status=$?
+"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" --in "$work/pools:/pools" "$suite" "$out" "$work/script" 420 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"
