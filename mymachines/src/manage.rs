@@ -7,7 +7,7 @@ use libmachine::signal_of_name;
 use serde_json::{Map, Value};
 
 use crate::cli;
-use crate::client::{CallError, Client, MACHINED};
+use crate::client::{self, CallError, MACHINED};
 use crate::failure::Failure;
 use crate::machine::no_machine;
 use crate::names::looked_for;
@@ -90,8 +90,7 @@ pub fn call_within(
     parameters: Map<String, Value>,
     patience: Duration,
 ) -> Result<(), CallError> {
-    let mut client = Client::connect(MACHINED, patience)?;
-    client.call(&format!("io.systemd.Machine.{method}"), parameters).map(|_| ())
+    client::call(MACHINED, patience, &format!("io.systemd.Machine.{method}"), &parameters).map(|_| ())
 }
 
 /// Why a call failed, and what to do about it.
@@ -101,9 +100,7 @@ pub fn explained(error: CallError, machine: &str) -> Failure {
         CallError::NobodyThere(error) => {
             Failure::with_hint(format!("machined cannot be reached at {MACHINED}: {error}"), DOCTOR)
         }
-        CallError::NoAnswer(patience) if patience.is_zero() => {
-            Failure::with_hint("machined takes no connections", DOCTOR)
-        }
+        CallError::Full => Failure::with_hint("machined takes no connections", DOCTOR),
         CallError::NoAnswer(patience) => {
             Failure::with_hint(format!("machined did not answer within {} s", patience.as_secs()), DOCTOR)
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::processes::{Process, named};
 use super::{Finding, first_of, has_systemd};
-use crate::client::{CallError, Client, MACHINED};
+use crate::client::{self, CallError, MACHINED};
 
 const ABOUT: &str = "daemon";
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub fn check() -> Vec<Finding> {
 }
 
 fn who_answers() -> Result<Map<String, Value>, CallError> {
-    Client::connect(MACHINED, PATIENCE)?.call("org.varlink.service.GetInfo", Map::new())
+    client::call(MACHINED, PATIENCE, "org.varlink.service.GetInfo", &Map::new())
 }
 
 fn answered(info: &Map<String, Value>, keeper: Option<&Process>) -> Finding {
@@ -69,11 +69,11 @@ fn silent(error: &CallError, keeper: Option<&Process>) -> Finding {
             let text = format!("machined runs, {}, but {MACHINED} leads nowhere: {cause}", keeper.words());
             Finding::wrong(ABOUT, text).mend(restart(Some(keeper)))
         }
-        (CallError::NoAnswer(_), Some(keeper)) if keeper.is_stopped => {
+        (CallError::NoAnswer(_) | CallError::Full, Some(keeper)) if keeper.is_stopped => {
             Finding::wrong(ABOUT, format!("machined is stopped, {}", keeper.words()))
                 .mend(format!("kill -CONT {}", keeper.pid))
         }
-        (CallError::NoAnswer(_), keeper) => {
+        (CallError::NoAnswer(_) | CallError::Full, keeper) => {
             let who = keeper.map_or(String::new(), |keeper| format!(", {},", keeper.words()));
             let text = format!("machined{who} does not answer within {} s", PATIENCE.as_secs());
             Finding::wrong(ABOUT, text).mend(restart(keeper))

@@ -5,15 +5,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Finding, has_systemd};
-use crate::client::{CallError, Client};
+use crate::client::{self, CallError};
 
 const ABOUT: &str = "userdb";
 const SOCKET: &str = "/run/systemd/userdb/io.systemd.Machine";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn check() -> Vec<Finding> {
-    let info = Client::connect(SOCKET, PATIENCE)
-        .and_then(|mut client| client.call("org.varlink.service.GetInfo", Map::new()));
+    let info = client::call(SOCKET, PATIENCE, "org.varlink.service.GetInfo", &Map::new());
     vec![finding(info)]
 }
 
@@ -39,7 +38,7 @@ fn finding(info: Result<Map<String, Value>, CallError>) -> Finding {
             let start = if has_systemd() { "systemctl start userdb-machined.socket" } else { restart };
             Finding::note(ABOUT, text).mend(start)
         }
-        Err(CallError::NoAnswer(_)) => Finding::wrong(
+        Err(CallError::NoAnswer(_) | CallError::Full) => Finding::wrong(
             ABOUT,
             format!(
                 "the provider does not answer within {} s, for which every lookup of a user waits",
