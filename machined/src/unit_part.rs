@@ -42,6 +42,15 @@ impl UnitPart {
     }
 }
 
+/// The group of a machine that a container manager has put beside all units of the host's systemd, as LXC does, if `group`
+/// is one. The systemd of the container may have moved its leader down by now. Slices are systemd's, and the root everybody's.
+pub fn group_apart(group: &ControlGroup) -> Option<&str> {
+    let path = group.path();
+    let path = path.strip_suffix("/init.scope").unwrap_or(path);
+    let is_apart = path.len() > 1 && !path.split('/').any(|part| part.ends_with(".slice"));
+    is_apart.then_some(path)
+}
+
 /// The path of the unit that `group` is in, at `subgroup` below it.
 fn top<'a>(group: &'a ControlGroup, subgroup: &str) -> &'a str {
     group.path().strip_suffix(subgroup).unwrap_or(group.path()).trim_end_matches('/')
@@ -104,6 +113,20 @@ mod tests {
             assert_eq!(of_unit(&format!("/machine.slice/{unit}{below}")).as_ref(), Some(&all), "{below}");
         }
         assert_eq!(of_unit("/machine.slice"), None);
+    }
+
+    #[test]
+    fn a_group_beside_all_units_is_the_machines() {
+        let apart = |path: &str| {
+            let group = ControlGroup::parse(format!("0::{path}\n").as_bytes()).unwrap();
+            group_apart(&group).map(str::to_owned)
+        };
+        for path in ["/lxc.payload.web", "/lxc.payload.web/init.scope"] {
+            assert_eq!((place(path), apart(path).as_deref()), (None, Some("/lxc.payload.web")), "{path}");
+        }
+        for path in ["/", "/init.scope", "/machine.slice", "/machine.slice/machine-a.slice/x"] {
+            assert_eq!(apart(path), None, "{path}");
+        }
     }
 
     #[test]

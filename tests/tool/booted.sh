@@ -91,5 +91,21 @@ sh -c "$(mend daemon)" >/dev/null 2>&1
 check 'the command that it names starts it' becomes says '^ok,daemon' finding daemon
 check 'a machine is ended' mymachines terminate web
 check 'and gone then' becomes exits 2 mymachines status web
+
+# As LXC does it.
+mkdir /sys/fs/cgroup/lxc.payload.box
+sh -c 'echo $$ >/sys/fs/cgroup/lxc.payload.box/cgroup.procs && exec sleep infinity' &
+box=$!
+becomes grep -q lxc.payload.box "/proc/$box/cgroup"
+check 'a leader beside all units is registered by a hook' env LXC_NAME=box LXC_PID=$box mymachines register --from lxc
+check 'without a unit' says '^box +- +/lxc.payload.box$' mymachines list --no-legend --columns machine,unit,cgroup
+check 'its processes are known' says ' box ' mymachines whois --no-legend --pid $box
+check 'machinectl lists it' says '^box +container +lxc' machinectl list --no-legend
+systemctl restart machined
+check 'a restart keeps it' says '^box +- +/lxc.payload.box$' mymachines list --no-legend --columns machine,unit,cgroup
+check 'it is ended without a unit' mymachines terminate box
+check 'and gone then' becomes exits 2 mymachines status box
+check 'a process of the root group is still no leader' says 'the leader is in no unit' sh -c '
+  echo $$ >/sys/fs/cgroup/cgroup.procs && mymachines register web --leader $$'
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::machines::{Conflict, Key};
 use crate::systemd::{self, Scope, ScopeProperty};
-use crate::unit_part::UnitPart;
+use crate::unit_part::{UnitPart, group_apart};
 
 /// What a registrar says of a machine. Everything in it was checked.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Operations {
     ///
     /// # Errors
     /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
-    /// `ENXIO`: with systemd, the leader is in no unit. Others as the kernel and the service manager have them;
+    /// `ENXIO`: with systemd, the leader is in no unit, nor in a group apart from all of them. Others as the kernel and the service manager have them;
     /// nothing is changed then.
     pub async fn register(
         self: &Rc<Self>,
@@ -100,10 +100,18 @@ impl Operations {
             }
             Some(init) => {
                 let group = registration.leader.control_group().map_err(|error| no_unit(&error))?;
-                let part = UnitPart::of(&group, init).ok_or(Error::NoUnit { errno: Errno::NXIO })?;
-                record.unit = Some(part.unit);
-                record.subgroup = part.subgroup;
-                record.cgroup = Some(part.cgroup);
+                match UnitPart::of(&group, init) {
+                    Some(part) => {
+                        record.unit = Some(part.unit);
+                        record.subgroup = part.subgroup;
+                        record.cgroup = Some(part.cgroup);
+                    }
+                    None => {
+                        let apart = group_apart(&group);
+                        let apart = apart.ok_or(Error::NoUnit { errno: Errno::NXIO })?;
+                        record.cgroup = Some(apart.to_owned());
+                    }
+                }
                 self.make_way(&record)?;
                 (self.complete_and_admit(record, registration)?, None)
             }
