@@ -8,7 +8,7 @@ LIBRARY := target/capi/lib/libmachine.so.0
 
 # Where the results are must not depend on the caller's environment.
 unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
-export PREFIX DESTDIR NSSDIR LIBDIR
+export PREFIX DESTDIR NSSDIR LIBDIR BINDIR SBINDIR MANDIR UNITDIR
 
 sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.varlink' -o -name '*.sh' -o -name '*.map' -o -name Cargo.lock \))
 

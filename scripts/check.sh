@@ -141,6 +141,7 @@ step broker 300 booted $suite 200 tests/dbus/ours.sh --broker --in tests/dbus --
   --in target/release:/build --in policy:/policy
 step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
 step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
+[ -n "$next" ] || step containers 900 tests/tool/containers.sh
 step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
 if [ -z "$next" ]; then
   # Debian 12.

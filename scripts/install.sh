@@ -10,7 +10,9 @@ Environment, all of them optional:
   PREFIX   /usr/local
   DESTDIR  where packages are built; nothing of the running system is looked at or told then
   NSSDIR   where the NSS module goes: the first directory below PREFIX that glibc searches
-  LIBDIR   where libmachine goes: the same
+  LIBDIR   where libmachine goes: the same, or NSSDIR
+  BINDIR, SBINDIR, MANDIR, UNITDIR
+           PREFIX/bin, PREFIX/sbin, PREFIX/share/man, PREFIX/lib/systemd/system
 
 Overwrites nothing but what an earlier install left: a file that a package owns, or that comes from somewhere else, is
 an error, and then nothing at all is changed. What was installed is recorded in PREFIX/share/mymachines/installed;
@@ -45,6 +47,11 @@ fi
 
 record=$prefix/share/mymachines/installed
 docs=$prefix/share/doc/mymachines
+bindir=${BINDIR:-$prefix/bin} sbindir=${SBINDIR:-$prefix/sbin}
+mandir=${MANDIR:-$prefix/share/man} unitdir=${UNITDIR:-$prefix/lib/systemd/system}
+for directory in "$bindir" "$sbindir" "$mandir" "$unitdir" "${NSSDIR:-/}" "${LIBDIR:-/}"; do
+  case $directory in *[[:space:]]*) fail "'$directory' has blanks" ;; /*) ;; *) fail "'$directory' is no absolute path" ;; esac
+done
 # The bus reads who may call in /etc and /usr/share, and not below /usr/local.
 busdir=/etc/dbus-1/system.d
 [ "$prefix" != /usr ] || busdir=/usr/share/dbus-1/system.d
@@ -61,19 +68,23 @@ find_nssdir() {
     awk -v below="$prefix/" 'index($1, below) == 1 { print $1; found = 1; exit } END { if (!found) print below "lib" }'
 }
 
-find_libdir() { echo "${LIBDIR:-$(find_nssdir)}"; }
+find_libdir() { echo "${LIBDIR:-${NSSDIR:-$(find_nssdir)}}"; }
 
 # What is installed: mode, file of the build, where to; or `link`, its target, where to.
 files() {
   local nssdir libdir page section
   nssdir=${NSSDIR:-$(find_nssdir)}
   libdir=$(find_libdir)
-  echo "755 target/release/machined $prefix/sbin/machined"
-  echo "755 target/release/userdb-machined $prefix/sbin/userdb-machined"
-  echo "755 target/release/mymachines $prefix/bin/mymachines"
+  echo "755 target/release/machined $sbindir/machined"
+  echo "755 target/release/userdb-machined $sbindir/userdb-machined"
+  echo "755 target/release/mymachines $bindir/mymachines"
   echo "644 mymachines/completions/mymachines $prefix/share/bash-completion/completions/mymachines"
   echo "644 mymachines/completions/_mymachines $prefix/share/zsh/site-functions/_mymachines"
   echo "644 mymachines/completions/mymachines.fish $prefix/share/fish/vendor_completions.d/mymachines.fish"
+  for page in README.md lxc.conf incus.yaml oci.json; do
+    echo "644 hooks/$page $prefix/share/mymachines/hooks/$page"
+  done
+  echo "755 hooks/incus-follow $prefix/share/mymachines/hooks/incus-follow"
   echo "644 target/nss/$module ${nssdir%/}/$module"
   echo "755 $built/$library ${libdir%/}/$library"
   echo "link $library ${libdir%/}/libmachine.so.0"
@@ -81,13 +92,13 @@ files() {
   echo "644 $built/libmachine.a ${libdir%/}/libmachine.a"
   echo "644 include/machine.h $prefix/include/machine.h"
   echo "644 pkgconfig/libmachine.pc.in ${libdir%/}/pkgconfig/libmachine.pc"
-  echo "644 systemd/machined.service.in $prefix/lib/systemd/system/machined.service"
-  echo "644 systemd/machined.socket.in $prefix/lib/systemd/system/machined.socket"
-  echo "644 systemd/machined-takeover.service.in $prefix/lib/systemd/system/machined-takeover.service"
-  echo "644 systemd/userdb-machined.service.in $prefix/lib/systemd/system/userdb-machined.service"
-  echo "644 systemd/userdb-machined.socket.in $prefix/lib/systemd/system/userdb-machined.socket"
-  echo "644 systemd/userdb-machined.timer.in $prefix/lib/systemd/system/userdb-machined.timer"
-  echo "644 systemd/bus-name.conf $prefix/lib/systemd/system/systemd-machined.service.d/bus-name.conf"
+  echo "644 systemd/machined.service.in $unitdir/machined.service"
+  echo "644 systemd/machined.socket.in $unitdir/machined.socket"
+  echo "644 systemd/machined-takeover.service.in $unitdir/machined-takeover.service"
+  echo "644 systemd/userdb-machined.service.in $unitdir/userdb-machined.service"
+  echo "644 systemd/userdb-machined.socket.in $unitdir/userdb-machined.socket"
+  echo "644 systemd/userdb-machined.timer.in $unitdir/userdb-machined.timer"
+  echo "644 systemd/bus-name.conf $unitdir/systemd-machined.service.d/bus-name.conf"
   echo "644 policy/mymachines.policy $prefix/share/polkit-1/actions/mymachines.policy"
   echo "644 policy/mymachines.conf $busdir/mymachines.conf"
   # The bus wants a file of this name; below /usr it is systemd's, and says the same.
@@ -98,7 +109,7 @@ files() {
   done
   for page in docs/man/*.[1-8] docs/man/*.3machine; do
     section=${page##*.}
-    [ ! -f "$page" ] || echo "644 $page $prefix/share/man/man${section%machine}/${page##*/}"
+    [ ! -f "$page" ] || echo "644 $page $mandir/man${section%machine}/${page##*/}"
   done
 }
 
@@ -201,8 +212,8 @@ install_all() {
 
 sed_or_copy() {
   case $1 in
-    *.in) sed -e "s|@SBINDIR@|$prefix/sbin|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
-      -e "s|@LIBDIR@|$(find_libdir)|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
+    *.in | hooks/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
+      -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$(find_libdir)|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     *) cp "$1" "$2" ;;
   esac
 }
@@ -222,7 +233,7 @@ end_daemons() {
   # Two patterns: pgrep of Debian 12 takes one of 15 characters at most.
   for pid in $(pgrep -x machined || true) $(pgrep -x userdb-machined || true); do
     if [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
-      case $(readlink "/proc/$pid/exe") in "$prefix"/sbin/*machined) kill "$pid" || true ;; esac
+      case $(readlink "/proc/$pid/exe") in "$sbindir"/*machined) kill "$pid" || true ;; esac
     fi
   done
 }
@@ -255,7 +266,7 @@ say_what_next() {
   if [ -d /run/systemd/system ]; then
     # First, as it is what comes first. Not the directory of the drop-in, which is none of theirs.
     [ "$prefix" = /usr/local ] ||
-      echo "systemd does not look into $prefix: systemctl link" $prefix/lib/systemd/system/*machined*.{service,socket,timer}
+      echo "systemd does not look into $prefix: systemctl link" $unitdir/*machined*.{service,socket,timer}
     if [ -e /usr/lib/systemd/system/systemd-machined.service ]; then
       echo "Nothing was started or enabled. To put it in the place of systemd-machined, and to give the place back:"
       echo "    systemctl enable --now machined"
@@ -274,7 +285,7 @@ say_what_next() {
       echo "polkit reads the actions that it does not know yet when it is started: systemctl restart polkit"
     fi
   else
-    echo "Nothing was started. To start it: $prefix/sbin/machined, from any supervisor."
+    echo "Nothing was started. To start it: $sbindir/machined, from any supervisor."
   fi
 }
 

@@ -63,6 +63,12 @@ fn addresses(name: &MachineName) -> Result<Vec<Address>, String> {
             format!("cannot read {}/{name}: {cause}", registry::MACHINE_DIRECTORY)
         }
     })?;
+    let own = [rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw()];
+    if let Some(owner) = head.private_to.filter(|&owner| own != [owner; 2]) {
+        return Err(format!(
+            "machine '{name}' was registered by the user {owner}, and resolves for that user alone"
+        ));
+    }
     if !is_alive(&head.leader, &KernelProcesses) {
         return Err(format!("machine '{name}' is listed, but its leader is gone"));
     }

@@ -41,6 +41,20 @@ fn the_manual_page_is_that_of_the_source() {
     settle("docs/man/mymachines.1", &page());
 }
 
+#[test]
+fn the_page_of_the_record_has_all_its_keys() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man/machine-record.5");
+    let page = fs::read_to_string(path).unwrap();
+    let tagged: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with(".B ") || line.starts_with(".BR "))
+        .flat_map(|line| line.split([' ', ',', '"']))
+        .collect();
+    for key in registry::Key::ALL {
+        assert!(tagged.contains(&key.name()), "machine-record(5) does not say what {} is", key.name());
+    }
+}
+
 /// One page for all verbs.
 fn page() -> String {
     let mut command = Options::command().disable_help_subcommand(true);

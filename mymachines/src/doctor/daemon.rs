@@ -18,6 +18,9 @@ const UNITS: [&str; 3] = [
     "/usr/local/lib/systemd/system/machined.service",
     "/usr/lib/systemd/system/machined.service",
 ];
+const STOCK_UNIT: &str = "/usr/lib/systemd/system/systemd-machined.service";
+/// What enabling ours makes.
+const OWN_LINK: &str = "/etc/systemd/system/systemd-machined.service";
 const PROGRAMS: [&str; 2] = ["/usr/local/sbin/machined", "/usr/sbin/machined"];
 const VENDOR: &str = "mymachines";
 
@@ -40,8 +43,7 @@ fn answered(info: &Map<String, Value>, keeper: Option<&Process>) -> Finding {
             .first()
             .map_or(String::new(), |process| format!(", {}", process.words()));
         let text = format!("{} of {} serves{who}, not that of mymachines", field("product"), field("vendor"));
-        let finding = Finding::note(ABOUT, text);
-        return if first_of(&UNITS).is_some() { finding.mend(take_the_place()) } else { finding };
+        return in_its_place(Finding::note(ABOUT, text));
     }
     let who = keeper.map_or_else(|| "it does not keep the registry".to_owned(), Process::words);
     let (version, own) = (field("version"), env!("CARGO_PKG_VERSION"));
@@ -60,8 +62,13 @@ fn silent(error: &CallError, keeper: Option<&Process>) -> Finding {
         (CallError::NobodyThere(_), None) => match named("systemd-machined").first() {
             Some(stock) => {
                 let text = format!("systemd-machined serves, {}, and has no Varlink socket", stock.words());
-                let finding = Finding::note(ABOUT, text);
-                if first_of(&UNITS).is_some() { finding.mend(take_the_place()) } else { finding }
+                in_its_place(Finding::note(ABOUT, text))
+            }
+            None if has_systemd() && first_of(&[STOCK_UNIT]).is_some() && first_of(&[OWN_LINK]).is_none() => {
+                in_its_place(Finding::note(
+                    ABOUT,
+                    "systemd-machined has the place, and is started when it is called",
+                ))
             }
             None => start(Finding::wrong(ABOUT, format!("no machined serves {MACHINED}"))),
         },
@@ -87,8 +94,12 @@ fn silent(error: &CallError, keeper: Option<&Process>) -> Finding {
     }
 }
 
-fn take_the_place() -> String {
-    "systemctl enable machined && systemctl restart machined".to_owned()
+/// How ours comes into the place of systemd's, if it is installed.
+fn in_its_place(finding: Finding) -> Finding {
+    if first_of(&UNITS).is_none() {
+        return finding;
+    }
+    finding.mend("systemctl enable machined && systemctl restart machined")
 }
 
 fn start(finding: Finding) -> Finding {

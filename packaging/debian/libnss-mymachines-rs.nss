@@ -1,0 +1,3 @@
+hosts before=resolve,dns mymachines
+passwd after=files mymachines
+group after=files mymachines
