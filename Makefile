@@ -10,11 +10,18 @@ LIBRARY := target/capi/lib/libmachine.so.0
 unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
 export PREFIX DESTDIR NSSDIR LIBDIR BINDIR SBINDIR MANDIR UNITDIR
 
+# For packages that have their debug information apart: nothing is stripped.
+ifdef DEBUGINFO
+export CARGO_PROFILE_RELEASE_STRIP := false
+export CARGO_PROFILE_RELEASE_DEBUG := line-tables-only
+export KEEP_SYMBOLS := 1
+endif
+
 sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.varlink' -o -name '*.sh' -o -name '*.map' -o -name Cargo.lock \))
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header pages install uninstall demo check check-next check-vm check-arch bench clean help
+.PHONY: all header pages install uninstall demo check check-next check-vm check-arch bench deb rpm vendor clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -73,6 +80,15 @@ bench:
 	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/bench/ids.sh
 	@tests/bench/libmachine.sh
 
+deb:
+	packaging/deb.sh
+
+rpm:
+	packaging/rpm.sh
+
+vendor:
+	packaging/vendor.sh
+
 clean:
 	rm -rf target
 
@@ -88,5 +104,7 @@ help:
 	@echo 'make pages       writes mymachines(1) and the completions anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
+	@echo 'make deb         Debian packages, in target/deb; make rpm, in target/rpm'
+	@echo 'make vendor      the source with all crates, for builds without network, in target/vendor'
 	@echo 'make clean       removes target/'
 	@echo 'demo, check, check-next, check-vm, check-arch and bench install missing Debian packages first, and say so.'

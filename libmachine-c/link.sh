@@ -8,6 +8,9 @@
 set -eu
 archive=$1 directory=$2
 here=$(dirname "$0")
+# A package takes debug information into another one, and strips by itself.
+strip=-s
+[ -z "${KEEP_SYMBOLS:-}" ] || strip=
 version=$(sed -n '/^version = "0\./{s/^version = "0\.\(.*\)"/\1/p;q}' "$here/Cargo.toml")
 entries=$(sed -n 's/^    \([a-z_]*\);$/\1/p' "$here/machine.map")
 present=$("${NM:-nm}" --defined-only "$archive" 2>/dev/null | sed -n 's/.* T //p')
@@ -33,7 +36,7 @@ library=libmachine.so.0.$version
 # shellcheck disable=SC2086
 "${CC:-cc}" -shared -nostartfiles -o "$directory/$library" -Wl,-soname,libmachine.so.0 \
   -Wl,--version-script="$here/machine.map" -Wl,-z,defs,-z,nodelete,-z,now,-z,relro,-z,noexecstack \
-  -Wl,--gc-sections,--as-needed,-s $pull "$archive" -static-libgcc -lc
+  -Wl,--gc-sections,--as-needed $strip $pull "$archive" -static-libgcc -lc
 ln -sf "$library" "$directory/libmachine.so.0"
 ln -sf libmachine.so.0 "$directory/libmachine.so"
 # For static linking: one object, from which the rest of Rust is gone, and which shows the same names and no others.

@@ -10,6 +10,9 @@ archive=$1 module=$2
 here=$(dirname "$0")
 entries=$(sed -n 's/.*extern "C" fn \(_nss_mymachines_[a-z0-9_]*\).*/\1/p' "$here"/src/*.rs)
 pull=
+# A package takes debug information into another one, and strips by itself.
+strip=-s
+[ -z "${KEEP_SYMBOLS:-}" ] || strip=
 for entry in $entries; do pull="$pull -Wl,-u,$entry"; done
 # An entry point that is not in the archive is not an error to the linker: see that they are.
 present=$("${NM:-nm}" --defined-only "$archive" 2>/dev/null)
@@ -23,4 +26,4 @@ case $present in *" _nss_mymachines_may_panic"*) ;; *) pull=$(echo "$pull" | sed
 # shellcheck disable=SC2086
 exec "${CC:-cc}" -shared -nostartfiles -o "$module" -Wl,-soname,libnss_mymachines.so.2 \
     -Wl,--version-script="$here/nss.map" -Wl,-z,noseparate-code,-z,defs,-z,nodelete,-z,now,-z,relro,-z,noexecstack \
-    -Wl,--gc-sections,--as-needed,-s $pull "$archive" -lc
+    -Wl,--gc-sections,--as-needed $strip $pull "$archive" -lc

@@ -32,7 +32,7 @@ if [ ! -e "$root/.lab-complete" ] || [ "$plain/.lab-complete" -nt "$root/.lab-co
   cp -a "$plain" "$root"
   rm "$root/.lab-complete"
 fi
-"$top/tests/lab/apt.sh" "$root" lxc podman crun conmon netavark slirp4netns uidmap fuse-overlayfs >"$root.log" 2>&1 9>&- ||
+"$top/tests/lab/apt.sh" "$root" lxc podman crun conmon netavark slirp4netns uidmap fuse-overlayfs dbus-user-session >"$root.log" 2>&1 9>&- ||
   { tail -n 20 "$root.log" >&2; exit 1; }
 touch "$root/.lab-complete"
 work=$(mktemp -d "${TMPDIR:-/tmp}/containers-test.XXXXXX")
