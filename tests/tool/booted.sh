@@ -12,7 +12,7 @@ mend() { mymachines doctor --format json | jq -r --arg about "$1" '[.[] | select
 check 'before it is installed, the doctor says that the daemon is another one' grep -qE 'daemon +.*(not that of mymachines|has no Varlink|systemd-machined has the place)' /tmp/before
 /src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
 hash -r
-check 'the doctor says how to take the place' says 'systemctl enable machined' mend daemon
+check 'the doctor says how to take the place' says 'systemctl enable --now machined' mend daemon
 sh -c "$(mend daemon)" >/dev/null 2>&1
 check 'the command that it names does that' becomes says '^ok,daemon,machined .* of mymachines serves' finding daemon
 check 'glibc loads the module of mymachines' says '^ok,module,.*/usr/local' finding module

@@ -7,7 +7,7 @@ set -uo pipefail
 /src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
 hash -r
 hooks=/usr/local/share/mymachines/hooks
-systemctl enable --quiet machined && systemctl restart machined
+systemctl enable --quiet --now machined
 template=/usr/share/machine-template
 is_running() { lxc-info -P /var/tmp/lxc -n "$1" -sH | grep -qx RUNNING; }
 

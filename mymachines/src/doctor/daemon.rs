@@ -99,7 +99,7 @@ fn in_its_place(finding: Finding) -> Finding {
     if first_of(&UNITS).is_none() {
         return finding;
     }
-    finding.mend("systemctl enable machined && systemctl restart machined")
+    finding.mend("systemctl enable --now machined")
 }
 
 fn start(finding: Finding) -> Finding {
