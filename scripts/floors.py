@@ -14,12 +14,12 @@ import tempfile
 # The floors of machined from the bottom: the modules on one floor know those below it. On the floors that are "apart" they
 # do not know each other either.
 MACHINED = [
-    ("ground", ["announcements", "error", "journal", "places", "unit_part"], False),
+    ("ground", ["announcements", "error", "journal", "os_release", "places", "unit_part"], False),
     ("core", ["group", "machines", "publisher", "watch", "daemon"], False),
     ("bus", ["bus"], True),
     (
         "services",
-        ["addresses", "authorization", "host", "inside", "late_maps", "os_release", "root_directory", "spare_memory",
+        ["addresses", "authorization", "host", "image_workers", "inside", "late_maps", "spare_memory",
          "systemd"],
         True,
     ),

@@ -57,6 +57,18 @@ fn hierarchy() -> Option<&'static Path> {
     })
 }
 
+/// Where a machine's control group is in the file system; `None` where it is not known, or is the daemon's too.
+pub fn directory_of(group: &str) -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let is_above =
+        |group: &str| own.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let name = group
+        .strip_prefix('/')
+        .filter(|name| !name.is_empty() && !name.split('/').any(|part| part == ".."))?;
+    if is_above(group) { None } else { Some(hierarchy()?.join(name)) }
+}
+
 impl Group {
     /// Makes the group of a machine and moves its leader there.
     ///

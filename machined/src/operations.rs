@@ -1,6 +1,7 @@
 //! What can be asked of the daemon, in one place for all its front ends.
 
 mod end;
+mod guest;
 mod images;
 mod mapping;
 mod metadata;

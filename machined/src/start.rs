@@ -1,6 +1,6 @@
 //! From the command line to a running daemon, and to its end.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +27,7 @@ use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::dbus;
 use crate::eviction;
 use crate::image_workers;
+use crate::inside::{self, Doorman, Inside};
 use crate::journal::Note;
 use crate::log::{self, with_causes};
 use crate::machines::Key;
@@ -56,7 +57,13 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == image_workers::MODE) {
         return image_workers::main();
     }
+    if std::env::args_os().nth(1).is_some_and(|word| word == inside::ARGUMENT) {
+        inside::main();
+        return ExitCode::SUCCESS;
+    }
     let options = Options::parse();
+    // Before there is anything that a copy of this process should not have. Where it fails, one is made when it is needed.
+    let doorman = inside::fork().ok();
     log::set_level(options.log_level.number());
     log::start("machined", options.log_target);
     if eviction::is_out_of_place() {
@@ -78,11 +85,9 @@ pub fn main() -> ExitCode {
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
     };
     // All that was held, the registry too, is given up here.
-    let ended = LocalSet::new().block_on(&runtime, run(options, closer));
+    let ended = LocalSet::new().block_on(&runtime, run(options, closer, doorman));
     match ended {
         Ok(is_evicted) => {
-            // A thread that hangs in a container's file system must not keep the daemon from ending.
-            runtime.shutdown_background();
             if is_evicted {
                 eviction::leave();
             }
@@ -98,7 +103,7 @@ fn give_up(failure: &Failure) -> ExitCode {
 }
 
 /// Returns whether the daemon has lost its place.
-async fn run(options: Options, closer: Closer) -> Result<bool, Failure> {
+async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Result<bool, Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per machine and per connection.
     raise_descriptor_limit();
@@ -125,7 +130,11 @@ async fn run(options: Options, closer: Closer) -> Result<bool, Failure> {
     let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch));
     let (keeper, bus, systemd) =
         (Rc::new(keeper), Rc::new(Bus::with(closer.way())), Rc::new(Systemd::default()));
-    let operations = Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone());
+    let inside = Inside::new(doorman);
+    let inside = inside
+        .map_err(|error| Failure::new("cannot hear of who goes into machines", io::Error::from(error)))?;
+    let operations =
+        Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone(), Rc::new(inside));
     if options.bus == BusChoice::System {
         join_bus(&bus, &systemd, &daemon, &operations);
     }
@@ -296,7 +305,6 @@ fn remove_dead(socket: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     #[test]
     fn a_socket_that_nobody_serves_is_removed_and_no_other_is() {

@@ -1,9 +1,15 @@
 """Containers whose files are traps, and file systems that do not answer."""
 
+import contextlib
+import ctypes
 import os
 import pathlib
 import subprocess
+import sys
+import time
+import unittest
 
+import fuse
 import processes
 import world
 from varlink import Client, call, listed, message
@@ -12,7 +18,7 @@ from waiting import until
 ROOTS = "/run/roots"
 
 
-class Hostile(world.Case):
+class Rooted(world.Case):
     def setUp(self):
         super().setUp()
         self.start()
@@ -44,6 +50,8 @@ class Hostile(world.Case):
         with open(path, "w") as file:
             file.write(text)
 
+
+class Hostile(Rooted):
     def test_traps_in_the_place_of_os_release_are_not_stepped_into(self):
         def sparse(root):
             with open(f"{root}/etc/os-release", "w") as file:
@@ -155,12 +163,157 @@ class Hostile(world.Case):
         # The thread that hangs does not keep the daemon from ending.
         self.assertEqual(self.machined.stop(), 0)
 
+    def test_what_is_no_file_is_looked_at_and_never_opened(self):
+        def device(root):
+            os.mknod(f"{root}/etc/os-release", 0o20644, os.makedev(1, 5))
+
+        traps = {"fifo": lambda root: os.mkfifo(f"{root}/etc/os-release")}
+        if world.IS_ROOT:
+            traps["device"] = device
+        for name, trap in traps.items():
+            self.rooted(name, trap)
+            opened = Opened(f"{ROOTS}/{name}/etc/os-release")
+            self.addCleanup(opened.close)
+            self.assertIsNone(self.release(name), name)
+            self.assertFalse(opened.was(), name)
+            os.close(os.open(f"{ROOTS}/{name}/etc/os-release", os.O_RDONLY | os.O_NONBLOCK))
+            self.assertTrue(opened.was(), "it would have been noticed")
+
+    def test_renames_on_the_host_do_not_make_reads_fail(self):
+        def link(root):
+            self.file(f"{root}/usr/lib/release", "ID=web\n")
+            # The kernel cannot say where `..` leads while anything is renamed.
+            os.symlink("../usr/lib/" + "../lib/" * 20 + "release", f"{root}/etc/os-release")
+
+        self.rooted("web", link)
+        os.makedirs("/run/renames")
+        self.file("/run/renames/a", "")
+
+        program = "import os\nwhile True: os.rename('a', 'b'); os.rename('b', 'a')"
+        renamer = subprocess.Popen([sys.executable, "-c", program], cwd="/run/renames")
+        self.addCleanup(renamer.wait)
+        self.addCleanup(renamer.kill)
+        root = f"{ROOTS}/web"
+        for number in range(200):
+            self.register(f"web{number}", self.leader(lambda: (os.chroot(root), os.chdir("/"))))
+        with Client(deadline=20) as client:
+            told = client.stream("List", {"acquireMetadata": "graceful"})
+        releases = [reply["parameters"].get("OSRelease") for reply in told if reply["parameters"]["name"] != ".host"]
+        self.assertEqual(releases, [["ID=web"]] * 201)
+        self.assertIsNone(renamer.poll())
+
     def test_a_container_that_changes_its_root_is_looked_at_where_it_is(self):
         self.rooted("web", lambda root: self.file(f"{root}/etc/os-release", "ID=one\n"))
         self.assertEqual(self.release("web"), ["ID=one"])
         os.rename(f"{ROOTS}/web", f"{ROOTS}/elsewhere")
         self.assertEqual(self.release("web"), ["ID=one"])
         self.assertEqual(call("Unregister", {"name": "web"}), {})
+
+
+class Opened:
+    """Notices when a file is opened to be read or written, inotify(7); to look at it by O_PATH is no opening."""
+
+    IN_OPEN, IN_NONBLOCK = 0x20, 0o4000
+
+    def __init__(self, path):
+        self.fd = processes.LIBC.inotify_init1(self.IN_NONBLOCK)
+        watch = processes.LIBC.inotify_add_watch(self.fd, ctypes.c_char_p(os.fsencode(path)), self.IN_OPEN)
+        assert self.fd >= 0 and watch >= 0
+
+    def was(self):
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(self.fd, 4096))
+        return False
+
+    def close(self):
+        os.close(self.fd)
+
+
+@unittest.skipUnless(fuse.is_there(), "needs FUSE, and to be root")
+class Hangs(Rooted):
+    """A file system in a container that takes requests and never answers them: who waits for it cannot even be killed."""
+
+    def setUp(self):
+        super().setUp()
+        self.mounts = []
+        self.addCleanup(lambda: [mount.end() for mount in self.mounts])
+
+    def hangs(self, name):
+        return self.rooted(name, lambda root: self.mounts.append(fuse.Hanging(f"{root}/etc")))
+
+    def good(self, name):
+        return self.rooted(name, lambda root: self.file(f"{root}/etc/os-release", f"ID={name}\n"))
+
+    def ask(self, *names):
+        """Has the files of these read, and waits for nothing."""
+        clients = []
+        for name in names:
+            client = Client(deadline=10)
+            self.addCleanup(client.close)
+            client.send(message("List", {"name": name, "acquireMetadata": "graceful"}))
+            clients.append(client)
+        return clients
+
+    def hanging(self):
+        """The processes of the daemon's that wait for a file system."""
+        pids = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/comm") as name, open(f"/proc/{pid}/wchan") as waits:
+                    if name.read() == "machined\n" and waits.read() == "request_wait_answer":
+                        pids.append(int(pid))
+        return pids
+
+    def test_the_next_daemon_starts_at_once_while_a_container_keeps_a_reader(self):
+        self.hangs("hangs")
+        self.good("good")
+        for way in "stop", "kill", "kill":
+            self.ask("hangs")
+            until(self.hanging, "a reader that hangs")
+            began = time.monotonic()
+            getattr(self.machined, way)()
+            self.start()
+            self.assertLess(time.monotonic() - began, 1)
+            self.assertEqual(set(listed()), {"good", "hangs"})
+            self.assertEqual(self.release("good"), ["ID=good"])
+        self.assert_consistent()
+
+    def test_a_reader_that_hangs_is_all_that_a_container_gets(self):
+        self.hangs("hangs")
+        waiting = self.ask(*["hangs"] * 40)
+        until(self.hanging, "a reader that hangs")
+        self.good("good")
+        self.assertEqual(self.release("good"), ["ID=good"])
+        for client in waiting:
+            self.assertNotIn("OSRelease", client.receive()["parameters"])
+        # It was late, and is not asked again before it answers.
+        with Client(deadline=1) as client:
+            self.assertEqual(client.ask("List", {"name": "hangs", "acquireMetadata": "yes"}), "io.systemd.System ETIMEDOUT")
+        self.assertEqual(len(self.hanging()), 1)
+
+    def test_32_containers_that_hang_do_not_end_the_os_releases_of_others(self):
+        names = [f"hangs{number}" for number in range(32)]
+        for name in names:
+            self.hangs(name)
+        for number in range(3):
+            self.good(f"good{number}")
+        waiting = self.ask(*names)
+        for client in waiting:
+            self.assertNotIn("OSRelease", client.receive()["parameters"])
+        self.assertEqual(len(self.hanging()), 32)
+        for number in range(3):
+            self.assertEqual(self.release(f"good{number}"), [f"ID=good{number}"])
+
+    def test_who_hangs_ends_with_the_file_system(self):
+        leader = self.hangs("hangs")
+        self.ask("hangs")
+        until(self.hanging, "a reader that hangs")
+        leader.kill()
+        self.good("good")
+        self.assertEqual(self.release("good"), ["ID=good"])
+        self.mounts.pop().end()
+        until(lambda: not self.hanging(), "the end of the reader")
+        self.assertEqual(set(listed()), {"good"})
 
 
 if __name__ == "__main__":

@@ -234,8 +234,9 @@ class Service(world.Case):
         with open(f"{group}/cgroup.procs") as procs:
             pids = [int(pid) for pid in procs]
         self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in pids if processes.is_running(pid)])
-        # The shell, its child, the daemon, and what closes descriptors for that, which is two processes.
-        self.assertEqual(len(pids), 5)
+        # The shell, its child, the daemon, what closes descriptors for that, which is two processes, and who goes into
+        # machines.
+        self.assertEqual(len(pids), 6)
         self.assertIn(wrapper.pid, pids)
 
 

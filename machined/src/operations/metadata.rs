@@ -11,9 +11,9 @@ use super::target::Target;
 use crate::addresses::{InterfaceAddress, Listing};
 use crate::authorization::{Authorized, Enter, Inspect};
 use crate::error::Error;
+use crate::inside;
 use crate::machines::Key;
-use crate::os_release::{self, Fields};
-use crate::root_directory;
+use crate::os_release::Fields;
 
 /// How many files are read before they are asked for.
 const LOOK_AHEAD: usize = 64;
@@ -46,12 +46,11 @@ impl Operations {
     /// [`Error::NotAvailable`]: it is no container. `ENOENT`: it says nothing. Others as reading its files has them.
     pub async fn os_release(&self, _: &Authorized<Inspect>, target: Target) -> Result<Rc<Fields>, Error> {
         let fields = match target {
-            Target::Host => os_release::of_host().map(Rc::new),
+            Target::Host => inside::of_host().map(Rc::new),
             Target::Machine(key) => {
-                self.is_container(key)?;
-                let leader = self.daemon.leader(key).ok_or(Error::NoSuchMachine)?;
+                let guest = self.guest(key)?;
                 self.look_ahead(key);
-                self.os_releases.of_machine(key, &leader).await
+                self.os_releases.of_machine(guest).await
             }
         };
         fields.map_err(|errno| Error::System { action: "read the OS release", errno })
@@ -63,11 +62,10 @@ impl Operations {
     /// [`Error::NotAvailable`]: it is no container. Others as opening it has them.
     pub async fn root_directory(&self, _: &Authorized<Enter>, target: Target) -> Result<OwnedFd, Error> {
         let root = match target {
-            Target::Host => root_directory::of_host(),
+            Target::Host => inside::root_of_host(),
             Target::Machine(key) => {
-                self.is_container(key)?;
-                let leader = self.daemon.leader(key).ok_or(Error::NoSuchMachine)?;
-                self.root_directories.open(key, &leader).await
+                let guest = self.guest(key)?;
+                self.inside.root_directory(&guest).await
             }
         };
         root.map_err(|errno| Error::System { action: "open the root directory", errno })
@@ -87,8 +85,9 @@ impl Operations {
 
     /// Has the OS release of a machine read, which is about to be asked for.
     pub fn look_ahead_at(&self, key: Key) {
-        if let Some(leader) = self.daemon.leader(key) {
-            self.os_releases.look_ahead(key, &leader);
+        // What fails now fails again when it is asked for.
+        if let Ok(guest) = self.guest(key) {
+            self.os_releases.look_ahead(guest);
         }
     }
 

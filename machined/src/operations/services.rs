@@ -12,11 +12,10 @@ use crate::authorization::Polkit;
 use crate::bus::Bus;
 use crate::daemon::{Announcement, Change, Daemon};
 use crate::image_workers::ImageWorkers;
+use crate::inside::{Inside, OsReleases};
 use crate::late_maps::LateMaps;
 use crate::log;
 use crate::machines::Key;
-use crate::os_release::OsReleases;
-use crate::root_directory::RootDirectories;
 use crate::spare_memory::SpareMemory;
 use crate::systemd::Systemd;
 
@@ -33,9 +32,9 @@ pub struct Operations {
     /// The service manager, as it is heard of.
     pub(super) systemd: Rc<Systemd>,
     /// What the containers' operating systems say of themselves.
-    pub(super) os_releases: OsReleases,
-    /// The root directories of machines that are being opened.
-    pub(super) root_directories: RootDirectories,
+    pub(super) os_releases: Rc<OsReleases>,
+    /// Who goes into machines.
+    pub(super) inside: Rc<Inside>,
     /// Who looks at images.
     pub(super) image_workers: ImageWorkers,
     late_maps: LateMaps,
@@ -45,15 +44,21 @@ pub struct Operations {
 
 impl Operations {
     /// Over these machines, and with services of their own, which hear of every change from now on.
-    pub fn new(daemon: Rc<Daemon>, keeper: Rc<Keeper<Key>>, bus: Rc<Bus>, systemd: Rc<Systemd>) -> Rc<Self> {
+    pub fn new(
+        daemon: Rc<Daemon>,
+        keeper: Rc<Keeper<Key>>,
+        bus: Rc<Bus>,
+        systemd: Rc<Systemd>,
+        inside: Rc<Inside>,
+    ) -> Rc<Self> {
         let operations = Rc::new(Self {
             daemon,
             keeper,
             bus,
             systemd,
             polkit: Polkit::default(),
-            os_releases: OsReleases::default(),
-            root_directories: RootDirectories::default(),
+            os_releases: OsReleases::new(inside.clone()),
+            inside,
             image_workers: ImageWorkers::default(),
             late_maps: LateMaps::default(),
             spare_memory: SpareMemory::default(),
@@ -82,6 +87,7 @@ impl Operations {
             Change::Forgotten(key) => {
                 self.keeper.left(key);
                 self.os_releases.left(key);
+                self.inside.left(key);
                 self.spare_memory.freed();
             }
         }
@@ -92,6 +98,7 @@ impl Operations {
         tokio::join!(
             self.keeper.run(&*self.daemon, notifications),
             self.os_releases.forget_old(),
+            self.inside.forget_ended(),
             self.late_maps.run(|key| self.daemon.read_maps(key)),
             self.spare_memory.run(),
             self.polkit.cancel_abandoned(),

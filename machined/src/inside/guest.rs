@@ -1,0 +1,45 @@
+//! A machine as something that can be gone into.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use libmachine::ProcessHandle;
+
+use crate::group::directory_of;
+use crate::machines::Key;
+
+/// The machine that something is done in.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Which one it is.
+    pub key: Key,
+    /// Its leader.
+    pub leader: Rc<ProcessHandle>,
+    /// Its control group, if it is known.
+    pub group: Option<String>,
+}
+
+impl Guest {
+    /// Where its control group is in the file system, if it has one of its own.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        directory_of(self.group.as_deref()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Guest {
+        /// This process, as a machine of this number.
+        pub fn for_tests(number: u64) -> Self {
+            Self::of(std::process::id(), number)
+        }
+
+        /// A process, likewise.
+        pub fn of(pid: u32, number: u64) -> Self {
+            let leader = Rc::new(ProcessHandle::open(i32::try_from(pid).unwrap()).unwrap());
+            Self { key: Key::of_number(number), leader, group: None }
+        }
+    }
+}

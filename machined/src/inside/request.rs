@@ -1,0 +1,115 @@
+//! What the daemon asks of the doorman, and what it is answered.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::message::LONGEST;
+
+/// What a child is to do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// To read small files until the connection ends.
+    Reader,
+    /// To open the root directory of a process.
+    Root,
+}
+
+/// A request. Its descriptors are the socket for the answer, the pidfd of the leader if there is one, the control group
+/// if there is one, and then those of the work.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// The leader of the machine that the work is in.
+    pub leader: Option<i32>,
+    /// Whether a control group comes with it.
+    pub has_group: bool,
+    /// What is to be done.
+    pub work: Work,
+}
+
+impl Request {
+    /// As bytes.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, Errno> {
+        let bytes = serde_json::to_vec(self).map_err(|_| Errno::BADMSG)?;
+        if bytes.len() > LONGEST { Err(Errno::TOOBIG) } else { Ok(bytes) }
+    }
+
+    /// What was encoded.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Errno> {
+        serde_json::from_slice(bytes).map_err(|_| Errno::BADMSG)
+    }
+}
+
+/// What comes back.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Report {
+    /// The child has been started, and has this number; with its pidfd, unless it has ended already. It may come
+    /// behind what the child says.
+    Begun(i32),
+    /// It has not been started, because of this.
+    NotBegun(Errno),
+    /// It has done what it was told; perhaps with descriptors.
+    Done(Vec<u8>),
+    /// It has not, because of this.
+    Failed(Errno),
+}
+
+impl Report {
+    /// As bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Begun(pid) => [&b"B"[..], &pid.to_ne_bytes()].concat(),
+            Self::NotBegun(errno) => [&b"N"[..], &errno.raw_os_error().to_ne_bytes()].concat(),
+            Self::Done(bytes) => [b"D", bytes.as_slice()].concat(),
+            Self::Failed(errno) => [&b"F"[..], &errno.raw_os_error().to_ne_bytes()].concat(),
+        }
+    }
+
+    /// What was encoded.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Errno> {
+        let number = |bytes: &[u8]| bytes.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::BADMSG);
+        let errno = |bytes: &[u8]| number(bytes).map(Errno::from_raw_os_error);
+        match bytes.split_first() {
+            Some((b'B', pid)) => Ok(Self::Begun(number(pid)?)),
+            Some((b'N', bytes)) => Ok(Self::NotBegun(errno(bytes)?)),
+            Some((b'D', bytes)) => Ok(Self::Done(bytes.to_vec())),
+            Some((b'F', bytes)) => Ok(Self::Failed(errno(bytes)?)),
+            _ => Err(Errno::BADMSG),
+        }
+    }
+}
+
+/// What a child has found or made.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its descriptors.
+    pub fds: Vec<OwnedFd>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for report in [
+            Report::Begun(77),
+            Report::NotBegun(Errno::AGAIN),
+            Report::Done(Vec::new()),
+            Report::Done(b"BF".to_vec()),
+            Report::Failed(Errno::NOENT),
+        ] {
+            assert_eq!(Report::decode(&report.encode()), Ok(report));
+        }
+        for damaged in [&b""[..], b"B", b"F123", b"X"] {
+            assert_eq!(Report::decode(damaged), Err(Errno::BADMSG));
+        }
+        for work in [Work::Reader, Work::Root] {
+            let request = Request { leader: Some(7), has_group: true, work };
+            assert_eq!(Request::decode(&request.encode().unwrap()), Ok(request));
+        }
+    }
+}
