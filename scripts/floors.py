@@ -15,7 +15,7 @@ import tempfile
 # do not know each other either.
 MACHINED = [
     ("ground", ["announcements", "error", "journal", "os_release", "places", "unit_part"], False),
-    ("core", ["group", "machines", "publisher", "watch", "daemon"], False),
+    ("core", ["group", "machines", "publisher", "vacancy", "watch", "daemon"], False),
     ("bus", ["bus"], True),
     (
         "services",

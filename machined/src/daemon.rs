@@ -11,16 +11,22 @@ use libmachine::{ControlGroup, ProcessHandle};
 use registry::{Addresses, IdRange, MachineName, Record};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tracing::warn;
 
 use crate::announcements::Announcements;
 use crate::error::Error;
-use crate::group::Group;
 use crate::journal::Note;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines};
 use crate::publisher::Publisher;
+use crate::vacancy::Vacancy;
 use crate::watch::Watch;
+
+mod ends;
+
+pub use ends::outlasts_leader;
 
 /// How long to wait before a record is written again that could not be written.
 const RETRY: Duration = Duration::from_secs(1);
@@ -72,6 +78,13 @@ pub enum Announcement {
 pub enum Change {
     /// It was taken into the table.
     TakenIn(Key),
+    /// Its leader has ended, and it is there still.
+    LeaderEnded {
+        /// The machine.
+        key: Key,
+        /// Whether it will be noticed when its group is empty.
+        is_watched: bool,
+    },
     /// It was dropped from the table, whatever became of it.
     Forgotten(Key),
 }
@@ -96,11 +109,14 @@ pub struct Daemon {
     unpublished: RefCell<BTreeSet<Key>>,
     publisher: Publisher,
     watch: Watch,
+    vacancy: Vacancy,
+    /// Told when the service manager's job for the unit of a machine is done, or a machine is gone.
+    settled: Notify,
 }
 
 impl Daemon {
     /// A daemon without machines.
-    pub fn new(surroundings: Surroundings, publisher: Publisher, watch: Watch) -> Self {
+    pub fn new(surroundings: Surroundings, publisher: Publisher, watch: Watch, vacancy: Vacancy) -> Self {
         Self {
             surroundings,
             announcements: Announcements::default(),
@@ -112,6 +128,8 @@ impl Daemon {
             unpublished: RefCell::default(),
             publisher,
             watch,
+            vacancy,
+            settled: Notify::new(),
         }
     }
 
@@ -135,19 +153,10 @@ impl Daemon {
         self.leaders.borrow().get(&key).cloned()
     }
 
-    /// The machine of this name; one whose leader has ended this very moment is none any more.
+    /// The machine of this name; one that has ended this very moment is none any more.
     pub fn by_name(&self, name: &MachineName) -> Option<Key> {
         let key = self.machines.borrow().by_name(name)?;
-        self.is_alive(key).then_some(key)
-    }
-
-    /// Whether the leader of a machine runs; if not, the machine is removed.
-    pub fn is_alive(&self, key: Key) -> bool {
-        let ended = self.leader(key).is_none_or(|leader| leader.has_exited());
-        if ended {
-            self.leader_ended(key);
-        }
-        !ended
+        self.is_there(key).then_some(key)
     }
 
     /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
@@ -155,7 +164,7 @@ impl Daemon {
         let mut next: Option<ProcessHandle> = None;
         for _ in 0..DEEPEST {
             let process = next.as_ref().unwrap_or(process);
-            if let Some(key) = self.of_process(process).filter(|&key| self.is_alive(key)) {
+            if let Some(key) = self.of_process(process).filter(|&key| self.is_there(key)) {
                 return Some(key);
             }
             next = Some(process.parent().ok()??);
@@ -241,16 +250,26 @@ impl Daemon {
         self.changes.announce(Change::Forgotten(key));
         self.closing.borrow_mut().remove(&key);
         self.unannounced.borrow_mut().remove(&key);
+        self.let_go_of_leader(key);
+        self.vacancy.forget(key);
+        self.settled.notify_waiters();
+        self.take_back(effects);
+        Some(record)
+    }
+
+    fn let_go_of_leader(&self, key: Key) {
         if let Some(leader) = self.leaders.borrow_mut().remove(&key) {
             self.watch.remove(leader.as_fd());
         }
+    }
+
+    /// Each on its own: what can be taken back is taken back.
+    fn take_back(&self, effects: Vec<Effect>) {
         for effect in effects {
-            // Each on its own: what can be taken back is taken back.
             if let Err(error) = self.carry_out(&[effect]) {
                 warn!("{}", with_causes(&error));
             }
         }
-        Some(record)
     }
 
     /// The same, and tells whoever was told of it. Returns its last record.
@@ -298,6 +317,12 @@ impl Daemon {
     pub fn end_scope_job(&self, key: Key, group: Option<String>) {
         let effects = self.machines.borrow_mut().end_scope_job(key, group);
         self.publish(key, &effects);
+        self.settled.notify_waiters();
+    }
+
+    /// Is told when a job for a unit is done, or a machine is gone. To be made before that is looked at.
+    pub fn settled(&self) -> Notified<'_> {
+        self.settled.notified()
     }
 
     /// Notes that a machine was told to end.
@@ -307,9 +332,9 @@ impl Daemon {
         }
     }
 
-    /// Whether a machine was told to end, in this run of the daemon.
+    /// Whether a machine was told to end, in this run of the daemon, or its leader has ended.
     pub fn is_closing(&self, key: Key) -> bool {
-        self.closing.borrow().contains(&key)
+        self.closing.borrow().contains(&key) || self.machines.borrow().has_ended(key)
     }
 
     /// Notes that nobody is to be told of a machine before this is taken back.
@@ -320,6 +345,13 @@ impl Daemon {
         } else {
             unannounced.remove(&key)
         };
+    }
+
+    /// Whether the service manager has a job for a machine's unit, or is asked for one.
+    pub fn is_opening(&self, key: Key) -> bool {
+        let has_job =
+            |machines: &Machines| machines.get(key).is_some_and(|record| record.scope_job.is_some());
+        self.is_unannounced(key) || self.machines(has_job)
     }
 
     /// Whether nobody was told of a machine yet.
@@ -368,40 +400,6 @@ impl Daemon {
     /// The published registry.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
-    }
-
-    /// Waits for leaders to end, and removes their machines.
-    ///
-    /// # Errors
-    /// Where the kernel's event queue fails.
-    pub async fn mind_leaders(self: Rc<Self>) -> std::io::Result<()> {
-        loop {
-            for key in self.watch.ended().await? {
-                self.leader_ended(key);
-            }
-            // Thousands may end at once: others get their turn in between.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Removes the machines whose leaders have ended by this very moment.
-    pub fn remove_ended(&self) {
-        // That the set cannot be asked is noticed by whoever waits for it.
-        while let Some(ended) = self.watch.ended_by_now().ok().filter(|ended| !ended.is_empty()) {
-            ended.into_iter().for_each(|key| self.leader_ended(key));
-        }
-    }
-
-    fn leader_ended(&self, key: Key) {
-        // What a dead leader left behind in the group that was made for it; noted before nothing else tells whose it was.
-        let rest = self.machines(|machines| machines.get(key).and_then(Group::of_record));
-        if let Some(group) = &rest {
-            group.doom();
-        }
-        self.forget_and_tell(key);
-        if let Some(group) = rest {
-            tokio::task::spawn_local(group.end(self.surroundings.grace));
-        }
     }
 
     /// Tells whoever listens, and the journal, that a machine is there.

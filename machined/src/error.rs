@@ -86,6 +86,9 @@ pub struct Names<'a> {
 }
 
 impl Error {
+    /// Of a machine that is there because of what else runs in its unit.
+    pub const LEADER_IS_GONE: Self = Self::System { action: "find the leader", errno: Errno::SRCH };
+
     /// What the kernel said to something.
     pub fn system(action: &'static str, error: &std::io::Error) -> Self {
         Self::System { action, errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }

@@ -69,6 +69,11 @@ pub fn directory_of(group: &str) -> Option<PathBuf> {
     if is_above(group) { None } else { Some(hierarchy()?.join(name)) }
 }
 
+/// The directory of a group; `None` where the unified hierarchy is not mounted.
+pub fn directory(group: &str) -> Option<PathBuf> {
+    Some(hierarchy()?.join(group.trim_start_matches('/')))
+}
+
 impl Group {
     /// Makes the group of a machine and moves its leader there.
     ///

@@ -26,6 +26,7 @@ mod spare_memory;
 mod start;
 mod systemd;
 mod unit_part;
+mod vacancy;
 mod varlink;
 mod watch;
 

@@ -3,7 +3,7 @@
 //! What happens comes in as a call; what has to be done comes out as [`Effect`]s, in the order in which it has to
 //! be done. Every call costs O(log n) at most, and as many steps as the machine has addresses and pages of ids.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
@@ -69,6 +69,8 @@ pub struct Machines {
     by_alias: BTreeMap<Alias, Vec<Key>>,
     uids: Ids,
     gids: Ids,
+    /// Whose leader has ended. They are known by name, unit and group alone.
+    ended: HashSet<Key>,
     next: u64,
 }
 
@@ -121,6 +123,11 @@ impl Machines {
         None
     }
 
+    /// Whether the leader of a machine has ended.
+    pub fn has_ended(&self, key: Key) -> bool {
+        self.ended.contains(&key)
+    }
+
     /// What stands in the way of this machine, in the order of the original: its name, its leader, its unit. A name that
     /// is a user's alone does not stand in the way of one that is everybody's, which takes its place.
     pub fn conflict(&self, record: &Record) -> Option<Conflict> {
@@ -132,6 +139,38 @@ impl Machines {
         let leader = || self.by_leader(record.leader?.pid).map(Conflict::Leader);
         let unit = || self.by_unit(own_unit(record)?).map(Conflict::Unit);
         name().or_else(leader).or_else(unit)
+    }
+
+    /// Takes in a machine that has no [conflict](Self::conflict), and whose leader has ended.
+    pub fn insert_ended(&mut self, mut record: Record) -> (Key, Vec<Effect>) {
+        // Its number may be another leader's by now.
+        let leader = record.leader.take();
+        let (key, mut effects) = self.insert(record);
+        effects.extend(self.leader_ended(key));
+        if let Some(record) = self.machines.get_mut(&key) {
+            record.leader = leader;
+        }
+        (key, effects)
+    }
+
+    /// Takes in that the leader of a machine has ended, which stays nevertheless. Neither its addresses nor its ids lead to
+    /// it from now on; those who read its record see that for themselves.
+    pub fn leader_ended(&mut self, key: Key) -> Vec<Effect> {
+        if !self.machines.contains_key(&key) || self.has_ended(key) {
+            return Vec::new();
+        }
+        let mut effects = self.lose_ids(key);
+        effects.extend(self.lose_leader(key));
+        self.ended.insert(key);
+        effects
+    }
+
+    fn lose_leader(&mut self, key: Key) -> Vec<Effect> {
+        let Some(record) = self.machines.get(&key) else { return Vec::new() };
+        if let Some(leader) = record.leader {
+            self.by_leader.remove(&leader.pid);
+        }
+        ips(record).into_iter().filter_map(|ip| self.lose(ip, key)).collect()
     }
 
     /// Takes in a machine that has no [conflict](Self::conflict).
@@ -169,13 +208,12 @@ impl Machines {
     /// Takes out a machine, whatever became of it.
     pub fn remove(&mut self, key: Key) -> Option<(Record, Vec<Effect>)> {
         // First the entries of the id index, which answer in the place of the record.
-        let mut effects = self.lose_ids(key);
+        let has_ended = self.ended.remove(&key);
+        let mut effects = if has_ended { Vec::new() } else { self.lose_ids(key) };
+        let addresses = if has_ended { Vec::new() } else { self.lose_leader(key) };
         let record = *self.machines.remove(&key)?;
         effects.push(Effect::Withdraw(record.name));
         self.by_name.remove(record.name.as_str());
-        if let Some(leader) = record.leader {
-            self.by_leader.remove(&leader.pid);
-        }
         if let Some(unit) = own_unit(&record) {
             self.by_unit.remove(unit);
             effects.push(Effect::UnlinkUnit(unit.into()));
@@ -184,9 +222,7 @@ impl Machines {
             let change = self.by_group.lose(group.as_str(), key);
             effects.extend(change.and_then(|change| self.group_effect(group.clone(), change)));
         }
-        for ip in ips(&record) {
-            effects.extend(self.lose(ip, key));
-        }
+        effects.extend(addresses);
         effects.extend(self.named_as_alias(&record.name));
         Some((record, effects))
     }
@@ -195,7 +231,8 @@ impl Machines {
     /// what was known.
     pub fn set_addresses(&mut self, key: Key, addresses: Addresses, is_reached: bool) -> Vec<Effect> {
         let Some(record) = self.machines.get_mut(&key) else { return Vec::new() };
-        if record.addresses == addresses && record.is_reached == is_reached {
+        let is_known = record.addresses == addresses && record.is_reached == is_reached;
+        if is_known || self.ended.contains(&key) {
             return Vec::new();
         }
         let old = ips(record);
@@ -215,7 +252,7 @@ impl Machines {
     /// what was known.
     pub fn set_maps(&mut self, key: Key, uid_map: Vec<IdRange>, gid_map: Vec<IdRange>) -> Vec<Effect> {
         let is_known = |record: &Record| record.uid_map == uid_map && record.gid_map == gid_map;
-        if self.get(key).is_none_or(is_known) {
+        if self.has_ended(key) || self.get(key).is_none_or(is_known) {
             return Vec::new();
         }
         let mut index = self.lose_ids(key);

@@ -1,8 +1,10 @@
 //! What can be asked of the daemon, in one place for all its front ends.
 
 mod end;
+mod followed;
 mod guest;
 mod images;
+mod left_over;
 mod mapping;
 mod metadata;
 mod permission;

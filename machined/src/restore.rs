@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tracing::{info, warn};
 
 use crate::addresses::Keeper;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, outlasts_leader};
 use crate::error::Error;
 use crate::group::Group;
 use crate::journal::Note;
@@ -109,7 +109,7 @@ fn take_in(
         warn!("Machine {} is not taken in: its leader is in another PID namespace.", record.name);
         return Ok(None);
     }
-    let Some(leader) = living_leader(&record)? else { return ended(daemon, &record) };
+    let Some(leader) = living_leader(&record)? else { return ended(daemon, record, text) };
     let is_ours = is_ours(&record);
     if daemon.surroundings.systemd.is_some() && !(is_ours && record.cgroup.is_some()) {
         complete_unit(&mut record, &leader, daemon);
@@ -132,7 +132,7 @@ fn take_in(
         // The only error there is: the leader has ended.
         Class::Container => match keeper.look_at(&leader, &record.interfaces, true) {
             Ok(found) => Some(found),
-            Err(_) => return ended(daemon, &record),
+            Err(_) => return ended(daemon, record, text),
         },
         Class::Vm => None,
     };
@@ -210,16 +210,20 @@ impl Processes for Pinned<'_> {
     }
 }
 
-/// A machine whose leader died, and nobody heard of it.
-fn ended(daemon: &Daemon, record: &Record) -> Result<Option<Taken>, Error> {
-    info!("Machine {} ended while nobody watched.", record.name);
-    // What is noted is seen to when all records were read.
-    let rest = Group::of_record(record).filter(|group| !group.doom());
-    remove_dead(daemon, &record.name)?;
-    if let Some(group) = rest {
-        tokio::task::spawn_local(group.end(daemon.surroundings.grace));
+/// A machine whose leader died, and nobody heard of it. What is left of it may still be there.
+fn ended(daemon: &Daemon, record: Record, text: &[u8]) -> Result<Option<Taken>, Error> {
+    if !outlasts_leader(&record) || daemon.machines(|machines| machines.conflict(&record)).is_some() {
+        info!("Machine {} ended while nobody watched.", record.name);
+        return remove_dead(daemon, &record.name).map(|()| None);
     }
-    Ok(None)
+    let (note, name) = (Note::of(&record), record.name);
+    let is_as_left = record.emit().as_bytes() == text;
+    if !daemon.admit_ended(record, is_as_left) {
+        info!("Machine {name} ended while nobody watched.");
+        return Ok(None);
+    }
+    info!("The leader of machine {name} ended while nobody watched.");
+    Ok(Some(Taken { note, is_as_left }))
 }
 
 fn remove_dead(daemon: &Daemon, name: &MachineName) -> Result<(), Error> {

@@ -37,6 +37,7 @@ use crate::predecessors;
 use crate::publisher::Publisher;
 use crate::restore::{Restored, restore};
 use crate::systemd::Systemd;
+use crate::vacancy::Vacancy;
 use crate::varlink;
 use crate::watch::Watch;
 
@@ -127,7 +128,8 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     let keeper =
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
-    let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch));
+    let vacancy = Vacancy::new().map_err(|error| Failure::new("cannot watch control groups", error))?;
+    let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch, vacancy));
     let (keeper, bus, systemd) =
         (Rc::new(keeper), Rc::new(Bus::with(closer.way())), Rc::new(Systemd::default()));
     let inside = Inside::new(doorman);
@@ -153,7 +155,7 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
 
     let eviction = eviction::watch();
     tokio::select! {
-        failed = daemon.clone().mind_leaders() => {
+        failed = daemon.mind_ends() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
         }
         () = say_ready_and_alive(&daemon, &keeper, &bus, restored) => {}

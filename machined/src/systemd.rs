@@ -18,7 +18,9 @@ mod units;
 pub use jobs::{Expected, Jobs, News};
 pub use scope::{Scope, ScopeProperty, scope_name};
 pub use signals::Systemd;
-pub use units::{Fate, fate_of_job, job_of_unit, kill_subgroup, kill_unit, stop_unit};
+pub use units::{
+    Fate, control_group, fate_of_job, is_active, job_of_unit, kill_subgroup, kill_unit, stop_unit,
+};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";

@@ -72,7 +72,7 @@ pub(super) async fn register(
             None => sender(&call).await?,
         },
     };
-    if operations.by_name(&name).is_some() {
+    if operations.is_taken(&name) {
         return Err(errors::of_operation(Error::MachineExists(name), name.as_str()));
     }
     let credentials = call.credentials().await?;

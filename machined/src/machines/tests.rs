@@ -416,3 +416,44 @@ fn a_walk_through_all_machines_survives_their_removal() {
     assert_eq!(machines.after(Some(keys[3])).map(|(key, _)| key), None);
     assert_eq!(machines.iter().count(), 2);
 }
+
+#[test]
+fn a_machine_whose_leader_has_ended_is_known_by_name_and_unit_alone() {
+    let mut machines = Machines::default();
+    let mut record = machine("web", 7);
+    record.unit = Some("machine-web.scope".into());
+    record.cgroup = Some("/machine.slice/machine-web.scope".into());
+    record.addresses = listed(&["10.0.0.1"]);
+    record.uid_map = map("0:100000:65536");
+    let (key, _) = machines.insert(record.clone());
+    let effects = machines.leader_ended(key);
+    assert!(effects.contains(&Effect::UnindexAddress(ip("10.0.0.1"))), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Publish(_) | Effect::Withdraw(_))));
+    assert!(machines.has_ended(key) && machines.leader_ended(key).is_empty(), "once");
+    assert_eq!((machines.by_leader(7), machines.holders(IdKind::User, 100_000).count()), (None, 0));
+    assert_eq!(machines.by_name(&record.name), Some(key));
+    assert_eq!(machines.by_group("/machine.slice/machine-web.scope/below"), Some(key));
+    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"]), true), []);
+    assert_eq!(machines.set_maps(key, map("0:200000:10"), map("0:200000:10")), []);
+
+    // The number of its leader is another one's by now.
+    let (heir, _) = machines.insert(machine("other", 7));
+    let (old, effects) = machines.remove(key).unwrap();
+    assert_eq!(old.leader, record.leader, "it is still told who led it");
+    assert!(effects.contains(&Effect::UnlinkUnit("machine-web.scope".into())));
+    assert_eq!(machines.by_leader(7), Some(heir));
+    assert!(!machines.has_ended(key));
+}
+
+#[test]
+fn a_machine_that_was_left_over_by_an_earlier_run_is_in_no_index_either() {
+    let mut machines = Machines::default();
+    let (heir, _) = machines.insert(machine("other", 7));
+    let mut record = machine("web", 7);
+    record.unit = Some("machine-web.scope".into());
+    record.addresses = listed(&["10.0.0.1"]);
+    let (key, _) = machines.insert_ended(record.clone());
+    assert_eq!((machines.by_leader(7), machines.index().count()), (Some(heir), 0));
+    assert_eq!(machines.get(key), Some(&record));
+    assert!(machines.has_ended(key));
+}

@@ -1,6 +1,7 @@
 //! Ending a machine: unregister, terminate, kill.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use libmachine::ProcessHandle;
 use registry::{Process, Record};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::services::Operations;
-use super::state::{Job, State};
+use super::state::Job;
 use super::target::Target;
 use crate::authorization::{Authorized, Manage};
 use crate::error::Error;
@@ -22,8 +23,6 @@ use crate::unit_part::PAYLOAD;
 
 /// So many processes are looked at to see whose a unit is.
 const MANY: usize = 4096;
-/// How often to look whether a unit that is about to be stopped has been started.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// Which processes of a machine get a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +50,7 @@ impl Operations {
     /// # Errors
     /// [`Error::NotSupported`]: it is the host. What the service manager says.
     pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
-        let (key, record, leader) = self.running(target)?;
+        let (key, record, leader) = self.known(target)?;
         let grace = self.daemon.surroundings.grace;
         match Processes::of(&record, self.daemon.surroundings.uid).await {
             Processes::Unit(unit) => {
@@ -74,8 +73,12 @@ impl Operations {
     async fn stop(self: &Rc<Self>, key: Key, unit: &str) -> Result<bool, Error> {
         // A job to stop it would be refused while there is one to start it.
         let deadline = Instant::now() + systemd::DEADLINE;
-        while self.state(Target::Machine(key)) == State::Opening && Instant::now() < deadline {
-            sleep(LOOK).await;
+        loop {
+            let mut settled = pin!(self.daemon.settled());
+            settled.as_mut().enable();
+            if !self.daemon.is_opening(key) || timeout_at(deadline, settled).await.is_err() {
+                break;
+            }
         }
         if self.daemon.record(key).is_none() {
             return Ok(true);
@@ -102,8 +105,11 @@ impl Operations {
         whom: KillWhom,
         signal: Signal,
     ) -> Result<(), Error> {
-        let (_, record, leader) = self.running(target)?;
-        let to_leader = || leader.signal(signal).map_err(|error| system("signal the leader", &error));
+        let (_, record, leader) = self.known(target)?;
+        let to_leader = || {
+            let leader = leader.as_ref().ok_or(Error::LEADER_IS_GONE)?;
+            leader.signal(signal).map_err(|error| system("signal the leader", &error))
+        };
         match (whom, Processes::of(&record, self.daemon.surroundings.uid).await) {
             (KillWhom::Leader, _) | (KillWhom::All, Processes::Leader) => to_leader(),
             (KillWhom::Supervisor, _) => {
@@ -127,16 +133,17 @@ impl Operations {
         }
     }
 
-    fn running(&self, target: Target) -> Result<(Key, Record, Rc<ProcessHandle>), Error> {
+    /// The record of a machine, and its leader if that has not ended.
+    fn known(&self, target: Target) -> Result<(Key, Record, Option<Rc<ProcessHandle>>), Error> {
         let Target::Machine(key) = target else { return Err(Error::NotSupported) };
-        let (record, leader) =
-            self.daemon.record(key).zip(self.daemon.leader(key)).ok_or(Error::NoSuchMachine)?;
-        Ok((key, record, leader))
+        let record = self.daemon.record(key).ok_or(Error::NoSuchMachine)?;
+        Ok((key, record, self.daemon.leader(key)))
     }
 }
 
 /// Ends a leader, by SIGKILL if it does not end by itself.
-fn end(leader: Rc<ProcessHandle>, grace: Duration) -> Result<(), Error> {
+fn end(leader: Option<Rc<ProcessHandle>>, grace: Duration) -> Result<(), Error> {
+    let leader = leader.ok_or(Error::LEADER_IS_GONE)?;
     leader.signal(Signal::TERM).map_err(|error| system("terminate the leader", &error))?;
     tokio::task::spawn_local(async move {
         sleep(grace).await;

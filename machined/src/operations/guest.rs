@@ -1,7 +1,5 @@
 //! A machine as something that can be gone into.
 
-use std::rc::Rc;
-
 use registry::Class;
 
 use super::services::Operations;
@@ -13,7 +11,8 @@ impl Operations {
     /// A container, for those who go inside.
     ///
     /// # Errors
-    /// [`Error::NotAvailable`]: it is no container. [`Error::NoSuchMachine`]: it is gone.
+    /// [`Error::NotAvailable`]: it is no container. [`Error::NoSuchMachine`]: it is gone. `ESRCH`: its leader
+    /// has ended.
     pub(super) fn guest(&self, key: Key) -> Result<Guest, Error> {
         let (class, group) = self
             .daemon
@@ -22,7 +21,6 @@ impl Operations {
         if class != Class::Container {
             return Err(Error::NotAvailable);
         }
-        let leader: Rc<_> = self.daemon.leader(key).ok_or(Error::NoSuchMachine)?;
-        Ok(Guest { key, leader, group })
+        Ok(Guest { key, leader: self.leader(key)?, group })
     }
 }

@@ -21,7 +21,7 @@ impl Operations {
     /// The machine that has an id of the host, and the id inside; `None` if none has, or more than one.
     pub fn machine_of_id(&self, kind: IdKind, outside: u32) -> Option<(Key, u32)> {
         let holders: Vec<_> = self.daemon.machines(|machines| machines.holders(kind, outside).collect());
-        let mut living = holders.into_iter().filter(|(key, _)| self.daemon.is_alive(*key));
+        let mut living = holders.into_iter().filter(|(key, _)| self.daemon.is_there(*key));
         let first = living.next()?;
         living.next().is_none().then_some(first)
     }

@@ -36,7 +36,10 @@ impl Operations {
         match self.listing(key) {
             Some(Listing::Private(list)) => Ok(list),
             Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
-            None => Err(Error::System { action: ACTION, errno: Errno::ACCESS }),
+            None => {
+                self.leader(key)?;
+                Err(Error::System { action: ACTION, errno: Errno::ACCESS })
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What anybody may be told of machines: what was registered.
 
+use std::rc::Rc;
+
 use libmachine::ProcessHandle;
 use registry::{HOST_NAME, MachineName, Record};
 
@@ -20,9 +22,15 @@ impl Operations {
         self.daemon.record(key)
     }
 
-    /// The machine of this name; one whose leader has ended this very moment is none any more.
+    /// The machine of this name; one that has ended this very moment is none any more.
     pub fn by_name(&self, name: &MachineName) -> Option<Key> {
         self.daemon.by_name(name)
+    }
+
+    /// Whether a machine has this name that is not just what is left over of one whose leader has ended.
+    pub fn is_taken(&self, name: &MachineName) -> bool {
+        let key = self.daemon.by_name(name);
+        key.is_some_and(|key| self.daemon.machines(|machines| !machines.has_ended(key)))
     }
 
     /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
@@ -30,9 +38,20 @@ impl Operations {
         self.daemon.by_process(process)
     }
 
-    /// Whether a machine is there still; one whose leader has ended this very moment is not.
-    pub fn is_alive(&self, key: Key) -> bool {
-        self.daemon.is_alive(key)
+    /// The leader of a machine.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`]. `ESRCH`: it has ended, and something is left over of the machine.
+    pub(super) fn leader(&self, key: Key) -> Result<Rc<ProcessHandle>, Error> {
+        let is_known = || self.machines(|machines| machines.get(key).is_some());
+        self.daemon
+            .leader(key)
+            .ok_or_else(|| if is_known() { Error::LEADER_IS_GONE } else { Error::NoSuchMachine })
+    }
+
+    /// Whether a machine is there still; one that has ended this very moment is not.
+    pub fn is_there(&self, key: Key) -> bool {
+        self.daemon.is_there(key)
     }
 
     /// The machines that clients were told of, or are about to be.

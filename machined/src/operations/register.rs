@@ -79,8 +79,9 @@ impl Operations {
     /// to be given up half-way.
     ///
     /// # Errors
-    /// [`Error::MachineExists`]: a living machine has the name. `EEXIST`: one has the leader, or all of the unit.
-    /// `ENXIO`: with systemd, the leader is in no unit, nor in a group apart from all of them. Others as the kernel and the service manager have them;
+    /// [`Error::MachineExists`]: a living machine has the name, or what is left over of one is not the registrar's to end.
+    /// `EEXIST`: one has the leader, or all of the unit. `ENXIO`: with systemd, the leader is in no unit, nor in a group apart
+    /// from all of them. Others as the kernel and the service manager have them;
     /// nothing is changed then.
     pub async fn register(
         self: &Rc<Self>,
@@ -89,13 +90,13 @@ impl Operations {
     ) -> Result<Registered, Error> {
         let mut record = self.describe(&registration);
         record.is_public = authorized.is_privileged() && registration.uid != 0;
-        self.make_way(&record)?;
+        let mut is_left_over = self.make_way(&record)?;
         let (key, job) = match &self.daemon.surroundings.systemd {
             Some(_) if registration.allocate_unit => {
                 record.unit = Some(systemd::scope_name(&record.name));
                 record.scope_job = Some(ASKED.to_owned());
-                self.make_way(&record)?;
-                let (key, job) = self.admit_in_scope(record, registration).await?;
+                is_left_over |= self.make_way(&record)?;
+                let (key, job) = self.admit_in_scope(record, registration, is_left_over).await?;
                 (key, Some(job))
             }
             Some(init) => {
@@ -130,6 +131,7 @@ impl Operations {
         self: &Rc<Self>,
         record: Record,
         mut registration: Registration,
+        is_left_over: bool,
     ) -> Result<(Key, oneshot::Receiver<Result<(), Error>>), Error> {
         let leader = registration.leader.pidfd().try_clone_to_owned();
         let scope = Scope {
@@ -143,9 +145,12 @@ impl Operations {
         };
         let key = self.complete_and_admit(record, registration)?;
         let unit = systemd::scope_name(&scope.machine);
-        let expected = self.systemd.jobs.expect(&unit);
+        let mut expected = self.systemd.jobs.expect(&unit);
         self.daemon.keep_quiet_of(key, true);
-        let started = scope.start(&self.bus).await;
+        if is_left_over {
+            self.end_scope(&unit, &mut expected).await;
+        }
+        let started = scope.start(&self.bus, &mut expected).await;
         self.daemon.keep_quiet_of(key, false);
         match started {
             Ok(path) => Ok((key, self.follow(key, Job { path, unit, is_start: true }, expected))),
@@ -222,19 +227,33 @@ impl Operations {
         }
     }
 
-    /// Nothing stands in the way of a machine but what lives: names of the dead are free at once.
-    fn make_way(&self, record: &Record) -> Result<(), Error> {
+    /// Drops what stands in the way of a machine, and has ended: for whoever may end what is left over of it. Returns whether
+    /// the scope that the machine would have is left over.
+    fn make_way(&self, record: &Record) -> Result<bool, Error> {
+        let mut is_left_over = false;
         while let Some(conflict) = self.daemon.machines(|machines| machines.conflict(record)) {
             let (Conflict::Name(key) | Conflict::Leader(key) | Conflict::Unit(key)) = conflict;
-            if self.daemon.is_alive(key) {
+            if !self.daemon.is_there(key) {
+                continue;
+            }
+            if !self.may_replace(key, record) {
                 return Err(match conflict {
                     Conflict::Name(_) => Error::MachineExists(record.name),
                     Conflict::Leader(_) => Error::System { action: "take the leader", errno: Errno::EXIST },
                     Conflict::Unit(_) => Error::System { action: "take the unit", errno: Errno::EXIST },
                 });
             }
+            is_left_over |= self.replace(key, record);
         }
-        Ok(())
+        Ok(is_left_over)
+    }
+
+    /// Whether the leader of a machine has ended, and whoever registers this one could end what is left over.
+    fn may_replace(&self, key: Key, record: &Record) -> bool {
+        self.daemon.machines(|machines| {
+            let is_own = || machines.get(key).is_some_and(|old| old.uid == record.uid);
+            machines.has_ended(key) && (record.private_to().is_none() || is_own())
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use libmachine::ProcessHandle;
 use registry::Addresses;
 
+use super::followed::Followed;
 use crate::addresses::{Keeper, Listing, Notifications, Owners};
 use crate::announcements::{Announcements, Listener};
 use crate::authorization::Polkit;
@@ -39,6 +40,8 @@ pub struct Operations {
     pub(super) image_workers: ImageWorkers,
     late_maps: LateMaps,
     spare_memory: SpareMemory,
+    /// The units of machines whose leader has ended, where no group tells when they are empty.
+    pub(super) units_followed: Followed,
     listener: OnceCell<Rc<Listener<Change>>>,
 }
 
@@ -62,6 +65,7 @@ impl Operations {
             image_workers: ImageWorkers::default(),
             late_maps: LateMaps::default(),
             spare_memory: SpareMemory::default(),
+            units_followed: Followed::default(),
             listener: OnceCell::new(),
         });
         let listening = Rc::downgrade(&operations);
@@ -75,7 +79,7 @@ impl Operations {
         operations
     }
 
-    fn hear(&self, change: Change) {
+    fn hear(self: &Rc<Self>, change: Change) {
         match change {
             Change::TakenIn(key) => {
                 let is_missing =
@@ -84,10 +88,20 @@ impl Operations {
                     self.late_maps.wait_for(key);
                 }
             }
+            Change::LeaderEnded { key, is_watched } => {
+                self.keeper.left(key);
+                self.os_releases.left(key);
+                // Nobody of ours keeps its group from being empty.
+                self.inside.left(key);
+                if !is_watched {
+                    self.follow_unit(key);
+                }
+            }
             Change::Forgotten(key) => {
                 self.keeper.left(key);
                 self.os_releases.left(key);
                 self.inside.left(key);
+                self.units_followed.stop(key);
                 self.spare_memory.freed();
             }
         }

@@ -29,7 +29,7 @@ pub enum State {
     Opening,
     /// It runs.
     Running,
-    /// It was told to end.
+    /// It was told to end, or its leader has ended and something is left over of it.
     Closing,
 }
 
@@ -60,12 +60,7 @@ impl Operations {
     pub fn state(&self, target: Target) -> State {
         match target {
             Target::Machine(key) if self.daemon.is_closing(key) => State::Closing,
-            Target::Machine(key) if self.daemon.is_unannounced(key) => State::Opening,
-            Target::Machine(key)
-                if self.daemon.record(key).is_some_and(|record| record.scope_job.is_some()) =>
-            {
-                State::Opening
-            }
+            Target::Machine(key) if self.daemon.is_opening(key) => State::Opening,
             _ => State::Running,
         }
     }

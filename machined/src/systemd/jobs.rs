@@ -65,6 +65,11 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Waits until something is heard. Returns false if nothing ever will be.
+    pub async fn changed(&mut self) -> bool {
+        self.news.recv().await.is_some()
+    }
+
     /// Waits for the end of a job; `None`: there is doubt about it.
     pub async fn result(&mut self, job: &str) -> Option<String> {
         loop {

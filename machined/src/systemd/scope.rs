@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use registry::{Class, MachineName};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use zbus::{Fd, OwnedObjectPath, Variant};
 
+use super::jobs::Expected;
 use super::{DEADLINE, MANAGER, is, refused};
 use crate::bus::{Bus, CallError};
 use crate::error::Error;
@@ -22,7 +23,6 @@ const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 /// How long the scope of a predecessor is waited for, whose leader has just ended: it takes systemd a moment to see that it
 /// is empty.
 const PATIENCE: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(10);
 
 /// A property of a unit.
 pub type ScopeProperty = (String, Variant<'static>);
@@ -52,16 +52,18 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Starts the scope around the leader. Returns the path of the job.
+    /// Starts the scope around the leader. `expected` hears of the unit, and so of the end of the one before it. Returns the
+    /// path of the job.
     ///
     /// # Errors
     /// What systemd says, in its own words: that there is such a unit, for example.
-    pub async fn start(mut self, bus: &Bus) -> Result<String, Error> {
+    pub async fn start(mut self, bus: &Bus, expected: &mut Expected) -> Result<String, Error> {
         let failed = |cause| refused("start the scope", cause);
         let deadline = Instant::now() + PATIENCE;
         let mut answer = self.start_with_all(bus).await?;
-        while matches!(&answer, Err(cause) if is(cause, &[UNIT_EXISTS])) && Instant::now() < deadline {
-            sleep(LOOK).await;
+        while matches!(&answer, Err(cause) if is(cause, &[UNIT_EXISTS]))
+            && timeout_at(deadline, expected.changed()).await.is_ok_and(|is_heard| is_heard)
+        {
             answer = self.start_with_all(bus).await?;
         }
         match answer {

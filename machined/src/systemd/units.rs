@@ -66,16 +66,41 @@ pub async fn fate_of_job(bus: &Bus, unit: &str, job: &str) -> Fate {
         Err(cause) if is(&cause, &[UNKNOWN_OBJECT]) => {}
         _ => return Fate::Pending,
     }
-    let path = match path_of_unit(bus, unit).await {
-        Ok(Some(path)) => path,
-        Ok(None) => return Fate::Inactive,
-        Err(_) => return Fate::Pending,
-    };
-    match property(bus, &path, UNIT, "ActiveState").await {
-        Ok(state) if is_one_of(&state, &["inactive", "failed"]) => Fate::Inactive,
-        Ok(_) => Fate::Active,
-        Err(cause) if is(&cause, &[UNKNOWN_OBJECT, NO_SUCH_UNIT, LOAD_FAILED]) => Fate::Inactive,
+    match is_active(bus, unit).await {
+        Ok(true) => Fate::Active,
+        Ok(false) => Fate::Inactive,
         Err(_) => Fate::Pending,
+    }
+}
+
+/// Whether a unit is there and active, or about to be so or not to be so.
+///
+/// # Errors
+/// There is no bus, or systemd does not answer.
+pub async fn is_active(bus: &Bus, unit: &str) -> Result<bool, CallError> {
+    let Some(path) = path_of_unit(bus, unit).await? else { return Ok(false) };
+    match property(bus, &path, UNIT, "ActiveState").await {
+        Ok(state) => Ok(!is_one_of(&state, &["inactive", "failed"])),
+        Err(cause) if is(&cause, &[UNKNOWN_OBJECT, NO_SUCH_UNIT, LOAD_FAILED]) => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// The control group of a unit, from the root of the hierarchy; `None` if it has none now.
+///
+/// # Errors
+/// There is no bus, or systemd does not answer.
+pub async fn control_group(bus: &Bus, unit: &str) -> Result<Option<String>, CallError> {
+    let interface = match unit.rsplit_once('.') {
+        Some((_, "scope")) => "org.freedesktop.systemd1.Scope",
+        Some((_, "service")) => "org.freedesktop.systemd1.Service",
+        _ => return Ok(None),
+    };
+    let Some(path) = path_of_unit(bus, unit).await? else { return Ok(None) };
+    match property(bus, &path, interface, "ControlGroup").await {
+        Ok(group) => Ok(String::try_from(group).ok().filter(|group| !group.is_empty())),
+        Err(cause) if is(&cause, &[UNKNOWN_OBJECT, NO_SUCH_UNIT, LOAD_FAILED]) => Ok(None),
+        Err(cause) => Err(cause),
     }
 }
 

@@ -167,7 +167,7 @@ async fn machine(
     key: Key,
     metadata: Option<(&Authorized<Inspect>, bool)>,
 ) -> Result<Option<MachineReply>, ErrorReply> {
-    if !operations.is_alive(key) {
+    if !operations.is_there(key) {
         return Ok(None);
     }
     let Some(record) = operations.record(key) else { return Ok(None) };
