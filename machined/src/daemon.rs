@@ -19,7 +19,7 @@ use crate::announcements::Announcements;
 use crate::error::Error;
 use crate::journal::Note;
 use crate::log::with_causes;
-use crate::machines::{Effect, Key, Machines};
+use crate::machines::{Effect, Key, Machines, Reserved};
 use crate::publisher::Publisher;
 use crate::vacancy::Vacancy;
 use crate::watch::Watch;
@@ -291,6 +291,13 @@ impl Daemon {
     pub fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
         let effects = self.machines.borrow_mut().set_addresses(key, addresses, is_reached);
         self.publish(key, &effects);
+    }
+
+    /// Takes in which names mean something else than a machine, so that no address leads there.
+    pub fn set_reserved(&self, reserved: Reserved) {
+        let effects = self.machines.borrow_mut().set_reserved(reserved);
+        // What fails of an index is logged, and made good later.
+        let _ = self.carry_out(&effects);
     }
 
     /// Reads the id maps of a machine's leader again. Returns the machine's name if one is still missing.

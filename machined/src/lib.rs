@@ -11,6 +11,7 @@ mod error;
 mod eviction;
 mod group;
 mod host;
+mod host_names;
 mod image_workers;
 mod inside;
 mod journal;

@@ -10,6 +10,9 @@ use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
 
 mod holders;
 mod ids;
+mod reserved;
+
+pub use reserved::Reserved;
 mod key;
 
 use crate::unit_part::PAYLOAD;
@@ -71,6 +74,8 @@ pub struct Machines {
     gids: Ids,
     /// Whose leader has ended. They are known by name, unit and group alone.
     ended: HashSet<Key>,
+    /// Names that no address may lead to.
+    reserved: Reserved,
     next: u64,
 }
 
@@ -170,7 +175,8 @@ impl Machines {
         if let Some(leader) = record.leader {
             self.by_leader.remove(&leader.pid);
         }
-        ips(record).into_iter().filter_map(|ip| self.lose(ip, key)).collect()
+        let ips = self.ips(record);
+        ips.into_iter().filter_map(|ip| self.lose(ip, key)).collect()
     }
 
     /// Takes in a machine that has no [conflict](Self::conflict).
@@ -188,7 +194,7 @@ impl Machines {
                 effects.push(Effect::LinkUnit(unit.into(), record.name));
             }
         }
-        let addresses = ips(&record);
+        let addresses = self.ips(&record);
         let group = record.cgroup.clone().filter(|_| is_told_of_processes(&record));
         let name = record.name;
         // Of its own: the nodes of the tree are half empty.
@@ -230,21 +236,20 @@ impl Machines {
     /// Takes in what a machine's name resolves to now, and whether the host reaches it there. Nothing is to be done if that is
     /// what was known.
     pub fn set_addresses(&mut self, key: Key, addresses: Addresses, is_reached: bool) -> Vec<Effect> {
-        let Some(record) = self.machines.get_mut(&key) else { return Vec::new() };
-        let is_known = record.addresses == addresses && record.is_reached == is_reached;
-        if is_known || self.ended.contains(&key) {
+        if self.ended.contains(&key) {
             return Vec::new();
         }
-        let old = ips(record);
+        let Some(mut record) = self.machines.remove(&key) else { return Vec::new() };
+        let is_known = record.addresses == addresses && record.is_reached == is_reached;
+        let old = self.ips(&record);
         (record.addresses, record.is_reached) = (addresses, is_reached);
-        let new = ips(record);
+        let new = self.ips(&record);
+        self.machines.insert(key, record);
+        if is_known {
+            return Vec::new();
+        }
         let mut effects = vec![Effect::Publish(key)];
-        for &ip in old.iter().filter(|ip| !new.contains(ip)) {
-            effects.extend(self.lose(ip, key));
-        }
-        for &ip in new.iter().filter(|ip| !old.contains(ip)) {
-            effects.extend(self.gain(ip, key));
-        }
+        effects.extend(self.exchange(key, &old, &new));
         effects
     }
 
@@ -365,6 +370,53 @@ impl Machines {
         }
     }
 
+    /// The addresses that lead to a machine, each once: those at which the host reaches it. Those of one link may be anybody's
+    /// on another. To a machine whose name is a user's alone, or means something else, none leads.
+    fn ips(&self, record: &Record) -> Vec<IpAddr> {
+        let mut ips = match &record.addresses {
+            Addresses::Listed(list) if record.is_reached && record.private_to().is_none() => {
+                let permits = self.reserved.permits(&record.name);
+                let leads =
+                    |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && permits(*ip);
+                list.iter().map(|address| address.ip).filter(leads).collect()
+            }
+            _ => Vec::new(),
+        };
+        ips.sort_unstable();
+        ips.dedup();
+        ips
+    }
+
+    /// Takes in which names mean something else than a machine.
+    pub fn set_reserved(&mut self, reserved: Reserved) -> Vec<Effect> {
+        if self.reserved == reserved {
+            return Vec::new();
+        }
+        let ips = |machines: &Self| -> Vec<_> {
+            let living = machines.iter().filter(|(key, _)| !machines.has_ended(*key));
+            living.map(|(key, record)| (key, machines.ips(record))).collect()
+        };
+        let before = ips(self);
+        self.reserved = reserved;
+        let mut effects = Vec::new();
+        for ((key, old), (_, new)) in before.into_iter().zip(ips(self)) {
+            effects.extend(self.exchange(key, &old, &new));
+        }
+        effects
+    }
+
+    /// A machine has other addresses than it had.
+    fn exchange(&mut self, key: Key, old: &[IpAddr], new: &[IpAddr]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for &ip in old.iter().filter(|ip| !new.contains(ip)) {
+            effects.extend(self.lose(ip, key));
+        }
+        for &ip in new.iter().filter(|ip| !old.contains(ip)) {
+            effects.extend(self.gain(ip, key));
+        }
+        effects
+    }
+
     fn gain(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
         let change = self.by_address.gain(ip, key)?;
         self.address_effect(ip, change)
@@ -444,21 +496,6 @@ fn is_told_of_processes(record: &Record) -> bool {
     let of_unit = group.strip_suffix(subgroup).unwrap_or(group).trim_end_matches('/');
     // What is above the unit, the outermost one, is the service manager's own doing.
     of_unit.strip_suffix(unit.as_str()).is_some_and(|slices| slices.split('/').any(|part| part == slice))
-}
-
-/// The addresses that lead to a machine, each once: those at which the host reaches it. Those of one link may be anybody's on
-/// another. To a machine whose name is a user's alone, none leads.
-fn ips(record: &Record) -> Vec<IpAddr> {
-    let leads = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let mut ips = match &record.addresses {
-        Addresses::Listed(list) if record.is_reached && record.private_to().is_none() => {
-            list.iter().map(|address| address.ip).filter(leads).collect()
-        }
-        _ => Vec::new(),
-    };
-    ips.sort_unstable();
-    ips.dedup();
-    ips
 }
 
 #[cfg(test)]

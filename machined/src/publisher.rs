@@ -91,14 +91,17 @@ impl Publisher {
             let done = match effect {
                 Effect::Publish(key) => machines.get(*key).map_or(Ok(()), |record| self.publish(record)),
                 Effect::Withdraw(name) => self.withdraw(name),
-                Effect::LinkUnit(unit, name) => self.records.link_unit(unit, name),
+                Effect::LinkUnit(unit, name) => {
+                    let link = || self.records.link_unit(unit, name);
+                    link().or_else(|_| self.records.unlink_unit(unit).and_then(|()| link()))
+                }
                 Effect::UnlinkUnit(unit) => {
                     let unlinked = self.records.unlink_unit(unit);
                     self.index_is_behind.set(self.index_is_behind.get() || unlinked.is_err());
                     unlinked
                 }
                 Effect::IndexAddress(ip, name) => {
-                    self.indexed(self.addresses.link(&entry(*ip), name.as_str()));
+                    self.indexed(point(&self.addresses, &entry(*ip), name));
                     Ok(())
                 }
                 Effect::UnindexAddress(ip) => {
@@ -106,7 +109,7 @@ impl Publisher {
                     Ok(())
                 }
                 Effect::IndexGroup(group, name) => {
-                    self.indexed(self.groups.link(&group_entry(group), name.as_str()));
+                    self.indexed(point(&self.groups, &group_entry(group), name));
                     Ok(())
                 }
                 Effect::UnindexGroup(group) => {
@@ -143,6 +146,9 @@ impl Publisher {
         }
         if result.is_ok() {
             self.obsolete.borrow_mut().remove(&record.name);
+        } else {
+            // What only takes away does not wait for room. Where even that cannot be, the reason is the same.
+            let _ = self.records.take_addresses_away(record);
         }
         result
     }
@@ -183,7 +189,7 @@ impl Publisher {
 
     fn index_alias(&self, machines: &Machines, alias: &Alias) -> Result<(), Error> {
         match machines.alias(alias) {
-            Some(name) => self.aliases.link(alias.as_str(), name.as_str()),
+            Some(name) => point(&self.aliases, alias.as_str(), name),
             None => self.aliases.unlink(alias.as_str()),
         }
     }
@@ -269,8 +275,15 @@ impl Publisher {
     }
 }
 
+/// Points a link at a machine. Where there is no room for a new link beside the old one, there may be in its place; and if not,
+/// it leads to nobody any more.
+fn point(directory: &Directory, entry: &str, name: &MachineName) -> Result<(), Error> {
+    let link = || directory.link(entry, name.as_str());
+    link().or_else(|_| directory.unlink(entry).and_then(|()| link()))
+}
+
 fn tidy_directory(directory: &Directory, index: HashMap<String, MachineName>) -> Result<(), Error> {
-    let link = |entry: &str, name: &MachineName| directory.link(entry, name.as_str());
+    let link = |entry: &str, name: &MachineName| point(directory, entry, name);
     tidy_links(directory.links()?, index, link, |entry| directory.unlink(entry))
 }
 

@@ -26,6 +26,7 @@ use crate::cli::{BusChoice, Options};
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::dbus;
 use crate::eviction;
+use crate::host_names;
 use crate::image_workers;
 use crate::inside::{self, Doorman, Inside};
 use crate::journal::Note;
@@ -140,6 +141,7 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     if options.bus == BusChoice::System {
         join_bus(&bus, &systemd, &daemon, &operations);
     }
+    daemon.set_reserved(host_names::read());
     let restored = restore(&daemon, &keeper).await;
     let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
     operations.give_memory_back();
@@ -162,6 +164,7 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
         () = eviction::give_way(eviction.as_ref(), daemon.surroundings.systemd.as_ref(), &bus) => {}
         () = operations.run_services(notifications) => {}
         () = daemon.mind_unpublished() => {}
+        () = host_names::follow(|reserved| daemon.set_reserved(reserved)) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -11,9 +11,10 @@ use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, readlinkat, renameat,
     symlinkat, unlinkat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, pread, pwrite};
 
-use crate::{Error, LIST_LINK_MAX, MachineName, RECORD_MAX, Record};
+use crate::addresses_line::{Change, keep};
+use crate::{Address, Addresses, Error, LIST_LINK_MAX, MachineName, RECORD_MAX, Record};
 
 /// An open directory of records.
 #[derive(Debug)]
@@ -166,6 +167,31 @@ impl Directory {
             other => other,
         }?;
         std::fs::File::from(fd).write_all(text)
+    }
+
+    /// Takes those addresses out of a machine's published record that it does not have any more, in place: for this there is room
+    /// also where there is none for a new record. For a moment the record says nothing of addresses.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where there is no record.
+    pub fn take_addresses_away(&self, record: &Record) -> Result<(), Error> {
+        let path = self.path.join(record.name.as_str());
+        let io = |errno| failed("change", &path, errno);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = openat(&self.fd, record.name.as_str(), flags, Mode::empty()).map_err(io)?;
+        let mut text = std::vec![0; RECORD_MAX];
+        let length = pread(&file, &mut text, 0).map_err(io)?;
+        text.truncate(length);
+        let is_kept = |address: &Address| match &record.addresses {
+            Addresses::Listed(list) => list.contains(address),
+            Addresses::Unknown | Addresses::SharedWithHost => false,
+        };
+        let Some(Change { line, at, value }) = keep(&text, is_kept) else { return Ok(()) };
+        // Nobody reads half of an address: while it is written, the line is a comment.
+        for (at, bytes) in [(line, &b"#"[..]), (at, value.as_bytes()), (line, &b"A"[..])] {
+            pwrite(&file, bytes, at).map_err(io)?;
+        }
+        Ok(())
     }
 
     /// Removes the record of a machine. That there is none is not an error.

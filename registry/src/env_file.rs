@@ -230,6 +230,12 @@ mod pairs {
     pub(crate) fn push_line(text: &mut String, key: &str, value: &str) {
         text.push_str(key);
         text.push('=');
+        push_value(text, value);
+        text.push('\n');
+    }
+
+    /// Appends a value, in double quotes where it needs them.
+    pub(crate) fn push_value(text: &mut String, value: &str) {
         let quote = value.chars().any(|c| c.is_ascii_control() || " \"\\`$*?['()<>|&;".contains(c));
         if quote {
             text.push('"');
@@ -240,13 +246,15 @@ mod pairs {
             }
             text.push(c);
         }
-        text.push_str(if quote { "\"\n" } else { "\n" });
+        if quote {
+            text.push('"');
+        }
     }
 }
 #[cfg(feature = "std")]
 pub use pairs::pairs;
 #[cfg(feature = "std")]
-pub(crate) use pairs::push_line;
+pub(crate) use pairs::{push_line, push_value};
 
 #[cfg(test)]
 #[cfg(feature = "std")]

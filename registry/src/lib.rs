@@ -36,6 +36,8 @@ mod sha256;
 mod text;
 
 #[cfg(feature = "std")]
+mod addresses_line;
+#[cfg(feature = "std")]
 mod directory;
 #[cfg(feature = "std")]
 mod error;

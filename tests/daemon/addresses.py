@@ -5,6 +5,7 @@ import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
 import processes
@@ -108,6 +109,30 @@ class Follow(world.Case):
         for address in records.addresses("web"):
             with socket.create_connection((address, 4711), timeout=5) as connection:
                 self.assertEqual(connection.recv(100).decode(), os.readlink(f"/proc/{box.pid}/ns/net"))
+
+    def test_a_name_that_means_something_else_is_led_to_by_no_address(self):
+        own = socket.gethostname().split(".")[0]
+        hosts = tempfile.NamedTemporaryFile("w", dir="/run", suffix=".hosts")
+        self.addCleanup(hosts.close)
+        hosts.write("127.0.0.1 localhost\n10.1.0.200 mail\n10.1.0.6 ftp\n")
+        hosts.flush()
+        subprocess.run(["mount", "--bind", hosts.name, "/etc/hosts"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/etc/hosts"], check=True)
+        self.restart()
+        names = ["localhost", own, "10.0.0.1", "123", "0x7f000001", "mail", "ftp", "web"]
+        for number, name in enumerate(names):
+            self.register(name, self.container(f"10.1.0.{number}/32"))
+            self.assertEqual(records.addresses(name), [f"10.1.0.{number}"])
+        self.assertEqual(records.index(), {"10.1.0.6": "ftp", "10.1.0.7": "web"})
+        # The file is followed, as it is written and as it is replaced.
+        hosts.write("10.1.0.200 web\n")
+        hosts.flush()
+        with open(hosts.name, "a", encoding="ascii"):
+            pass
+        until(lambda: records.index() == {"10.1.0.6": "ftp"}, "the index", 2)
+        with open(hosts.name, "w", encoding="ascii"):
+            pass
+        until(lambda: records.index() == {"10.1.0.5": "mail", "10.1.0.6": "ftp", "10.1.0.7": "web"}, "the index", 2)
 
     def test_a_machine_on_a_bridge_is_reached_but_not_what_is_beyond_the_router(self):
         boxes = [self.container(), self.container()]

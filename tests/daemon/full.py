@@ -50,6 +50,32 @@ class Full(world.Case):
         until(lambda: records.index() == {"10.1.0.2": "web", "fd00::2": "web"}, "the index")
         self.assert_consistent()
 
+    def check_removal(self, entries):
+        """What only takes away does not wait for room."""
+        self.box.add("10.1.0.2/32", "fd00::2/128")
+        self.assert_addresses("web", "10.1.0.1", "10.1.0.2", "fd00::2")
+        self.fill(entries)
+        self.box.remove("10.1.0.2/32")
+        self.assert_addresses("web", "10.1.0.1", "fd00::2", deadline=2)
+        until(lambda: records.index() == {"10.1.0.1": "web", "fd00::2": "web"}, "the index", 2)
+        self.box.remove("10.1.0.1/32")
+        self.box.remove("fd00::2/128")
+        self.assert_addresses("web", deadline=2)
+        until(lambda: records.index() == {}, "an empty index", 2)
+        # A daemon that is killed now finds a record that it can read.
+        self.restart()
+        self.assertEqual(list(listed()), ["web"])
+        self.free()
+        self.box.add("10.1.0.3/32")
+        self.assert_addresses("web", "10.1.0.3")
+        self.assert_consistent()
+
+    def test_an_address_that_goes_does_not_wait_for_space(self):
+        self.check_removal(entries=False)
+
+    def test_an_address_that_goes_does_not_wait_for_inodes(self):
+        self.check_removal(entries=True)
+
     def test_a_change_of_addresses_on_a_full_disk_is_made_good(self):
         self.check_change(entries=False)
 

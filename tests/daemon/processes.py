@@ -175,7 +175,8 @@ class Container:
 
     def add(self, *addresses):
         batch([f"route replace {address} dev {self.way}" for address in addresses])
-        self.ip(*(f"address add {address} dev lo" for address in addresses))
+        self.ip(*(f"address add {address} dev lo nodad" if ":" in address else f"address add {address} dev lo"
+                  for address in addresses))
 
     def remove(self, *addresses):
         self.ip(*(f"address delete {address} dev lo" for address in addresses))

@@ -18,7 +18,7 @@ def parse(path):
         text = file.read()
     assert text.endswith("\n"), f"{path} is cut off"
     pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key: value.strip('"') for key, value in pairs.items()}
+    return {key: value.strip().strip('"') for key, value in pairs.items()}
 
 
 def record(name):

@@ -238,6 +238,28 @@ fn an_address_leads_to_a_machine_only_where_the_host_reaches_it_there() {
     );
 }
 
+#[test]
+fn a_reserved_name_is_led_to_by_no_address() {
+    let mut machines = Machines::default();
+    let hosts = |text: &str| Reserved::new(["server"], text);
+    assert!(machines.set_reserved(hosts("10.1.1.1 mail\n")).is_empty());
+    let mut record = machine("mail", 1);
+    record.addresses = listed(&["10.0.0.1"]);
+    let name = record.name;
+    let (key, effects) = machines.insert(record);
+    assert_eq!(effects, [Effect::Publish(key)]);
+    assert_eq!(machines.set_reserved(hosts("")), [Effect::IndexAddress(ip("10.0.0.1"), name)]);
+    assert_eq!(machines.set_reserved(hosts("10.0.0.1 mail\n")), []);
+    assert_eq!(machines.set_reserved(Reserved::new(["mail"], "")), [Effect::UnindexAddress(ip("10.0.0.1"))]);
+    let mut server = machine("server", 2);
+    server.addresses = listed(&["10.0.0.1"]);
+    let (server, effects) = machines.insert(server);
+    assert_eq!(effects.len(), 2, "{effects:?}");
+    assert_eq!(machines.remove(key).unwrap().1, [Effect::Withdraw(name)]);
+    assert_eq!(machines.set_reserved(hosts("")), [Effect::UnindexAddress(ip("10.0.0.1"))]);
+    assert_eq!(machines.remove(server).unwrap().1.len(), 1);
+}
+
 fn map(text: &str) -> Vec<IdRange> {
     text.split_whitespace().map(|range| IdRange::parse(range.as_bytes()).unwrap()).collect()
 }
