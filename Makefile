@@ -21,7 +21,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header pages install uninstall demo check check-next check-vm check-arch bench deb rpm vendor clean help
+.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb rpm vendor clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -58,7 +58,13 @@ demo:
 
 check:
 	@scripts/setup.sh build demo check
-	@scripts/check.sh
+	@scripts/check.sh $(if $(FAST),--fast)
+
+# All there is, to the end, whatever fails.
+check-all:
+	@scripts/setup.sh build demo check vm
+	@failed=; for part in '' --next --long; do scripts/check.sh $$part || failed="$$failed check.sh $$part;"; done; \
+	  [ -z "$$failed" ] || { echo "FAILED: $$failed"; exit 1; }
 
 check-next:
 	@scripts/setup.sh build check
@@ -72,6 +78,12 @@ check-vm:
 check-arch:
 	@scripts/setup.sh build arch
 	@tests/arch/run.sh
+
+# Each reader for so many seconds, by branches that inputs reach.
+SECONDS ?= 300
+fuzz:
+	@scripts/setup.sh build check
+	@scripts/fuzz.sh $(SECONDS) $(TARGET)
 
 bench:
 	@scripts/setup.sh build bench
@@ -95,10 +107,12 @@ clean:
 help:
 	@echo 'make             builds machined, userdb-machined, mymachines, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
-	@echo 'make check       all tests, with a summary; logs in target/check/'
+	@echo 'make check       all tests, with a summary; logs in target/check/; FAST=1: those that take a few minutes'
+	@echo 'make check-all   these, check-next, check-vm, long fuzzing and Miri'
 	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
 	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
 	@echo 'make check-arch  builds and tests for arm64, i686 and s390x, under qemu-user'
+	@echo 'make fuzz        makes up inputs for each reader of strangers'"'"' text, SECONDS=300 for each, TARGET=NAME for one'
 	@echo 'make bench       measures ours beside the original'
 	@echo 'make header      writes include/machine.h and the dump of the interface anew from the source'
 	@echo 'make pages       writes mymachines(1) and the completions anew from the source'
@@ -107,4 +121,4 @@ help:
 	@echo 'make deb         Debian packages, in target/deb; make rpm, in target/rpm'
 	@echo 'make vendor      the source with all crates, for builds without network, in target/vendor'
 	@echo 'make clean       removes target/'
-	@echo 'demo, check, check-next, check-vm, check-arch and bench install missing Debian packages first, and say so.'
+	@echo 'demo, check, check-all, check-next, check-vm, check-arch, fuzz and bench install missing Debian packages first, and say so.'

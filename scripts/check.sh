@@ -4,22 +4,26 @@ set -uo pipefail
 
 usage() {
   cat <<'U'
-usage: check.sh [--next] [STEP]...
+usage: check.sh [--fast | --next | --long] [STEP]...
 
 Runs every step, or those that are named, to the end even if one fails; the log of each is target/check/STEP.log. Prints
 a summary, whose last line is "N passed, N failed, N skipped"; exits 1 if anything failed. A step that counts nothing
 itself counts as one test. What this host has no tool for is skipped, and said so loudly.
 
+  --fast  only what needs no Debian to boot and no release build: a few minutes, between two edits
+  --long  instead, what does not fit into the others: a kernel of its own, Debian 12's boot, minutes of made-up input
+          for each reader, and Miri
   --next  instead, the system tests on the newest Debian (sid) and its systemd, which change from day to day
 U
 }
 
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
-next='' only=()
+kind=all next='' only=()
 for word; do
   case $word in
     -h | --help) usage; exit 0 ;;
-    --next) next=yes ;;
+    --fast | --long) kind=${word#--} ;;
+    --next) kind=next next=yes ;;
     -*) usage >&2; exit 2 ;;
     *) only+=("$word") ;;
   esac
@@ -29,7 +33,7 @@ export PATH=${cargo%/*}:$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never
 unset CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
 logs=$PWD/target/check
 mkdir -p "$logs"
-summary='' passed=0 failed=0 skipped=0 names=''
+summary='' passed=0 failed=0 skipped=0 names='' total=0 number=0
 
 # counts LOG: passed, failed and skipped, as the test runners' closing lines say, and how many of those lines there are.
 counts() {
@@ -44,16 +48,38 @@ counts() {
     END { print passed + 0, failed + 0, skipped + told, lines + 0 }' "$1"
 }
 
+# tell_each_minute NAME LOG: how long a step has been running, and what it said last.
+tell_each_minute() {
+  local minutes=0 line pause=
+  trap 'kill $pause 2>/dev/null; exit 0' TERM
+  while :; do
+    sleep 60 &
+    pause=$!
+    wait $pause
+    minutes=$((minutes + 1))
+    line=$(tail -c 2000 "$2" 2>/dev/null | tr -d '\r' | tail -n 1 | cut -c1-100)
+    printf '   %s: %d min; %s\n' "$1" $minutes "$line"
+  done
+}
+
 # step NAME SECONDS COMMAND...
 step() {
-  local name=$1 limit=$2 log=$logs/$1.log rc=0 p f s lines verdict began=$SECONDS
+  local teller name=$1 limit=$2 log=$logs/$1.log rc=0 p f s lines verdict began=$SECONDS
   shift 2
   names+=" $name "
   case " ${only[*]-} " in '  ' | *" $name "*) ;; *) return ;; esac
-  printf '== %s\n' "$name"
+  if [ -n "$counting" ]; then
+    total=$((total + 1))
+    return
+  fi
+  number=$((number + 1))
+  printf '== %s: %d of %d, after %d:%02d\n' "$name" $number $total $((SECONDS / 60)) $((SECONDS % 60))
+  tell_each_minute "$name" "$log" &
+  teller=$!
   # A shell of its own, whose process group the limit ends as a whole.
   export -f booted lint
   timeout -k 10 "$limit" bash -euo pipefail -c '"$@"' bash "$@" >"$log" 2>&1 </dev/null || rc=$?
+  kill $teller && wait $teller 2>/dev/null
   read -r p f s lines <<<"$(counts "$log")"
   if [ $rc != 0 ] && [ "$f" = 0 ]; then
     f=1
@@ -104,11 +130,8 @@ lint() {
   fi
 }
 
-if [ -n "$next" ]; then
-  step build 1800 make all
-  suite=sid stock=262
-else
-  step build 1800 make all
+# What needs no release build.
+without_release() {
   step format 120 lint rustfmt . fmt --all --check
   step format-nss 120 lint rustfmt nss-mymachines fmt --check
   step format-c 120 lint rustfmt libmachine-c fmt --check
@@ -116,46 +139,79 @@ else
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step clippy-c 600 lint cargo-clippy libmachine-c clippy --locked -- -D warnings
+  step licences 120 scripts/licences.py
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
   step nss-unit 600 env -C nss-mymachines cargo test --locked
-  step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
-  step c 900 tests/c/run.sh
-  step daemon 900 tests/daemon/run.sh --machined target/release/machined
-  step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
-    --module target/nss/libnss_mymachines.so.2
-  step tool 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
-  step demo 300 demo/test.sh
-  suite=trixie stock=257
-fi
-# The lab's Debian is built here, so that the limits below are those of the tests alone.
-step lab 1200 tests/lab/root.sh $suite
-step install 300 scripts/install-test.sh $suite
-step boot 300 tests/boot/run.sh $suite
-step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
-  --in policy:/policy
-step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
-step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
-  --in target/release:/build --in policy:/policy
-step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
-step broker 300 booted $suite 200 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
-  --in target/release:/build --in policy:/policy
-step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
-step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
-[ -n "$next" ] || step containers 900 tests/tool/containers.sh
-step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
-if [ -z "$next" ]; then
-  # Debian 12.
+}
+
+all() {
+  if [ -n "$next" ]; then
+    step build 1800 make all
+    suite=sid stock=262
+  else
+    step build 1800 make all
+    without_release
+    step fuzz 100 scripts/fuzz.sh
+    step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
+    step c 900 tests/c/run.sh
+    step daemon 900 tests/daemon/run.sh --machined target/release/machined
+    step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
+      --module target/nss/libnss_mymachines.so.2
+    step tool 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
+    step demo 300 demo/test.sh
+    suite=trixie stock=257
+  fi
+  # The lab's Debian is built here, so that the limits below are those of the tests alone.
+  step lab 1200 tests/lab/root.sh $suite
+  step install 300 scripts/install-test.sh $suite
+  step boot 300 tests/boot/run.sh $suite
+  step compliance-ours 600 booted $suite 500 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
+    --in policy:/policy
+  step compliance-$stock 600 booted $suite 500 tests/compliance/stock.sh --in tests/compliance
+  step dbus-ours 600 booted $suite 500 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
+    --in target/release:/build --in policy:/policy
+  step dbus-$stock 600 booted $suite 500 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
+  step broker 300 booted $suite 200 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
+    --in target/release:/build --in policy:/policy
+  step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
+  step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
+  [ -n "$next" ] || step containers 900 tests/tool/containers.sh
+  step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
+  if [ -z "$next" ]; then
+    # Debian 12.
+    step lab-252 1200 tests/lab/root.sh bookworm
+    step lifecycle-252 600 booted bookworm 500 tests/lifecycle/run.sh --in .:/src
+  fi
+  # The stock daemon first, and ours in the same boot.
+  step system 600 tests/system/run.sh $suite
+  step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
+  step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
+  step c-ours 300 booted $suite 200 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \
+    --in target/release:/release --in libmachine/examples:/examples
+  step c-$stock 300 booted $suite 200 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
+  step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
+}
+
+long() {
+  step build 1800 make all
   step lab-252 1200 tests/lab/root.sh bookworm
-  step lifecycle-252 600 booted bookworm 500 tests/lifecycle/run.sh --in .:/src
-fi
-# The stock daemon first, and ours in the same boot.
-step system 600 tests/system/run.sh $suite
-step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
-step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
-step c-ours 300 booted $suite 200 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \
-  --in target/release:/release --in libmachine/examples:/examples
-step c-$stock 300 booted $suite 200 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
-step nss-$stock 600 booted $suite 500 tests/nss/stock.sh --in tests/nss
+  step boot-252 300 tests/boot/run.sh bookworm
+  step miri 2400 scripts/miri.sh
+  step fuzz-long 5400 scripts/fuzz.sh 60
+  step vm 5400 tests/system/vm.sh
+}
+
+steps() {
+  case $kind in
+    fast) without_release ;;
+    long) long ;;
+    *) all ;;
+  esac
+}
+counting=yes
+steps
+counting='' names=''
+steps
 
 for word in ${only[@]+"${only[@]}"}; do
   case $names in *" $word "*) ;; *)

@@ -26,6 +26,8 @@ mod credentials;
 mod dispatch;
 mod errno;
 mod error_reply;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod inquiry;
 mod introspection;

@@ -15,6 +15,8 @@ extern crate std;
 mod batch;
 mod buffer;
 mod errno;
+#[cfg(test)]
+mod fuzz;
 mod group;
 mod monitor;
 mod names;

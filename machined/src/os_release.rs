@@ -68,6 +68,21 @@ mod tests {
     }
 
     #[test]
+    fn any_text_is_an_os_release_that_replies_can_carry_or_an_error() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/fuzz/os-release");
+        let words = ["ID=", "=", "\"", "'", "\n", "\\", "\u{85}", "\u{7f}", "\0", "PRETTY_NAME=", "#"];
+        fuzzing::Target { corpus, words: &words, longest: 4096 }.run(|text| {
+            let Ok(fields) = parse(text) else { return };
+            let keys: std::collections::HashSet<_> = fields.iter().map(|(key, _)| key).collect();
+            assert!(fields.len() <= KEYS && keys.len() == fields.len());
+            for (key, value) in &fields {
+                assert!(!key.chars().any(char::is_control), "{key:?}");
+                assert!(!value.chars().any(|c| c.is_control() && c != '\t' && c != '\n'), "{value:?}");
+            }
+        });
+    }
+
+    #[test]
     fn a_file_has_so_many_keys_at_the_most() {
         let of = |keys: usize| (0..keys).map(|key| format!("K{key}=\nK{key}=x\n")).collect::<String>();
         assert_eq!(parse(of(KEYS).as_bytes()).unwrap().len(), KEYS);

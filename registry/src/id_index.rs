@@ -335,3 +335,24 @@ mod tests {
         assert!(text.len() <= LIST_MAX && text.len() > LIST_MAX - 130 && text.ends_with(';'));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fuzz {
+    use std::string::String;
+
+    use super::*;
+
+    /// What a list says of an id, read in pieces; `None`: too many claim it.
+    pub(crate) fn claims_in_pieces(list: &[u8], id: u32, piece: usize) -> Option<std::vec::Vec<String>> {
+        let mut scan = ListScan { id, word: Text::EMPTY, claimants: Claimants::default() };
+        for piece in list.chunks(piece) {
+            scan.feed(piece);
+        }
+        let claims = (!scan.claimants.too_many).then_some(scan.claimants)?;
+        let told = claims.claims().map(|claim| {
+            assert!(claim.range.to_machine(id).is_some());
+            std::format!("{} {:?} {:?}", claim.machine.as_str(), claim.range, claim.leader)
+        });
+        Some(told.collect())
+    }
+}

@@ -48,6 +48,9 @@ mod processes;
 #[cfg(feature = "std")]
 mod record;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use address::Address;
 pub use address_index::address_link;
 pub use class::Class;

@@ -36,6 +36,8 @@ mod connection;
 mod descriptors;
 mod errno;
 mod error_reply;
+#[cfg(test)]
+mod fuzz;
 mod idl;
 mod inbox;
 mod listen;

@@ -63,6 +63,27 @@ async fn received(bytes: Vec<u8>) -> (Vec<Message>, usize) {
 }
 
 #[test]
+fn any_bytes_on_the_connection_are_messages_or_its_end() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/fuzz/header");
+    let words = ["l\u{1}\0\u{1}", "\u{1}s\0", "\u{1}v\0", "\u{1}u\0", "\0\0\0\0"];
+    // More than a socket keeps would wait for the reader.
+    fuzzing::Target { corpus, words: &words, longest: 32 << 10 }.run(|bytes| {
+        block_on(async {
+            let (mut reader, mut theirs) = pair();
+            theirs.write_all(bytes).unwrap();
+            drop(theirs);
+            let mut count = 0_usize;
+            while let Ok(message) = reader.receive_message(0, &mut Vec::new(), &mut Vec::new()).await {
+                // As those who read them do.
+                let _ = (message.header().member().is_some(), message.body().deserialize::<&str>().is_ok());
+                count += 1;
+            }
+            assert!(count <= bytes.len() / START);
+        });
+    });
+}
+
+#[test]
 fn a_field_that_is_not_known_is_ignored() {
     let values: [&[u8]; 5] = [
         b"\x01u\0\x07\0\0\0",

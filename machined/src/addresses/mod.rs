@@ -32,6 +32,8 @@ mod rtnetlink;
 mod tracker;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod kernel_tests;
 
 pub use error::Error;
