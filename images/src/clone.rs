@@ -13,7 +13,7 @@ use crate::name::ImageName;
 use crate::places::Places;
 use crate::side_files;
 use crate::staged::Staged;
-use crate::tree::{Copy, copy_data, is_subvolume};
+use crate::tree::{Copy, Data, is_subvolume};
 
 /// Copies an image to the pool, and the files that belong to it. It has no name until it is whole.
 ///
@@ -45,7 +45,7 @@ fn file(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std
         Staged::make(pool, name.as_str(), |name| openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop))?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let target = openat(pool, staged.name(), flags, Mode::empty())?;
-    copy_data(&source, &target)?;
+    Data::new().copy(&source, &target)?;
     fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
     staged.finish(&format!("{name}.raw"))
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::image::Image;
 use crate::places::Places;
-use crate::tree::copy_data;
+use crate::tree::Data;
 
 /// What stands beside an image, by what its name ends in.
 const BESIDE: [&str; 10] = [
@@ -68,5 +68,5 @@ fn copy_one(from: &str, to: &str) -> Result<(), Errno> {
     let source = open(from, flags, Mode::empty())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let target: OwnedFd = openat(CWD, to, flags, Mode::from_raw_mode(0o644))?;
-    copy_data(&source, &target)
+    Data::new().copy(&source, &target)
 }

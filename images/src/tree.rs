@@ -174,6 +174,7 @@ fn remove_simple(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 pub(crate) struct Copy {
     /// Hard links: what was copied, by device and inode, as the directory's descriptor and the name there.
     links: HashMap<(u64, u64), String>,
+    data: Data,
     /// What is not copied: the copy itself, where it is made below what is copied.
     target: (u64, u64),
 }
@@ -183,7 +184,7 @@ impl Copy {
     /// hard links are kept, and blocks shared where the file system can. Nothing that is mounted below is copied.
     pub(crate) fn tree(source: impl AsFd, target: impl AsFd) -> Result<()> {
         let stat = fstat(target.as_fd())?;
-        let mut copy = Self { links: HashMap::new(), target: (stat.st_dev, stat.st_ino) };
+        let mut copy = Self { links: HashMap::new(), data: Data::new(), target: (stat.st_dev, stat.st_ino) };
         copy.directory(source.as_fd(), target.as_fd())
     }
 
@@ -224,7 +225,7 @@ impl Copy {
             return Ok(None);
         }
         match kind {
-            FileType::RegularFile => copy_file(pair, name)?,
+            FileType::RegularFile => self.file(pair, name)?,
             FileType::Symlink => {
                 let link = readlinkat(&pair.source, name, Vec::new())?;
                 symlinkat(link, &pair.target, name)?;
@@ -245,6 +246,15 @@ impl Copy {
             self.links.insert(key, path);
         }
         Ok(None)
+    }
+
+    fn file(&mut self, pair: &Pair, name: &[u8]) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let source = openat(&pair.source, name, flags, Mode::empty())?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
+        self.data.copy(&source, &target)?;
+        finish(&source, &target)
     }
 
     fn enter(&self, pair: &Pair, name: &[u8], stat: &Stat) -> Result<Option<Pair>> {
@@ -300,15 +310,6 @@ fn own(directory: &OwnedFd, name: &[u8], stat: &Stat) -> Result<()> {
     chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn copy_file(pair: &Pair, name: &[u8]) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let source = openat(&pair.source, name, flags, Mode::empty())?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
-    copy_data(&source, &target)?;
-    finish(&source, &target)
-}
-
 /// Gives a copy what the original has beyond its data: owner, mode, attributes, times.
 fn finish(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
     let stat = fstat(source)?;
@@ -319,9 +320,14 @@ fn finish(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
 }
 
 fn copy_attributes(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
-    let mut list = vec![0; 64 * 1024];
-    let length = match flistxattr(source, &mut list) {
+    // Most files have few or none.
+    let mut list = vec![0_u8; 256];
+    let length = match flistxattr(source, list.as_mut_slice()) {
         Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(Errno::RANGE) => {
+            list.resize(64 * 1024, 0);
+            flistxattr(source, list.as_mut_slice())?
+        }
         length => length?,
     };
     for name in
@@ -341,50 +347,85 @@ fn copy_attributes(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Copies the data of a file, or shares its blocks. Holes stay holes.
-pub(crate) fn copy_data(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
-    if ioctl_ficlone(target, source).is_ok() {
-        return Ok(());
-    }
-    let size = u64::try_from(fstat(source)?.st_size).map_err(|_| Errno::IO)?;
-    rustix::fs::ftruncate(target, size)?;
-    let mut at = 0;
-    while at < size {
-        let from = match seek(source, rustix::fs::SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            from => from?,
-        };
-        let to = seek(source, rustix::fs::SeekFrom::Hole(from)).unwrap_or(size).max(from.saturating_add(1));
-        copy_piece(source, target, from, to.min(size))?;
-        at = to;
-    }
-    Ok(())
+/// Copies the data of files, and learns what the file system can do.
+pub(crate) struct Data {
+    /// Whether blocks may be shared.
+    can_share: bool,
+    buffer: Vec<u8>,
 }
 
-fn copy_piece(source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
-    let mut buffer = Vec::new();
-    while from < to {
-        let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(64 << 20);
-        let (mut read, mut write) = (from, from);
-        let copied = match copy_file_range(source, Some(&mut read), target, Some(&mut write), length) {
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                buffer.resize(length.min(1 << 20), 0);
-                let read = rustix::io::pread(source, &mut *buffer, from)?;
-                let mut written = 0;
-                while let Some(rest) = buffer.get(written..read).filter(|rest| !rest.is_empty()) {
-                    let at = from.saturating_add(u64::try_from(written).map_err(|_| Errno::IO)?);
-                    written = written.saturating_add(rustix::io::pwrite(target, rest, at)?);
-                }
-                read
-            }
-            copied => copied?,
-        };
-        if copied == 0 {
-            // It has become shorter.
-            return Ok(());
-        }
-        from = from.saturating_add(u64::try_from(copied).map_err(|_| Errno::IO)?);
+/// What is no larger is read and written at once.
+const SMALL: u64 = 64 * 1024;
+
+impl Data {
+    pub(crate) const fn new() -> Self {
+        Self { can_share: true, buffer: Vec::new() }
     }
-    Ok(())
+
+    /// Copies the data of a file, or shares its blocks. Holes stay holes, but for those of small files.
+    pub(crate) fn copy(&mut self, source: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        let size = u64::try_from(fstat(source)?.st_size).map_err(|_| Errno::IO)?;
+        if self.can_share && size > 0 {
+            match ioctl_ficlone(target, source) {
+                Ok(()) => return Ok(()),
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY) => self.can_share = false,
+                Err(_) => {}
+            }
+        }
+        if size <= SMALL {
+            return self.piece(source, target, 0, size);
+        }
+        rustix::fs::ftruncate(target, size)?;
+        let mut at = 0;
+        while at < size {
+            let from = match seek(source, rustix::fs::SeekFrom::Data(at)) {
+                Err(Errno::NXIO) => break,
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                from => from?,
+            };
+            let hole = seek(source, rustix::fs::SeekFrom::Hole(from)).unwrap_or(size);
+            let to = hole.max(from.saturating_add(1)).min(size);
+            self.range(source, target, from, to)?;
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Copies a part of a file inside the kernel, if it can do that.
+    fn range(&mut self, source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
+        while from < to {
+            let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(64 << 20);
+            let (mut read, mut write) = (from, from);
+            match copy_file_range(source, Some(&mut read), target, Some(&mut write), length) {
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    return self.piece(source, target, from, to);
+                }
+                // It has become shorter.
+                Ok(0) => return Ok(()),
+                copied => from = from.saturating_add(u64::try_from(copied?).map_err(|_| Errno::IO)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a part of a file by reading and writing.
+    fn piece(&mut self, source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
+        self.buffer.resize(1 << 20, 0);
+        while from < to {
+            let left = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+            let length = left.min(self.buffer.len());
+            let buffer = self.buffer.get_mut(..length).unwrap_or_default();
+            let read = rustix::io::pread(source, &mut *buffer, from)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let mut written = 0;
+            while let Some(rest) = buffer.get(written..read).filter(|rest| !rest.is_empty()) {
+                let at = from.saturating_add(u64::try_from(written).map_err(|_| Errno::IO)?);
+                written = written.saturating_add(rustix::io::pwrite(target, rest, at)?);
+            }
+            from = from.saturating_add(u64::try_from(read).map_err(|_| Errno::IO)?);
+        }
+        Ok(())
+    }
 }
