@@ -76,6 +76,7 @@ files() {
   nssdir=${NSSDIR:-$(find_nssdir)}
   libdir=$(find_libdir)
   echo "755 target/release/machined $sbindir/machined"
+  echo "755 target/release/machined-image-reader $sbindir/machined-image-reader"
   echo "755 target/release/userdb-machined $sbindir/userdb-machined"
   echo "755 target/release/mymachines $bindir/mymachines"
   echo "644 mymachines/completions/mymachines $prefix/share/bash-completion/completions/mymachines"
@@ -163,7 +164,7 @@ undo() {
 install_all() {
   local list mode from to complaints='' sums='' sum was=''
   cd "$root"
-  for from in target/release/machined target/release/mymachines "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
+  for from in target/release/machined target/release/mymachines target/release/machined-image-reader "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)

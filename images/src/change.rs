@@ -82,7 +82,7 @@ pub fn remove(places: &Places, image: &Image) -> Result<()> {
 pub fn rename(places: &Places, image: &Image, name: &ImageName) -> Result<()> {
     may_change(image)?;
     if image.is_version() {
-        return Err(Error::NotSupported("a version in a directory of versions cannot be renamed"));
+        return Err(Error::NotSupported("a version in a directory of versions cannot be renamed".into()));
     }
     let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
     let _name = free_name(places, name)?;
@@ -137,7 +137,7 @@ pub fn set_read_only(places: &Places, image: &Image, read_only: bool) -> Result<
             let device = open(image.path.as_str(), flags, Mode::empty()).map_err(&fail)?;
             block::set_read_only(device, read_only).map_err(&fail)
         }
-        Kind::Mstack => Err(Error::NotSupported("an image of layers cannot be made read-only")),
+        Kind::Mstack => Err(Error::NotSupported("an image of layers cannot be made read-only".into())),
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn set_immutable(path: &str, immutable: bool) -> std::result::Result<
 pub fn set_limit(image: &Image, limit: Option<u64>) -> Result<()> {
     may_change(image)?;
     if image.kind != Kind::Subvolume {
-        return Err(Error::NotSupported("only subvolumes of btrfs can be limited"));
+        return Err(Error::NotSupported("only subvolumes of btrfs can be limited".into()));
     }
     let fail = Error::of("limit", &image.path);
     let root = open(image.path.as_str(), DIRECTORY, Mode::empty()).map_err(&fail)?;
@@ -190,10 +190,10 @@ pub fn set_pool_limit(places: &Places, limit: Option<u64>) -> Result<()> {
     let fail = Error::of("limit", &pool);
     let root = open_pool(places)?;
     if !btrfs::is_btrfs(&root).map_err(&fail)? {
-        return Err(Error::NotSupported("Quota is only supported on btrfs."));
+        return Err(Error::NotSupported("Quota is only supported on btrfs.".into()));
     }
     if fstat(&root).map_err(&fail)?.st_ino != btrfs::ROOT_INODE {
-        return Err(Error::NotSupported("The pool is no subvolume of its btrfs."));
+        return Err(Error::NotSupported("The pool is no subvolume of its btrfs.".into()));
     }
     match btrfs::enable_quota(&root) {
         Ok(()) | Err(Errno::EXIST) => {}

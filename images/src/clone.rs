@@ -26,8 +26,8 @@ pub fn clone(places: &Places, image: &Image, name: &ImageName, read_only: bool) 
     match image.kind {
         Kind::Directory | Kind::Subvolume => tree(&pool, image, name, read_only),
         Kind::Raw => file(&pool, image, name, read_only),
-        Kind::Block => return Err(Error::NotSupported("block devices are not copied")),
-        Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied")),
+        Kind::Block => return Err(Error::NotSupported("block devices are not copied".into())),
+        Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied".into())),
     }
     .map_err(|errno| match errno {
         Errno::EXIST => Error::NameTaken(name.to_string()),

@@ -1,5 +1,6 @@
 //! Why something could not be done with an image.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ pub enum Error {
     /// Somebody uses the image, or the name.
     InUse(String),
     /// That cannot be done with an image of this kind, or on this file system.
-    NotSupported(&'static str),
+    NotSupported(Cow<'static, str>),
     /// The kernel refused.
     System {
         /// What was tried.

@@ -9,6 +9,7 @@ mod btrfs;
 mod change;
 mod clone;
 mod discover;
+mod disk;
 mod error;
 mod image;
 mod lock;

@@ -2,10 +2,12 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
 use rustix::io::Errno;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::image::{Image, Kind};
 use crate::lock::{Mode as Sharing, PathLock};
@@ -30,19 +32,18 @@ pub struct Metadata {
     pub os_release: Option<Vec<u8>>,
 }
 
-/// Reads the files of an image that is a directory. Links lead nowhere but into the image, nothing but a regular file is
+/// Reads the files of an image. A disk is read by the program `reader`, machined-image-reader. In a directory, links lead nowhere but into the image, nothing but a regular file is
 /// ever opened, and no more than 64 KiB of one is read.
 ///
 /// # Errors
-/// [`Error::InUse`]: somebody has the image for himself. [`Error::NotSupported`]: it is no directory.
-pub fn metadata(places: &Places, image: &Image) -> Result<Metadata> {
+/// [`Error::InUse`]: somebody has the image for himself. [`Error::NotSupported`]: nobody can read one of its kind.
+/// `EUCLEAN`: what is on the disk makes no sense.
+pub fn metadata(places: &Places, image: &Image, reader: &Path) -> Result<Metadata> {
     let _lock = PathLock::take(places, &image.path, Sharing::Shared)?;
     match image.kind {
         Kind::Directory | Kind::Subvolume => {}
-        Kind::Raw | Kind::Block => {
-            return Err(Error::NotSupported("images with disks in them are not read yet"));
-        }
-        Kind::Mstack => return Err(Error::NotSupported("images of layers are not read")),
+        Kind::Raw | Kind::Block => return disk::read(image, reader),
+        Kind::Mstack => return Err(Error::NotSupported("images of layers are not read".into())),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(image.path.as_str(), flags, Mode::empty()).map_err(Error::of("open", &image.path))?;
@@ -99,7 +100,7 @@ mod tests {
 
     fn of_web(scratch: &Scratch) -> Metadata {
         let image = find(&scratch.places(), &ImageName::new("web").unwrap()).unwrap();
-        metadata(&scratch.places(), &image).unwrap()
+        metadata(&scratch.places(), &image, Path::new("/nowhere")).unwrap()
     }
 
     #[test]
@@ -161,8 +162,8 @@ mod tests {
         let places = scratch.places();
         let image = find(&places, &ImageName::new("web").unwrap()).unwrap();
         let lock = PathLock::take(&places, &image.path, Sharing::Exclusive).unwrap();
-        assert_eq!(metadata(&places, &image).unwrap_err().errno(), Errno::BUSY);
+        assert_eq!(metadata(&places, &image, Path::new("/nowhere")).unwrap_err().errno(), Errno::BUSY);
         drop(lock);
-        metadata(&places, &image).unwrap();
+        metadata(&places, &image, Path::new("/nowhere")).unwrap();
     }
 }

@@ -100,6 +100,22 @@ class Images(ImageCase):
         self.assertEqual((image["machineInfo"], image["type"], image["class"]), (["DEPLOYMENT=test"], "directory", "machine"))
         self.assertIn("ID=an", image["OSRelease"])
 
+    def test_what_is_inside_a_disk_is_told(self):
+        root = pathlib.Path("/var/tmp/disk-root")
+        (root / "etc").mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, root)
+        (root / "etc/hostname").write_text("box\n")
+        (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+        (root / "etc/os-release").write_text("ID=an\n")
+        disk = self.disk("disk", 16 << 20)
+        out("mkfs.ext4", "-q", "-d", root, disk)
+        self.assertEqual(asked("GetImageHostname", "s", "disk"), 's "box"')
+        [image] = varlink({"name": "disk", "acquireMetadata": "yes"})
+        self.assertEqual((image["hostname"], image["machineId"]), ("box", "0123456789abcdef0123456789abcdef"))
+        self.assertEqual(image["OSRelease"], ["ID=an"])
+        disk.write_bytes(b"XFSB" + bytes(1 << 20))
+        refused("busctl", "call", bus.SERVICE, bus.PATH, bus.MANAGER, "GetImageHostname", "s", "disk")
+
     def test_an_image_that_says_nothing_is_told_as_one(self):
         self.tree("tree")
         self.assertEqual(asked("GetImageHostname", "s", "tree"), 's ""')

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use images::{Image, ImageName, Places};
@@ -76,7 +77,7 @@ fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> 
         Request::Find(name) => tell(Answer::Images(vec![find(places, name)?])),
         Request::Pool => tell(Answer::Pool(images::pool(places)?)),
         Request::Metadata(name) => {
-            let files = images::metadata(places, &find(places, name)?)?;
+            let files = images::metadata(places, &find(places, name)?, &reader())?;
             tell(Answer::Metadata(Box::new(checked(files))));
         }
         Request::Update(name, update) => change(places, find(places, name)?, update)?,
@@ -112,6 +113,12 @@ fn change(places: &Places, mut image: Image, update: &Update) -> images::Result<
     let read_only = update.read_only.map(|read_only| images::set_read_only(places, &image, read_only));
     let limit = update.limit.map(|limit| images::set_limit(&image, limit));
     read_only.unwrap_or(Ok(())).and(limit.unwrap_or(Ok(())))
+}
+
+/// The program that reads disks, which is installed beside this one.
+fn reader() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name("machined-image-reader")
 }
 
 /// A name that no image can have is that of none.

@@ -1,0 +1,93 @@
+//! btrfs, by lambutter.
+
+use lambutter::{BlockRead, Btrfs, Path};
+
+use crate::tree::{LARGEST, Tree};
+
+/// How many links are followed for one file.
+const LINKS: usize = 40;
+
+struct Bytes(&'static [u8]);
+
+impl BlockRead for Bytes {
+    type Error = &'static str;
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Self::Error> {
+        let start = usize::try_from(offset).map_err(|_| "a place beyond all bytes")?;
+        let end = start.checked_add(into.len()).ok_or("a place beyond all bytes")?;
+        into.copy_from_slice(self.0.get(start..end).ok_or("a place behind the end")?);
+        Ok(())
+    }
+}
+
+/// Whether the bytes are such a file system: its magic number is in the superblock, at 64 KiB.
+pub(crate) fn is_there(bytes: &[u8]) -> bool {
+    bytes.get(0x1_0040..0x1_0048) == Some(b"_BHRfS_M")
+}
+
+pub(crate) fn open(bytes: &'static [u8]) -> Result<Box<dyn Tree>, String> {
+    let size = u64::try_from(bytes.len()).map_err(|error| error.to_string())?;
+    match Btrfs::open(Bytes(bytes), size) {
+        Ok(tree) => Ok(Box::new(Volume(tree))),
+        Err(error) => Err(format!("its btrfs cannot be read: {error}")),
+    }
+}
+
+struct Volume(Btrfs<Bytes>);
+
+impl Tree for Volume {
+    fn file(&mut self, path: &str) -> Option<Vec<u8>> {
+        let path = self.followed(path)?;
+        let inode = self.0.resolve(Path::new(path.as_bytes())?).ok()?;
+        let about = self.0.metadata(&inode).ok()?;
+        let length = usize::try_from(about.size).ok().filter(|&length| length <= LARGEST)?;
+        if !about.is_file() {
+            return None;
+        }
+        let mut bytes = vec![0; length];
+        let mut read = 0;
+        while read < length {
+            let at = u64::try_from(read).ok()?;
+            match self.0.read_file_at(&inode, at, bytes.get_mut(read..)?).ok()? {
+                0 => return None,
+                more => read = read.checked_add(more)?,
+            }
+        }
+        Some(bytes)
+    }
+}
+
+impl Volume {
+    /// The path without links.
+    fn followed(&mut self, path: &str) -> Option<String> {
+        let mut left: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
+        let (mut done, mut links) = (Vec::<String>::new(), 0);
+        while let Some(part) = left.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    done.pop();
+                    continue;
+                }
+                _ => done.push(part),
+            }
+            let so_far = format!("/{}", done.join("/"));
+            let inode = self.0.resolve(Path::new(so_far.as_bytes())?).ok()?;
+            if !self.0.metadata(&inode).ok()?.is_symlink() {
+                continue;
+            }
+            links += 1;
+            if links > LINKS {
+                return None;
+            }
+            let target = String::from_utf8(self.0.read_link(Path::new(so_far.as_bytes())?).ok()?).ok()?;
+            if target.starts_with('/') {
+                done.clear()
+            } else {
+                done.truncate(done.len().saturating_sub(1))
+            }
+            left.extend(target.rsplit('/').map(str::to_owned));
+        }
+        Some(format!("/{}", done.join("/")))
+    }
+}
