@@ -140,6 +140,7 @@ without_release() {
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step clippy-c 600 lint cargo-clippy libmachine-c clippy --locked -- -D warnings
   step licences 120 scripts/licences.py
+  step cve 60 scripts/cve.py
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
   step nss-unit 600 env -C nss-mymachines cargo test --locked
 }

@@ -105,7 +105,7 @@ files() {
   # The bus wants a file of this name; below /usr it is systemd's, and says the same.
   [ "$prefix" = /usr ] ||
     echo "644 policy/$activation $prefix/share/dbus-1/system-services/$activation"
-  for page in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
+  for page in README.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE docs/*.md; do
     [ ! -f "$page" ] || echo "644 $page $docs/${page#docs/}"
   done
   for page in docs/man/*.[1-8] docs/man/*.3machine; do
