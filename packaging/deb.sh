@@ -4,21 +4,24 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: deb.sh [--depends]
+usage: deb.sh [--built] [--depends]
 
 Copies the tree to target/deb/mymachines-VERSION, as git knows it if this is a checkout, and builds the packages there
 with debhelper. What was compiled there before is used again. The compiler may be any that scripts/cargo.sh finds, so that
-Debian's own need not be new enough; with --depends, Debian's packages have to be there, as in debian/control.
+Debian's own need not be new enough; with --depends, Debian's packages have to be there, as in debian/control. With --built, nothing is compiled: the packages have
+what `make` has built in this tree, without debug packages.
 U
 }
 
-check=-d
-case ${1-} in
-  -h | --help) usage; exit 0 ;;
-  --depends) check='' ;;
-  '') ;;
-  *) usage >&2; exit 2 ;;
-esac
+check=-d built=''
+for word; do
+  case $word in
+    -h | --help) usage; exit 0 ;;
+    --depends) check='' ;;
+    --built) built=yes ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
 top=$(dirname "$(dirname "$(readlink -f "$0")")")
 cd "$top"
 for program in dpkg-buildpackage dh dh_installnss; do
@@ -44,6 +47,14 @@ date=$(sed -n "s/^## \[\?$version\]\? - \(....-..-..\)\$/\1/p" CHANGELOG.md | he
   echo
   echo " -- mymachines <mymachines@localhost.invalid>  $(LC_ALL=C date -u -R -d "${date:-now}")"
 } >"$tree/debian/changelog"
+if [ -n "$built" ]; then
+  mkdir -p "$tree"/target/{release,nss,capi/lib}
+  # Without their times: they are newer than the sources.
+  cp target/release/{machined,userdb-machined,mymachines} "$tree/target/release/"
+  cp target/nss/libnss_mymachines.so.2 "$tree/target/nss/"
+  cp --no-dereference target/capi/lib/* "$tree/target/capi/lib/"
+  touch -h "$tree"/target/release/* "$tree"/target/nss/libnss_mymachines.so.2 "$tree"/target/capi/lib/*
+fi
 cd "$tree"
 dpkg-buildpackage -b -us -uc $check
 echo "packages:"
