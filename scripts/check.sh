@@ -177,6 +177,7 @@ all() {
   step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
   step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
   [ -n "$next" ] || step containers 900 tests/tool/containers.sh
+  [ -n "$next" ] || step no-systemd 900 tests/tool/no-systemd.sh
   step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
   if [ -z "$next" ]; then
     # Debian 12.

@@ -72,7 +72,7 @@ find_libdir() { echo "${LIBDIR:-${NSSDIR:-$(find_nssdir)}}"; }
 
 # What is installed: mode, file of the build, where to; or `link`, its target, where to.
 files() {
-  local nssdir libdir page section
+  local nssdir libdir page section mode
   nssdir=${NSSDIR:-$(find_nssdir)}
   libdir=$(find_libdir)
   echo "755 target/release/machined $sbindir/machined"
@@ -84,6 +84,10 @@ files() {
   echo "644 mymachines/completions/mymachines.fish $prefix/share/fish/vendor_completions.d/mymachines.fish"
   for page in README.md lxc.conf incus.yaml oci.json; do
     echo "644 hooks/$page $prefix/share/mymachines/hooks/$page"
+  done
+  for page in $(cd services && find . -type f | sort); do
+    case $page in *.md | ./dinit/* | */type) mode=644 ;; *) mode=755 ;; esac
+    echo "$mode services/${page#./} $prefix/share/mymachines/services/${page#./}"
   done
   echo "755 hooks/incus-follow $prefix/share/mymachines/hooks/incus-follow"
   echo "644 target/nss/$module ${nssdir%/}/$module"
@@ -213,7 +217,7 @@ install_all() {
 
 sed_or_copy() {
   case $1 in
-    *.in | hooks/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
+    *.in | hooks/* | services/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
       -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$(find_libdir)|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     *) cp "$1" "$2" ;;
   esac
