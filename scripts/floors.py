@@ -19,8 +19,8 @@ MACHINED = [
     ("bus", ["bus"], True),
     (
         "services",
-        ["addresses", "authorization", "host", "image_workers", "inside", "late_maps", "spare_memory",
-         "systemd"],
+        ["addresses", "authorization", "host", "host_names", "image_workers", "inside", "late_maps",
+         "spare_memory", "systemd"],
         True,
     ),
     ("operations", ["operations"], True),

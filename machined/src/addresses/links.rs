@@ -3,20 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::rtnetlink::Nsid;
-
-/// An interface of the host's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Link {
-    /// The interface's number.
-    pub(super) ifindex: u32,
-    /// Its other end, if it is one of a pair whose other end is in another namespace: the number there, and the namespace.
-    pub(super) peer: Option<(u32, Nsid)>,
-    /// The interface that it is a port or slave of.
-    pub(super) master: Option<u32>,
-    /// Whether it is a bridge.
-    pub(super) is_bridge: bool,
-}
+use super::rtnetlink::{Link, Nsid};
 
 /// All of them.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::links::Link;
 use super::message::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, Request, i32_at, u32_at};
 use super::{Error, InterfaceAddress};
 
@@ -150,6 +149,19 @@ pub(super) fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
         AF_INET6 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
         _ => None,
     }
+}
+
+/// An interface of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Link {
+    /// The interface's number.
+    pub(super) ifindex: u32,
+    /// Its other end, if it is one of a pair whose other end is in another namespace: the number there, and the namespace.
+    pub(super) peer: Option<(u32, Nsid)>,
+    /// The interface that it is a port or slave of.
+    pub(super) master: Option<u32>,
+    /// Whether it is a bridge.
+    pub(super) is_bridge: bool,
 }
 
 /// Reads an `RTM_NEWLINK` or `RTM_DELLINK`. `None` where it is of a family of its own, as what bridges say of their ports is.
