@@ -174,7 +174,7 @@ class Container:
                        stderr=subprocess.DEVNULL if force else None)
 
     def add(self, *addresses):
-        batch([f"route replace {address} dev {self.way}" for address in addresses])
+        batch([f"route replace {address.split('/')[0]} dev {self.way}" for address in addresses])
         self.ip(*(f"address add {address} dev lo nodad" if ":" in address else f"address add {address} dev lo"
                   for address in addresses))
 
