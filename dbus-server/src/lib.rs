@@ -56,7 +56,7 @@ pub use label::Label;
 pub use link::{Link, Traffic};
 pub use queue::Limits;
 pub use server::Server;
-pub use socket::join_system_bus;
+pub use socket::{join_bus, join_system_bus};
 pub use table::{
     Answer, Argument, Changes, Get, Handler, Interface, Look, Method, Object, Place, Property, Set, Signal,
     Value, arg, now,

@@ -85,6 +85,15 @@ pub async fn join_system_bus(closer: Option<Way>) -> zbus::Result<Connection> {
     connection::Builder::socket(socket).runtime(Runtime).build().await
 }
 
+/// Joins a bus over a connection to it, as this user, which the bus has to know the connection to be of.
+///
+/// # Errors
+/// It does not let us in.
+pub async fn join_bus(socket: OwnedFd, user: u32, closer: Option<Way>) -> zbus::Result<Connection> {
+    let socket = BusSocket::new(socket.into(), closer)?;
+    connection::Builder::socket(socket).user_id(user).runtime(Runtime).build().await
+}
+
 /// A socket that is connected to a bus.
 #[derive(Debug)]
 struct BusSocket(Arc<Shared>);

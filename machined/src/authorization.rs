@@ -10,7 +10,10 @@ mod caller;
 mod decision;
 mod polkit;
 
-pub use action::{Action, Create, Enter, Inspect, InspectImages, Manage, ManageImages, ManagePool, Register};
+pub use action::{
+    Action, Create, Enter, HostLogin, HostOpenPty, HostShell, Inspect, InspectImages, Login, Manage,
+    ManageImages, ManagePool, OpenPty, OpenShell, Register,
+};
 pub use caller::{Caller, Details, Subject};
 pub use decision::{Authorized, decide};
 pub use polkit::Polkit;

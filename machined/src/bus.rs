@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use closer::Way;
-use dbus_server::join_system_bus;
+use dbus_server::{join_bus, join_system_bus};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -26,6 +27,8 @@ pub const BUS: Peer = Peer {
 
 /// How long the bus has to let us in, and to answer for itself.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long another bus than the host's has.
+const OTHER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long to wait before the bus is tried again, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -179,6 +182,15 @@ impl Bus {
         let place = timeout(deadline, self.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| CallError::Timeout)?.map_err(|_| CallError::NoBus)?;
         call(connection, peer, method, arguments, deadline, place).await
+    }
+
+    /// Joins another bus than the host's, over a connection to it, as this user. It may be anybody's.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn join_other(&self, socket: OwnedFd, user: u32) -> Result<Connection, CallError> {
+        let joining = timeout(OTHER_DEADLINE, join_bus(socket, user, self.closer.clone())).await;
+        Ok(joining.map_err(|_| CallError::Timeout)??)
     }
 
     /// Says that the bus is wanted, and about to be joined.

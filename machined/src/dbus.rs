@@ -24,6 +24,7 @@ mod mapping;
 mod metadata;
 mod register;
 mod subject;
+mod terminal;
 
 use crate::operations::Operations;
 use subject::Subject;

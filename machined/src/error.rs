@@ -27,6 +27,10 @@ pub enum Error {
     AuthenticationRequired,
     /// The caller may register machines, but not of somebody else's processes.
     NotCallersProcess,
+    /// The machine has no system bus.
+    NoIpc,
+    /// A user registered the machine, and its root is the host's.
+    RootNamespace,
     /// The leader is in no unit, or it cannot be told in which.
     NoUnit {
         /// Why.
@@ -114,7 +118,9 @@ impl Error {
             ),
             Self::NoUidShift => (Errno::NXIO, None, Some("io.systemd.Machine.NoUIDShift")),
             Self::NotAvailable => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotAvailable")),
-            Self::NotSupported => (Errno::OPNOTSUPP, None, None),
+            Self::NotSupported => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
+            Self::NoIpc => (Errno::NOENT, None, Some("io.systemd.Machine.NoIPC")),
+            Self::RootNamespace => (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied")),
             Self::PermissionDenied => (
                 Errno::ACCESS,
                 Some("org.freedesktop.DBus.Error.AccessDenied"),
@@ -170,6 +176,8 @@ impl fmt::Display for Error {
             Self::NoUidShift => f.write_str("the machine's ids are not mapped by one shift"),
             Self::NotAvailable => f.write_str("not available for a machine of this class"),
             Self::NotSupported => f.write_str("not supported for a machine of this class"),
+            Self::NoIpc => f.write_str("there is no system bus in the machine"),
+            Self::RootNamespace => f.write_str("only root may open a terminal in the root user namespace"),
             Self::PermissionDenied => f.write_str("permission denied"),
             Self::AuthenticationRequired => f.write_str("interactive authentication required"),
             Self::NotCallersProcess => {

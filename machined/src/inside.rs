@@ -7,6 +7,7 @@
 //! behind; it is counted until it ends, and a machine has a few of those.
 
 mod asked;
+mod bond;
 mod child;
 mod doorman;
 mod guest;
@@ -19,6 +20,7 @@ mod reading;
 mod request;
 mod service;
 mod spawn;
+mod terminal;
 mod work;
 
 use rustix::io::Errno;
@@ -28,6 +30,7 @@ pub use guest::Guest;
 pub use os_releases::OsReleases;
 pub use reader::of_host;
 pub use service::{Inside, root_of_host};
+pub use terminal::Terminal;
 
 /// Forks a doorman. To be called before anything else is done, while there is one thread.
 ///

@@ -11,12 +11,16 @@ mod permission;
 mod questions;
 mod register;
 mod services;
+mod shell_words;
 mod state;
 mod target;
+mod terminal;
 
 pub use end::KillWhom;
 pub use metadata::uid_shift;
 pub use register::Registration;
 pub use services::Operations;
+pub use shell_words::{is_assignment, is_user_name};
 pub use state::State;
 pub use target::Target;
+pub use terminal::{Program, VARIABLES};

@@ -12,11 +12,13 @@ use crate::error::Error;
 
 mod jobs;
 mod scope;
+mod session;
 mod signals;
 mod units;
 
 pub use jobs::{Expected, Jobs, News};
 pub use scope::{Scope, ScopeProperty, scope_name};
+pub use session::{Shell, start_getty, start_shell};
 pub use signals::Systemd;
 pub use units::{
     Fate, control_group, fate_of_job, is_active, job_of_unit, kill_subgroup, kill_unit, stop_unit,

@@ -64,6 +64,18 @@ actions! {
     /// To be told what is inside a machine: its OS, its addresses. It is read as root, and the mounts and links that lead
     /// there are the owner's to arrange.
     Inspect: "inspect-machines", Some(Manage::ROW.polkit), Nothing;
+    /// To open a terminal of a machine.
+    OpenPty: "open-pty", None, Enough;
+    /// To open one of the host.
+    HostOpenPty: "host-open-pty", None, Nothing;
+    /// To log in to a machine.
+    Login: "login", None, Enough;
+    /// To log in to the host.
+    HostLogin: "host-login", None, Nothing;
+    /// To have a shell in a machine.
+    OpenShell: "shell", None, Enough;
+    /// To have one on the host.
+    HostShell: "host-shell", None, Nothing;
     /// To open the root directory of a machine.
     Enter: "manage-machines", None, Nothing;
     /// To change images.

@@ -7,7 +7,11 @@ use super::subject::name_of;
 use crate::authorization::{Action, Authorized, Caller, Register, Subject};
 use crate::operations::{Operations, Registration, Target};
 
-async fn caller(call: &Call) -> Result<Caller, ErrorReply> {
+/// Who sends a call.
+///
+/// # Errors
+/// The bus does not say.
+pub(super) async fn caller(call: &Call) -> Result<Caller, ErrorReply> {
     let credentials = call.credentials().await?;
     Ok(Caller {
         uid: credentials.uid,

@@ -3,8 +3,9 @@
 use dbus_server::{Changes, ErrorReply, Get, Interface, Method, Property, Value, arg, now};
 use registry::{HOST_NAME, Process, Record};
 
+use super::manager::PTY;
 use super::subject::Subject;
-use super::{errors, kill, metadata};
+use super::{errors, kill, metadata, terminal};
 use crate::host::Host;
 use crate::operations::{Operations, State, Target};
 
@@ -104,6 +105,18 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
         Method::new("GetUIDShift", &[], &[arg("u", "shift")], |operations, subject, call| {
             now(metadata::shift(&operations, subject, &call))
         }),
+        Method::new("OpenPTY", &[], PTY, |operations, subject, call| {
+            Box::pin(terminal::pty(operations, subject, call))
+        }),
+        Method::new("OpenLogin", &[], PTY, |operations, subject, call| {
+            Box::pin(terminal::login(operations, subject, call))
+        }),
+        Method::new(
+            "OpenShell",
+            &[arg("s", "user"), arg("s", "path"), arg("as", "args"), arg("as", "environment")],
+            PTY,
+            |operations, subject, call| Box::pin(terminal::shell(operations, subject, call)),
+        ),
         Method::new("OpenRootDirectory", &[], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))
         }),

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::leader::sender;
 use super::register::{Form, register};
 use super::subject::{Subject, name_of, target};
-use super::{errors, image, image_changes, kill, mapping, metadata, path_of};
+use super::{errors, image, image_changes, kill, mapping, metadata, path_of, terminal};
 use crate::host::Host;
 use crate::operations::{Operations, Target};
 
@@ -27,6 +27,7 @@ const NEW_NAME: Argument = arg("s", "new_name");
 const READ_ONLY: Argument = arg("b", "read_only");
 const SIZE: Argument = arg("t", "size");
 const PATH: &[Argument] = &[arg("o", "path")];
+pub(super) const PTY: &[Argument] = &[arg("h", "pty"), arg("s", "pty_path")];
 
 pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
     name: "org.freedesktop.machine1.Manager",
@@ -107,6 +108,18 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[NAME],
             &[arg("a{ss}", "fields")],
             |operations, subject, call| Box::pin(metadata::os_release(operations, subject, call)),
+        ),
+        Method::new("OpenMachinePTY", &[NAME], PTY, |operations, subject, call| {
+            Box::pin(terminal::pty(operations, subject, call))
+        }),
+        Method::new("OpenMachineLogin", &[NAME], PTY, |operations, subject, call| {
+            Box::pin(terminal::login(operations, subject, call))
+        }),
+        Method::new(
+            "OpenMachineShell",
+            &[NAME, arg("s", "user"), arg("s", "path"), arg("as", "args"), arg("as", "environment")],
+            PTY,
+            |operations, subject, call| Box::pin(terminal::shell(operations, subject, call)),
         ),
         Method::new("OpenMachineRootDirectory", &[NAME], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))

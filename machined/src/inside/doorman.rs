@@ -9,11 +9,10 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use rustix::process::{
-    DumpableBehavior, Pid, Signal, getpid, getppid, set_dumpable_behavior, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, Signal, getpid, set_parent_process_death_signal};
 
 use super::asked::{Asked, report};
+use super::bond::be_bound_to;
 use super::message;
 use super::request::Report;
 use super::spawn::{Side, close_all_but, fork, ignore_children, leave};
@@ -78,17 +77,6 @@ pub(super) fn main(work: fn(Asked)) {
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else { return };
     close_all_but(socket.as_fd());
     serve(socket, work);
-}
-
-/// Lets a process end with its parent. To be told again after every change of credentials.
-///
-/// # Errors
-/// `ESRCH`: the parent has ended already.
-pub(super) fn be_bound_to(parent: Pid) -> Result<(), Errno> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Nobody looks into it, and nobody lets it say what it does not.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH) }
 }
 
 fn serve(socket: OwnedFd, work: fn(Asked)) {

@@ -14,6 +14,11 @@ pub(super) enum Work {
     Reader,
     /// To open the root directory of a process.
     Root,
+    /// To open a terminal, and to connect to the bus if that is wanted.
+    Terminal {
+        /// Whether it is.
+        bus: bool,
+    },
 }
 
 /// A request. Its descriptors are the socket for the answer, the pidfd of the leader if there is one, the control group
@@ -107,7 +112,7 @@ mod tests {
         for damaged in [&b""[..], b"B", b"F123", b"X"] {
             assert_eq!(Report::decode(damaged), Err(Errno::BADMSG));
         }
-        for work in [Work::Reader, Work::Root] {
+        for work in [Work::Reader, Work::Root, Work::Terminal { bus: true }] {
             let request = Request { leader: Some(7), has_group: true, work };
             assert_eq!(Request::decode(&request.encode().unwrap()), Ok(request));
         }

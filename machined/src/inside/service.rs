@@ -18,6 +18,7 @@ use super::guest::Guest;
 use super::jobs::Jobs;
 use super::message::{self, Channel};
 use super::request::{Answer, Report, Request, Work};
+use super::terminal::{Terminal, check_connection};
 use crate::machines::Key;
 
 /// How long a file system may take.
@@ -55,6 +56,32 @@ impl Inside {
         // What comes back is looked at, whoever sent it.
         let is_directory = FileType::from_raw_mode(fstat(&root)?.st_mode) == FileType::Directory;
         if is_directory { Ok(root) } else { Err(Errno::NOTDIR) }
+    }
+
+    /// Opens a terminal of a container; and connects to its bus, if that is wanted.
+    ///
+    /// # Errors
+    /// As [`Inside::root_directory`]. For the bus: `ENOENT`, `ECONNREFUSED`: there is none. `EAGAIN`: it takes nobody in.
+    pub async fn terminal(
+        &self,
+        guest: &Guest,
+        wants_bus: bool,
+    ) -> Result<(Terminal, Option<Result<OwnedFd, Errno>>), Errno> {
+        let answer = self.run(guest, Work::Terminal { bus: wants_bus }, &[], Some(DEADLINE)).await?;
+        let mut fds = answer.fds.into_iter();
+        let mut next = || fds.next().ok_or(Errno::BADMSG);
+        let terminal = Terminal::checked(next()?, next()?)?;
+        if !wants_bus {
+            return Ok((terminal, None));
+        }
+        let bus = match <[u8; 4]>::try_from(answer.bytes.as_slice()) {
+            Ok(errno) => Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
+            Err(_) => {
+                let socket = next()?;
+                check_connection(socket.as_fd()).map(|()| socket)
+            }
+        };
+        Ok((terminal, Some(bus)))
     }
 
     /// Ends what is done for a machine that goes.

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::asked::{Asked, report};
 use super::reader;
 use super::request::{Answer, Report, Work};
+use super::terminal::open_terminal;
 
 /// Does what was asked, and says what came of it.
 pub(super) fn run(asked: Asked) {
@@ -18,6 +19,7 @@ pub(super) fn run(asked: Asked) {
             return;
         }
         Work::Root => root(&asked),
+        Work::Terminal { bus } => open_terminal(&asked, *bus),
     };
     match done {
         Ok(Answer { bytes, fds }) => {

@@ -14,6 +14,8 @@ use crate::operations::{KillWhom, Operations, Target};
 use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
 mod list;
+mod mapping;
+mod open;
 mod process_id;
 mod register;
 
@@ -70,6 +72,40 @@ pub fn interface() -> Interface<Operations> {
                     ],
                     descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(list::list(operations, call, replier)),
+                },
+                Method {
+                    name: "Open",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::Sent,
+                    handler: |operations, call, replier| Box::pin(open::open(operations, call, replier)),
+                },
+                Method {
+                    name: "MapFrom",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(async move { mapping::map_from(&operations, &call, replier) })
+                    },
+                },
+                Method {
+                    name: "MapTo",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(async move { mapping::map_to(&operations, &call, replier) })
+                    },
+                },
+                Method {
+                    name: "OpenRootDirectory",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::Sent,
+                    handler: |operations, call, replier| {
+                        Box::pin(open::root_directory(operations, call, replier))
+                    },
                 },
             ]
         },

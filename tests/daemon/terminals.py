@@ -1,0 +1,93 @@
+"""Terminals of containers, whose devices and buses are traps."""
+
+import array
+import json
+import os
+import socket
+import stat
+import time
+
+import processes
+import world
+from varlink import SOCKET, Client, listed
+
+ROOTS = "/run/roots"
+
+
+class Terminals(world.Case):
+    def setUp(self):
+        super().setUp()
+        self.start()
+
+    def rooted(self, name, prepare):
+        """A machine whose root directory prepare() has filled."""
+        root = f"{ROOTS}/{name}"
+        os.makedirs(f"{root}/dev/pts")
+        os.makedirs(f"{root}/run/dbus")
+        prepare(root)
+        self.register(name, self.leader(lambda: (os.chroot(root), os.chdir("/"))))
+
+    @staticmethod
+    def devices(root):
+        processes.checked(processes.LIBC.mount(b"devpts", f"{root}/dev/pts".encode(), b"devpts", 0,
+                                               b"newinstance,ptmxmode=0666,mode=620,gid=5"))
+        os.symlink("pts/ptmx", f"{root}/dev/ptmx")
+
+    @staticmethod
+    def open(name, mode):
+        """What Open answers, and the descriptors that come with it."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(15)
+            client.connect(SOCKET)
+            client.sendall(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": name, "mode": mode}}).encode() + b"\0")
+            data, ancillary, _, _ = client.recvmsg(65536, socket.CMSG_SPACE(64))
+            fds = array.array("i")
+            for _, _, content in ancillary:
+                fds.frombytes(content)
+        reply = json.loads(data.rstrip(b"\0"))
+        return reply.get("error") or reply["parameters"], list(fds)
+
+    def test_a_bare_terminal_is_the_containers(self):
+        self.rooted("web", self.devices)
+        told, fds = self.open("web", "tty")
+        self.assertEqual(told, {"ptyFileDescriptor": 0, "ptyPath": "/dev/pts/0"})
+        self.assertEqual(len(fds), 1)
+        path = f"{ROOTS}/web/dev/pts/0"
+        self.assertTrue(stat.S_ISCHR(os.stat(path).st_mode))
+        other = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        os.write(other, b"inside")
+        self.assertEqual(os.read(fds[0], 100), b"inside")
+        for fd in (other, *fds):
+            os.close(fd)
+
+    def test_what_is_no_ptmx_is_never_opened(self):
+        traps = {"fifo": lambda root: os.mkfifo(f"{root}/dev/ptmx"), "none": lambda root: None,
+                 "device": lambda root: os.mknod(f"{root}/dev/ptmx", 0o20644, os.makedev(1, 5))}
+        if not world.IS_ROOT:
+            del traps["device"]
+        for name, trap in traps.items():
+            self.rooted(name, trap)
+            told, fds = self.open(name, "tty")
+            self.assertEqual((told, fds), ("io.systemd.System", []), name)
+        self.assertEqual(set(listed()), set(traps))
+
+    def test_a_container_without_a_bus_has_no_login(self):
+        self.rooted("web", self.devices)
+        self.assertEqual(self.open("web", "login"), ("io.systemd.Machine.NoIPC", []))
+
+    def test_a_bus_that_accepts_and_never_answers_keeps_its_own_caller_waiting_alone(self):
+        self.rooted("web", self.devices)
+        bus = socket.socket(socket.AF_UNIX)
+        self.addCleanup(bus.close)
+        bus.bind(f"{ROOTS}/web/run/dbus/system_bus_socket")
+        bus.listen(1)
+        with Client(deadline=15) as waiting:
+            waiting.send(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": "web", "mode": "login"}}).encode() + b"\0")
+            began = time.monotonic()
+            self.assertEqual(set(listed()), {"web"})
+            self.assertLess(time.monotonic() - began, 1)
+            self.assertEqual(waiting.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+
+
+if __name__ == "__main__":
+    world.main()
