@@ -28,7 +28,7 @@ trap 'rm -rf "$work"' EXIT
 
 # The header as the compiler sees it, a declaration a line.
 cc -E -P -I"$work" -x c "$work/machine.h" | tr '\n' ' ' | sed 's/; */;\n/g; s/  */ /g' |
-  sed 's/^ //' | grep -E '^(const|struct|char|int) [^{]*[a-z]_[a-z_]*\(.*\);$' >"$work/prototypes"
+  sed 's/^ //' | grep -E '^(const|struct|char|int|uint32_t) [^{]*[a-z]_[a-z_]*\(.*\);$' >"$work/prototypes"
 {
   readelf -dW "$library" | sed -n 's/.*(SONAME).*\[\(.*\)\]/soname \1/p'
   nm -D --defined-only --with-symbol-versions "$library" | sed -n 's/.* T //p' | LC_ALL=C sort | while read -r symbol; do

@@ -23,7 +23,7 @@ for entry in $entries; do
   printf '%s\n' "$present" | grep -qx "$entry" || { echo "link.sh: $archive lacks $entry" >&2; exit 1; }
 done
 # And what is in it, machine.map has.
-for entry in $(printf '%s\n' "$present" | grep -E '^(sd|machine)_' | sort -u); do
+for entry in $(printf '%s\n' "$present" | grep -E '^(sd|machine|libmachine)_' | sort -u); do
   if [ "$entry" = machine_may_panic ]; then
     # For the proof's own test: it must be reachable for the link to fail.
     pull="$pull -Wl,-u,$entry"
@@ -35,7 +35,7 @@ mkdir -p "$directory"
 library=libmachine.so.0.$version
 # shellcheck disable=SC2086
 "${CC:-cc}" -shared -nostartfiles -o "$directory/$library" -Wl,-soname,libmachine.so.0 \
-  -Wl,--version-script="$here/machine.map" -Wl,-z,defs,-z,nodelete,-z,now,-z,relro,-z,noexecstack \
+  -Wl,--version-script="$here/machine.map" -Wl,-z,noseparate-code,-z,defs,-z,nodelete,-z,now,-z,relro,-z,noexecstack \
   -Wl,--gc-sections,--as-needed $strip $pull "$archive" -static-libgcc -lc
 ln -sf "$library" "$directory/libmachine.so.0"
 ln -sf libmachine.so.0 "$directory/libmachine.so"

@@ -1,8 +1,7 @@
-//! Many processes at once: `machine_by_pids`.
+//! Many processes at once: `struct machine_batch`.
 //!
 //! # Safety
-//! As in [`crate::answer`]. The answer is one piece of memory: as many pointers as there are processes, and one that is
-//! null, then the texts that they point to.
+//! As in [`crate::answer`]. A batch of the caller's is null, or was made by [`machine_batch_new`] and not yet freed.
 
 #![allow(
     unsafe_code,
@@ -11,42 +10,44 @@
 )]
 
 use core::ffi::{c_char, c_int};
-use core::mem::size_of;
 use core::{ptr, slice};
 
 use libc::{pid_t, size_t};
 use libmachine::{Batch, Errno};
 
-use crate::answer::{count, put, tell, wanted};
+use crate::answer::{boxed, count, ended, no_flags, put, status, tell, wanted};
 
-/// Tells which machines many processes are in, each as machine_by_pid() does, at a fraction of the price: for tools that
+/// The machines of many processes.
+#[allow(non_camel_case_types, reason = "as C has it")]
+pub struct machine_batch(Batch);
+
+/// Tells which machines many processes are in, each as machine_path_by_pid() does, at a fraction of the price: for tools that
 /// show all processes.
 ///
 /// Parameters:
 ///   pids   the processes; 0 is none here
 ///   n      how many there are
-///   paths  where an array goes that has, for each process in turn, "outer/inner", or NULL if it is in no machine, gone,
-///          hidden from the caller, or in a machine whose record cannot be read
+///   flags  0
+///   ret    where the answers go
 ///
-/// Returns: how many of the processes are in a machine, or a negative errno. -EINVAL: paths is NULL, or pids is and n is
-/// not 0. -ESRCH: /proc is not mounted.
+/// Returns: 0, or a negative errno. -EINVAL: ret is NULL, or pids is and n is not 0, or a flag is not known. -ESRCH: /proc is
+/// not mounted.
 ///
-/// Memory: free(3) the array, and nothing else: the texts are in it.
+/// Memory: machine_batch_free() the answers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_by_pids(
+pub unsafe extern "C" fn machine_batch_new(
     pids: *const pid_t,
     n: size_t,
-    paths: *mut *mut *mut c_char,
+    flags: u64,
+    ret: *mut *mut machine_batch,
 ) -> c_int {
     // SAFETY: as demanded.
-    let pids = wanted(paths).and_then(|_| unsafe { given(pids, n) });
+    let pids = wanted(ret).and(no_flags(flags)).and_then(|()| unsafe { given(pids, n) });
     tell(pids.and_then(Batch::of), |batch| {
-        let (texts, places) = batch.parts();
-        let known = places.iter().fold(0_usize, |known, &place| known.wrapping_add(usize::from(place != 0)));
-        let known = count(known)?;
+        let batch = boxed(machine_batch(batch))?;
         // SAFETY: as demanded.
-        unsafe { put(paths, pointers(texts, places)?) };
-        Ok(known)
+        unsafe { put(ret, batch) };
+        Ok(0)
     })
 }
 
@@ -61,26 +62,65 @@ unsafe fn given<'a>(pids: *const pid_t, n: size_t) -> Result<&'a [pid_t], Errno>
     }
 }
 
-/// The pointers, and what they point to, in one piece.
-fn pointers(texts: &[u8], places: &[usize]) -> Result<*mut *mut c_char, Errno> {
-    let head = places.len().checked_add(1).and_then(|number| number.checked_mul(size_of::<*mut c_char>()));
-    let head = head.ok_or(Errno::NOMEM)?;
-    let size = head.checked_add(texts.len()).ok_or(Errno::NOMEM)?;
-    // SAFETY: it takes a size.
-    let start: *mut *mut c_char = unsafe { libc::malloc(size) }.cast();
-    if start.is_null() {
-        return Err(Errno::NOMEM);
-    }
-    let text: *mut c_char = start.cast::<c_char>().wrapping_add(head);
-    // SAFETY: there is room for the pointers, the null behind them, and the texts.
-    unsafe {
-        ptr::copy_nonoverlapping(texts.as_ptr().cast(), text, texts.len());
-        let mut slot = start;
-        for place in places {
-            slot.write(place.checked_sub(1).map_or(ptr::null_mut(), |offset| text.wrapping_add(offset)));
-            slot = slot.wrapping_add(1);
-        }
-        slot.write(ptr::null_mut());
-    }
-    Ok(start)
+/// Frees the answers of a batch.
+///
+/// Parameters:
+///   batch  the answers; may be NULL
+///
+/// Returns: NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_batch_free(batch: *mut machine_batch) -> *mut machine_batch {
+    // SAFETY: as demanded.
+    unsafe { ended(batch) }
+}
+
+/// How many of the processes of a batch are in a machine.
+///
+/// Parameters:
+///   batch  the answers
+///
+/// Returns: their number, or a negative errno. -EINVAL: batch is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_batch_get_count(batch: *const machine_batch) -> c_int {
+    // SAFETY: as demanded.
+    status(unsafe { batch.as_ref() }.ok_or(Errno::INVAL).and_then(|batch| count(batch.0.found())))
+}
+
+/// # Safety
+/// As the module says.
+unsafe fn text<'a>(batch: *const machine_batch, i: size_t) -> Option<&'a [u8]> {
+    // SAFETY: as demanded.
+    unsafe { batch.as_ref() }.and_then(|batch| batch.0.path_with_zero(i))
+}
+
+/// The machines that a process of a batch is in, the outermost first: "outer/inner".
+///
+/// Parameters:
+///   batch  the answers
+///   i      which process, by its place in what was asked, from 0 on
+///
+/// Returns: the names; NULL if it is in no machine, gone, hidden from the caller, or in a machine whose record cannot be read,
+/// and if batch is NULL or has no such process.
+///
+/// Memory: the batch's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_batch_get_path(batch: *const machine_batch, i: size_t) -> *const c_char {
+    // SAFETY: as demanded.
+    unsafe { text(batch, i) }.map_or(ptr::null(), |text| text.as_ptr().cast())
+}
+
+/// The nearest machine that a process of a batch is in.
+///
+/// Parameters:
+///   batch  the answers
+///   i      which process, by its place in what was asked, from 0 on
+///
+/// Returns: its name; NULL where machine_batch_get_path() is.
+///
+/// Memory: the batch's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_batch_get_name(batch: *const machine_batch, i: size_t) -> *const c_char {
+    // SAFETY: as demanded.
+    let text = unsafe { text(batch, i) }.and_then(|text| text.rsplit(|&byte| byte == b'/').next());
+    text.map_or(ptr::null(), |text| text.as_ptr().cast())
 }

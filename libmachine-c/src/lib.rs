@@ -8,19 +8,21 @@
 //! that a panic path which survives optimisation is an undefined symbol. So there is nothing to unwind, nothing to catch
 //! at the boundary, and no need of libgcc_s. There is no state but that of the caller's objects, no lock, no thread and no
 //! thread-local storage: any function may be called by any thread, in a child of fork(2), and by a thread that may be
-//! cancelled. None waits. Like any function of the C library they may be called in signal handlers only where malloc(3)
+//! cancelled. None waits but machine_wait(). Like any function of the C library they may be called in signal handlers only where malloc(3)
 //! may.
 
 #![cfg_attr(not(test), no_std)]
 
 mod answer;
 mod batch;
+mod list;
 mod lookup;
 mod monitor;
 mod name;
 mod sd_login;
 mod snapshot;
 mod text;
+mod version;
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the proof that nothing panics")]

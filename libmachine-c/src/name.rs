@@ -12,10 +12,11 @@
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
 
+use libc::size_t;
 use libmachine::{Errno, suggest};
 use registry::{MachineName, NameRule};
 
-use crate::answer::{put, status, tell, wanted};
+use crate::answer::{status, tell, wanted};
 use crate::text::given;
 
 /// The longest name of a machine, in bytes.
@@ -84,18 +85,28 @@ pub extern "C" fn machine_name_rule(rule: c_int) -> *const c_char {
 ///
 /// Parameters:
 ///   name        the text
-///   suggestion  where the name goes: MACHINE_NAME_MAX + 1 bytes
+///   suggestion  where the name goes
+///   size        how much room there is: MACHINE_NAME_MAX + 1 bytes are always enough
 ///
-/// Returns: 0. -EINVAL: an argument is NULL.
+/// Returns: 0, or a negative errno. -ENOBUFS: there is not enough room. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_name_suggest(name: *const c_char, suggestion: *mut c_char) -> c_int {
+pub unsafe extern "C" fn machine_name_suggest(
+    name: *const c_char,
+    suggestion: *mut c_char,
+    size: size_t,
+) -> c_int {
     // SAFETY: as demanded.
     let name = wanted(suggestion).and_then(|_| unsafe { given(name) }.ok_or(Errno::INVAL));
     tell(name.and_then(|name| suggest(name).map_err(|_| Errno::INVAL)), |found| {
-        let mut text = [0_u8; 65];
-        text.iter_mut().zip(found.as_bytes()).for_each(|(to, from)| *to = *from);
-        // SAFETY: as demanded: there is room for so many bytes.
-        unsafe { put(suggestion.cast(), text) };
+        let text = found.as_bytes();
+        if text.len() >= size {
+            return Err(Errno(libc::ENOBUFS));
+        }
+        // SAFETY: as demanded: there is room for it, and for the zero byte behind it.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr().cast(), suggestion, text.len());
+            suggestion.wrapping_add(text.len()).write(0);
+        }
         Ok(0)
     })
 }

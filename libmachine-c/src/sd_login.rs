@@ -99,7 +99,7 @@ fn owned_if(name: *mut *mut c_char) -> impl FnOnce(libmachine::Buffer<u8>) -> Re
 }
 
 /// Lists the machines of the host, in no order. Names that look like backups (web.old, web.bak) are left out;
-/// machine_list() has them.
+/// machine_list_new() has them.
 ///
 /// Parameters:
 ///   machines  where the list goes, which ends in NULL; may be NULL. It is NULL if there is not even a file.
@@ -110,31 +110,14 @@ fn owned_if(name: *mut *mut c_char) -> impl FnOnce(libmachine::Buffer<u8>) -> Re
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_get_machine_names(machines: *mut *mut *mut c_char) -> c_int {
     // SAFETY: as demanded.
-    unsafe { list(Listing::AsStock, machines) }
-}
-
-/// Lists all machines of the host, in no order: those too that sd_get_machine_names() takes for backups. One that has just
-/// died may be among them, and one that is listed may be gone by the time it is opened: machine_is_alive() and -ENXIO of
-/// machine_open() tell.
-///
-/// Parameters:
-///   machines  where the list goes, which ends in NULL; may be NULL. Where there is no registry, or nothing in it, the list
-///             itself is NULL, and the result 0.
-///
-/// Returns: how many there are, or a negative errno.
-///
-/// Memory: free(3) each name, and then the list.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_list(machines: *mut *mut *mut c_char) -> c_int {
-    // SAFETY: as demanded.
-    unsafe { list(Listing::All, machines) }
+    unsafe { list(machines) }
 }
 
 /// # Safety
 /// The place is null or valid for a write.
-unsafe fn list(listing: Listing, place: *mut *mut *mut c_char) -> c_int {
+unsafe fn list(place: *mut *mut *mut c_char) -> c_int {
     let (mut names, mut number) = (StringList::default(), 0_usize);
-    let seen = each_name(listing, &mut |name| {
+    let seen = each_name(Listing::AsStock, &mut |name| {
         number = number.saturating_add(1);
         if place.is_null() { Ok(()) } else { names.push(name.as_bytes()) }
     });
@@ -242,7 +225,8 @@ fn descriptor_of(monitor: *mut sd_login_monitor) -> Result<Borrowed, Errno> {
 /// Returns: NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_login_monitor_unref(m: *mut sd_login_monitor) -> *mut sd_login_monitor {
-    drop(number_of(m).and_then(Descriptor::from_raw));
+    // SAFETY: as demanded: it is a monitor's, and not ended yet.
+    drop(number_of(m).and_then(|number| unsafe { Descriptor::from_raw(number) }));
     ptr::null_mut()
 }
 

@@ -45,8 +45,10 @@ static void command_of(pid_t pid, char *command, size_t size) {
 int main(void) {
   size_t n, i;
   pid_t *pids = processes(&n);
-  char **machines, command[32];
-  int r = machine_by_pids(pids, n, &machines);
+  struct machine_batch *machines;
+  const char *path;
+  char command[32];
+  int r = machine_batch_new(pids, n, 0, &machines);
   if (r < 0) {
     fprintf(stderr, "machine-ps: %s\n", strerror(-r));
     return 1;
@@ -54,9 +56,10 @@ int main(void) {
   printf("%7s  %-24s %s\n", "PID", "MACHINE", "COMMAND");
   for (i = 0; i < n; i++) {
     command_of(pids[i], command, sizeof command);
-    printf("%7ld  %-24s %s\n", (long)pids[i], machines[i] != NULL ? machines[i] : "-", command);
+    path = machine_batch_get_path(machines, i);
+    printf("%7ld  %-24s %s\n", (long)pids[i], path != NULL ? path : "-", command);
   }
-  free(machines);
+  machine_batch_free(machines);
   free(pids);
   return 0;
 }

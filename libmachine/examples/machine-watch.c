@@ -1,7 +1,8 @@
-/* machine-watch: says which machine came, went or changed, until it is ended.
+/* machine-watch: lists the machines that are there, then says which came, went or changed, until it is ended.
  *
  *   cc -o machine-watch machine-watch.c $(pkg-config --cflags --libs libmachine)
- */
+ *
+ * It may be started before there is a registry, and goes on where the daemon that writes it does not. */
 #include <machine.h>
 
 #include <arpa/inet.h>
@@ -10,38 +11,48 @@
 #include <string.h>
 
 /* "web: container of systemd-nspawn, 10.0.0.2 fd00::2" */
-static void show(const char *what, const char *name) {
-  const struct machine_address *addresses;
+static void show(const char *what, const struct machine_event *event) {
+  const struct machine *m = machine_event_get_machine(event);
+  const char *name = machine_event_get_name(event);
   char text[INET6_ADDRSTRLEN];
-  struct machine *m;
-  int n, i;
-  printf("%-8s %s", what, name);
-  /* It may be gone by now: then there is nothing more to say. */
-  if (machine_open(name, &m) == 0) {
-    printf(": %s", machine_class(m));
-    if (machine_service(m) != NULL) printf(" of %s", machine_service(m));
-    n = machine_addresses(m, &addresses);
-    for (i = 0; i < n; i++)
-      printf("%s %s", i == 0 ? "," : "", inet_ntop(addresses[i].family, addresses[i].bytes, text, sizeof text));
-    machine_free(m);
+  const void *address;
+  size_t i;
+  int family;
+  printf("%-8s", what);
+  if (name != NULL) printf(" %s", name);
+  /* NULL of one that has gone: then there is nothing more to say. */
+  if (m != NULL) {
+    printf(": %s", machine_get_class(m));
+    if (machine_get_service(m) != NULL) printf(" of %s", machine_get_service(m));
+    for (i = 0; machine_get_address(m, i, &family, &address, NULL) == 1; i++)
+      printf("%s %s", i == 0 ? "," : "", inet_ntop(family, address, text, sizeof text));
   }
   printf("\n");
 }
 
+static const char *word(int change) {
+  switch (change) {
+    case MACHINE_PRESENT: return "there";
+    case MACHINE_LISTED: return "-- that is all; now watching";
+    case MACHINE_NEW: return "new";
+    case MACHINE_REMOVED: return "gone";
+    case MACHINE_CHANGED: return "changed";
+    case MACHINE_OVERFLOW: return "-- something was missed; all that are there now:";
+    default: return NULL;
+  }
+}
+
 int main(void) {
+  const struct machine_event *event;
   struct machine_monitor *monitor;
-  struct machine_event event;
   struct pollfd wait;
-  int r = machine_monitor_new(&monitor);
+  int r = machine_monitor_new(MACHINE_MONITOR_LIST | MACHINE_MONITOR_WAIT | MACHINE_MONITOR_LEADERS, &monitor);
   if (r == 0) {
-    wait.fd = machine_monitor_fd(monitor);
+    wait.fd = machine_monitor_get_fd(monitor);
     wait.events = POLLIN;
     do {
       while ((r = machine_monitor_next(monitor, &event)) == 1)
-        show(event.change == MACHINE_NEW       ? "new"
-             : event.change == MACHINE_REMOVED ? "gone"
-                                               : "changed",
-             event.name);
+        if (word(machine_event_get_change(event)) != NULL) show(word(machine_event_get_change(event)), event);
       fflush(stdout);
     } while (r == 0 && poll(&wait, 1, -1) >= 0);
     machine_monitor_free(monitor);

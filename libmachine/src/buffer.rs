@@ -4,8 +4,8 @@
 //! answer (`ENOMEM`) instead of the end of the process.
 //!
 //! # Safety
-//! `start` is null or comes from realloc(3) with room for `capacity` items; the first `length` are initialised. Items
-//! are `Copy`, so that nothing has to be dropped and a zeroed one is never read before it is written.
+//! `start` is null or comes from realloc(3) with room for `capacity` items; the first `length` are initialised, and the
+//! buffer's own: what takes one out, or forgets it, is there for items that are `Copy` alone, or gives it away.
 
 #![allow(unsafe_code, reason = "the heap of the C library")]
 
@@ -18,18 +18,18 @@ use crate::errno::Errno;
 
 /// A growing array.
 #[derive(Debug)]
-pub struct Buffer<T: Copy> {
+pub struct Buffer<T> {
     start: *mut T,
     length: usize,
     capacity: usize,
 }
 
 // SAFETY: it owns its memory, as a Vec does.
-unsafe impl<T: Copy + Send> Send for Buffer<T> {}
+unsafe impl<T: Send> Send for Buffer<T> {}
 // SAFETY: shared, it is only read.
-unsafe impl<T: Copy + Sync> Sync for Buffer<T> {}
+unsafe impl<T: Sync> Sync for Buffer<T> {}
 
-impl<T: Copy> Buffer<T> {
+impl<T> Buffer<T> {
     /// An array without items and without memory.
     pub const fn new() -> Self {
         Self { start: ptr::null_mut(), length: 0, capacity: 0 }
@@ -44,6 +44,12 @@ impl<T: Copy> Buffer<T> {
         if needed <= self.capacity {
             return Ok(());
         }
+        self.grow(needed)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, needed: usize) -> Result<(), Errno> {
         let capacity = needed.max(self.capacity.saturating_mul(2)).max(8);
         let bytes = capacity.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
         // SAFETY: null, or ours from an earlier call.
@@ -68,6 +74,64 @@ impl<T: Copy> Buffer<T> {
         Ok(())
     }
 
+    /// Takes out the last item.
+    pub fn pop(&mut self) -> Option<T> {
+        self.length = self.length.checked_sub(1)?;
+        // SAFETY: it was initialised, and is the buffer's no more.
+        Some(unsafe { self.start.wrapping_add(self.length).read() })
+    }
+
+    /// Puts an item in front of the one at a position, or at the end.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn insert(&mut self, position: usize, item: T) -> Result<(), Errno> {
+        self.reserve(1)?;
+        let position = position.min(self.length);
+        let at = self.start.wrapping_add(position);
+        // SAFETY: there is room for one more behind the last.
+        unsafe {
+            ptr::copy(at, at.wrapping_add(1), self.length.wrapping_sub(position));
+            at.write(item);
+        }
+        self.length = self.length.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Takes out the item at a position, if there is one.
+    pub fn remove(&mut self, position: usize) -> Option<T> {
+        if position >= self.length {
+            return None;
+        }
+        let at = self.start.wrapping_add(position);
+        self.length = self.length.wrapping_sub(1);
+        // SAFETY: it was initialised, and is the buffer's no more; those behind it are ours too, and move up.
+        unsafe {
+            let item = at.read();
+            ptr::copy(at.wrapping_add(1), at, self.length.wrapping_sub(position));
+            Some(item)
+        }
+    }
+
+    /// Keeps those items of which the function says so, in their order.
+    pub fn keep(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
+        let length = core::mem::take(&mut self.length);
+        for position in 0..length {
+            let item = self.start.wrapping_add(position);
+            // SAFETY: it is initialised, and is moved to a place that is free, or dropped, once.
+            unsafe {
+                if is_kept(&*item) {
+                    ptr::copy(item, self.start.wrapping_add(self.length), 1);
+                    self.length = self.length.wrapping_add(1);
+                } else {
+                    item.drop_in_place();
+                }
+            }
+        }
+    }
+}
+
+impl<T: Copy> Buffer<T> {
     /// Appends items.
     ///
     /// # Errors
@@ -119,33 +183,6 @@ impl<T: Copy> Buffer<T> {
         Ok(written)
     }
 
-    /// Puts an item in front of the one at a position, or at the end.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub fn insert(&mut self, position: usize, item: T) -> Result<(), Errno> {
-        self.reserve(1)?;
-        let position = position.min(self.length);
-        let at = self.start.wrapping_add(position);
-        // SAFETY: there is room for one more behind the last.
-        unsafe {
-            ptr::copy(at, at.wrapping_add(1), self.length.wrapping_sub(position));
-            at.write(item);
-        }
-        self.length = self.length.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Takes out the item at a position, if there is one.
-    pub fn remove(&mut self, position: usize) {
-        if position < self.length {
-            let at = self.start.wrapping_add(position);
-            self.length = self.length.wrapping_sub(1);
-            // SAFETY: those behind it are ours too.
-            unsafe { ptr::copy(at.wrapping_add(1), at, self.length.wrapping_sub(position)) };
-        }
-    }
-
     /// Forgets all items but the first few.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
@@ -168,7 +205,7 @@ impl<T: Copy> Buffer<T> {
     }
 }
 
-impl<T: Copy> Deref for Buffer<T> {
+impl<T> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         if self.start.is_null() {
@@ -179,7 +216,7 @@ impl<T: Copy> Deref for Buffer<T> {
     }
 }
 
-impl<T: Copy> DerefMut for Buffer<T> {
+impl<T> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         if self.start.is_null() {
             return &mut [];
@@ -189,16 +226,20 @@ impl<T: Copy> DerefMut for Buffer<T> {
     }
 }
 
-impl<T: Copy> Default for Buffer<T> {
+impl<T> Default for Buffer<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T: Copy> Drop for Buffer<T> {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // SAFETY: null, or ours.
-        unsafe { libc::free(self.start.cast()) };
+        let items: *mut [T] = &raw mut **self;
+        // SAFETY: the items are initialised and the buffer's own, and the memory is null or ours.
+        unsafe {
+            items.drop_in_place();
+            libc::free(self.start.cast());
+        }
     }
 }
 
@@ -248,6 +289,25 @@ mod tests {
         assert_eq!(&*buffer, &vec[25..30]);
         buffer.truncate(2);
         assert_eq!(&*buffer, &vec[25..27]);
+    }
+
+    #[test]
+    fn what_it_holds_is_dropped_once() {
+        let counted = std::rc::Rc::new(());
+        let mut buffer = Buffer::new();
+        for _ in 0..20 {
+            buffer.push(counted.clone()).unwrap();
+        }
+        assert!(buffer.pop().is_some() && buffer.remove(0).is_some());
+        assert_eq!(std::rc::Rc::strong_count(&counted), 19);
+        let mut position = 0;
+        buffer.keep(|_| {
+            position += 1;
+            position % 3 == 0
+        });
+        assert_eq!((buffer.len(), std::rc::Rc::strong_count(&counted)), (6, 7));
+        drop(buffer);
+        assert_eq!(std::rc::Rc::strong_count(&counted), 1);
     }
 
     #[test]

@@ -43,8 +43,18 @@ impl Errno {
     pub const NOTTY: Self = Self(libc::ENOTTY);
     /// The process is of another PID namespace.
     pub const REMOTE: Self = Self(libc::EREMOTE);
-    /// The machine shares the host's network.
+    /// The machine has no network of its own.
+    pub const NONET: Self = Self(libc::ENONET);
+    /// What is needed is not there: /proc, before Linux 6.13.
     pub const NOSYS: Self = Self(libc::ENOSYS);
+    /// More than one machine has it.
+    pub const NOTUNIQ: Self = Self(libc::ENOTUNIQ);
+    /// The object was made by this process's parent.
+    pub const CHILD: Self = Self(libc::ECHILD);
+    /// The deadline is over.
+    pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
+    /// A signal came.
+    pub const INTR: Self = Self(libc::EINTR);
     /// What was watched is there no longer.
     pub const STALE: Self = Self(libc::ESTALE);
     /// Nothing at the moment.
@@ -65,3 +75,10 @@ impl fmt::Display for Errno {
 }
 
 impl core::error::Error for Errno {}
+
+#[cfg(feature = "std")]
+impl From<Errno> for std::io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(errno.0)
+    }
+}

@@ -24,6 +24,7 @@ impl Group {
     ///
     /// # Errors
     /// `ESRCH`: no such process. `EUNATCH`: its group is outside of the caller's namespace. `ENODATA`: it has none.
+    #[inline(never)]
     pub fn of(pid: u32) -> Result<Self, Errno> {
         let path = match pid {
             0 => ZeroEnded::<32>::new(&[b"/proc/self/cgroup"]),
@@ -53,6 +54,7 @@ impl Group {
     ///
     /// # Errors
     /// A shortage of descriptors or memory.
+    #[inline(never)]
     pub fn visible_root() -> Result<Buffer<u8>, Errno> {
         match Self::of_systemd() {
             Err(errno) if !errno.is_shortage() => Ok(Buffer::new()),
@@ -71,6 +73,12 @@ impl Group {
         let (start, length) = (offset(&text, path), path.len());
         text.cut_out(start, length);
         Ok(Self { path: text })
+    }
+
+    /// Whether it is the group with this path, or lies below it.
+    pub fn is_within(&self, path: &[u8]) -> bool {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        self.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
     /// The path, which begins with a slash.

@@ -12,15 +12,23 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod all;
+mod ancestry;
 mod batch;
 mod buffer;
 mod errno;
 #[cfg(test)]
 mod fuzz;
 mod group;
+mod hierarchy;
+mod inotify;
+mod known;
+mod login_watch;
+mod machine_group;
 mod monitor;
 mod names;
 mod nearest;
+mod origin;
 mod owner;
 mod pid;
 mod pid_table;
@@ -30,6 +38,7 @@ mod stock;
 mod suggest;
 mod system;
 mod unit_name;
+mod wait;
 mod zero_ended;
 
 #[cfg(feature = "std")]
@@ -45,18 +54,21 @@ mod process;
 #[cfg(feature = "std")]
 mod signal;
 
+pub use all::{AllMachines, only_machine};
 pub use batch::Batch;
 pub use buffer::Buffer;
 pub use errno::Errno;
-pub use monitor::{Category, Change, Monitor, drain, watch_categories};
+pub use login_watch::{Category, drain, watch_categories};
+pub use monitor::{Change, Event, Monitor, MonitorOptions};
 pub use names::{Listing, Seen, each_name};
-pub use nearest::{path_of_pid, path_of_pidfd};
+pub use nearest::{machines_of_pid, machines_of_pidfd, path_of};
 pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
 pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
 pub use snapshot::{Field, Number, Snapshot};
 pub use stock::{class as stock_class, interfaces as stock_interfaces};
 pub use suggest::suggest;
 pub use system::{Borrowed, Descriptor, peer as pid_of_peer};
+pub use wait::{wait_for_end, wait_for_machine};
 
 #[cfg(feature = "std")]
 pub use cgroup::{ControlGroup, UnitPlace};

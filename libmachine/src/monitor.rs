@@ -1,4 +1,9 @@
 //! Waiting for machines to come, go and change.
+//!
+//! inotify(7) tells of files, and by their names alone: which machine a record was of when it was written is known only as
+//! long as nothing has happened to the file since. So all that is queued is read before a record is, and again after it:
+//! where the queue then has more of that name, the machine came and went too quickly to be told from others, and an event
+//! says so by having no incarnation.
 
 use core::ffi::CStr;
 
@@ -6,110 +11,107 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
+use crate::inotify::Notice;
+use crate::known::{Known, Table, Watched};
 use crate::names::{Listing, each_name};
-use crate::sort::sort;
-use crate::system::{Borrowed, Descriptor, read, watch, watch_path};
+use crate::nearest::if_there;
+use crate::origin::Origin;
+use crate::snapshot::Snapshot;
+use crate::system::{
+    Borrowed, Descriptor, add_to_poll, new_poll, read, readable_of_poll, unwatch, watch, watch_path,
+};
 
-/// What sd-login's monitor can wait for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Category {
-    /// `seat`.
-    Seat,
-    /// `session`.
-    Session,
-    /// `uid`.
-    User,
-    /// `machine`.
-    Machine,
-}
-
-impl Category {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Session, Self::Seat, Self::User, Self::Machine];
-
-    /// The category with this name.
-    pub fn from_name(name: &[u8]) -> Option<Self> {
-        match name {
-            b"seat" => Some(Self::Seat),
-            b"session" => Some(Self::Session),
-            b"uid" => Some(Self::User),
-            b"machine" => Some(Self::Machine),
-            _ => None,
-        }
-    }
-
-    const fn directory(self) -> &'static CStr {
-        match self {
-            Self::Seat => c"/run/systemd/seats/",
-            Self::Session => c"/run/systemd/sessions/",
-            Self::User => c"/run/systemd/users/",
-            Self::Machine => c"/run/systemd/machines/",
-        }
-    }
-}
-
-/// A file that is renamed to its place is new or changed; everything the daemon writes is.
-const EVENTS: u32 = libc::IN_MOVED_TO | libc::IN_DELETE;
-
-/// Watches as sd_login_monitor_new(3) does: that something happened is all that is known.
-///
-/// # Errors
-/// `ENOENT`: there is no such directory. Others: inotify(7) fails.
-pub fn watch_categories(categories: &[Category]) -> Result<Descriptor, Errno> {
-    let descriptor = watch()?;
-    for category in categories {
-        watch_path(&descriptor, category.directory(), EVENTS)?;
-    }
-    Ok(descriptor)
-}
-
-/// Reads away what a watch has noticed.
-///
-/// # Errors
-/// Why it cannot be read.
-pub fn drain(descriptor: Borrowed) -> Result<(), Errno> {
-    let mut buffer = [0_u8; 4096];
-    loop {
-        match read(descriptor, &mut buffer) {
-            Ok([]) | Err(Errno::AGAIN) => return Ok(()),
-            Ok(_) | Err(Errno(libc::EINTR)) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// What became of a machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What may become of a machine, and of the monitor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum Change {
-    /// It is there now.
+    /// It was there when the monitor began.
+    Present,
+    /// All that were there have been told.
+    Listed,
+    /// It has come.
     New,
     /// It is there no longer.
     Removed,
     /// Its record was written anew.
     Changed,
+    /// The kernel kept no more, and what happened since the last event is lost: all that is known has to be forgotten.
+    Overflow,
+}
+
+/// What became of a machine.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// What it was.
+    pub change: Change,
+    /// Which machine; `None` of [`Change::Listed`] and [`Change::Overflow`].
+    pub name: Option<MachineName>,
+    /// Which of those of this name, see [`Snapshot::incarnation`]; `None` where its record does not tell, or there was none
+    /// any more when it could be read.
+    pub incarnation: Option<u64>,
+    /// What its record said, of a machine that is there.
+    pub machine: Option<Snapshot>,
+}
+
+/// What a monitor is to tell.
+#[derive(Clone, Copy, Default, Debug)]
+#[non_exhaustive]
+pub struct MonitorOptions {
+    /// Begin with the machines that are there, as [`Change::Present`], and then [`Change::Listed`].
+    pub list: bool,
+    /// Where there is no registry, wait for it; and again where it goes.
+    pub wait_for_registry: bool,
+    /// A machine goes when its leader does, whether a daemon takes its record away or not. Takes a descriptor for each.
+    pub watch_leaders: bool,
+    /// No other machine than that of this name.
+    pub only: Option<MachineName>,
 }
 
 /// Tells which machine came, went or changed, in the order in which it happened.
 #[derive(Debug)]
 pub struct Monitor {
-    descriptor: Descriptor,
-    /// Those that are known to be there, sorted.
-    known: Buffer<MachineName>,
-    /// What was read of the descriptor and not told yet.
-    pending: Buffer<u8>,
-    /// What is left of it begins here.
+    origin: Origin,
+    options: MonitorOptions,
+    /// In front of the poll, which tells of their leaders.
+    known: Table,
+    /// Readable when there is something to tell: the watch, and the leaders.
+    poll: Descriptor,
+    watch: Descriptor,
+    /// The number of the watch of the records, and of that of a directory above.
+    records: Option<i32>,
+    above: Option<i32>,
+    /// What was read of the watch, and where what was not dealt with yet begins.
+    queue: Buffer<u8>,
     next: usize,
-    /// Found by comparing, after events were lost.
-    differences: Buffer<(Change, MachineName)>,
-    /// Events were lost, and nothing was compared yet.
-    is_behind: bool,
-    is_gone: bool,
+    /// Found, and not told yet.
+    found: Buffer<Event>,
+    next_step: Step,
 }
 
-/// `struct inotify_event`: the watch, the mask, a cookie, the length of the name.
-const MASK_AT: usize = 4;
-const LENGTH_AT: usize = 12;
-const NAME_AT: usize = 16;
+/// What has to be done before anything else is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// Nothing.
+    Follow,
+    /// Watch the directory of the records, and take in what is there: as what has come, or as what was there.
+    Enter { is_first: bool },
+    /// The directory was removed.
+    Gone,
+}
+
+const RECORDS: &CStr = c"/run/systemd/machines";
+/// Where the directory of the records may come to be, the nearest first.
+const ABOVE: [&CStr; 2] = [c"/run/systemd", c"/run"];
+/// A file that is renamed to its place is new or changed; everything the daemon writes is.
+const ENTRIES: u32 = libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_MOVED_FROM;
+const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
+const ENDS: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
+/// So much is read of the watch at a time, and so often in a row before what was read is looked at.
+const PIECE: usize = 4096;
+const PIECES: usize = 256;
+/// So often is a record that was just read looked at again because something happened to it.
+const SETTLING: usize = 16;
 
 impl Monitor {
     /// Starts to watch. Machines that are there already are not told.
@@ -117,194 +119,413 @@ impl Monitor {
     /// # Errors
     /// `ENOENT`: there is no registry. Others: it cannot be read, or inotify(7) fails.
     pub fn new() -> Result<Self, Errno> {
-        let descriptor = watch()?;
-        let events = EVENTS | libc::IN_DELETE_SELF | libc::IN_ONLYDIR;
-        watch_path(&descriptor, Category::Machine.directory(), events)?;
-        // Listed when it is watched already, so that nothing is missed; what is noticed twice is told as a change.
-        let known = sorted_names()?;
-        Ok(Self {
-            descriptor,
-            known,
-            pending: Buffer::new(),
+        Self::with(MonitorOptions::default())
+    }
+
+    /// Starts to watch.
+    ///
+    /// # Errors
+    /// As [`Monitor::new`]; but no registry is none where that is waited for.
+    #[inline(never)]
+    pub fn with(options: MonitorOptions) -> Result<Self, Errno> {
+        let (poll, watch) = (new_poll()?, watch()?);
+        add_to_poll(poll.borrow(), watch.borrow())?;
+        let mut monitor = Self {
+            origin: Origin::new(),
+            options,
+            poll,
+            watch,
+            records: None,
+            above: None,
+            known: Table::new(),
+            queue: Buffer::new(),
             next: 0,
-            differences: Buffer::new(),
-            is_behind: false,
-            is_gone: false,
-        })
+            found: Buffer::new(),
+            next_step: Step::Enter { is_first: true },
+        };
+        monitor.enter(true)?;
+        Ok(monitor)
     }
 
     /// The descriptor that becomes readable when there may be something to tell.
     pub const fn descriptor(&self) -> Borrowed {
-        self.descriptor.borrow()
+        self.poll.borrow()
     }
 
-    /// The next change; `None` if there is none at the moment.
+    /// The next event; `None` if there is none at the moment.
     ///
     /// # Errors
-    /// `ESTALE`: the directory of the records was removed; a new monitor is needed. `ENOMEM`.
-    pub fn next_change(&mut self) -> Result<Option<(Change, MachineName)>, Errno> {
+    /// `ESTALE`: the directory of the records was removed, and a new monitor is needed. `ECHILD`: this process is a child
+    /// of that which made the monitor. `ENOMEM`, `EMFILE` and the like: nothing is lost, and the next call tries again.
+    #[inline(never)]
+    pub fn next_event(&mut self) -> Result<Option<Event>, Errno> {
+        if !self.origin.is_here() {
+            return Err(Errno::CHILD);
+        }
         loop {
-            if let Some(&difference) = self.differences.first() {
-                self.differences.remove(0);
-                return Ok(Some(difference));
+            if let Some(event) = self.found.remove(0) {
+                return Ok(Some(event));
             }
-            if self.is_behind {
-                self.compare()?;
-                continue;
-            }
-            if let Some((mask, name, length)) = event(self.pending.get(self.next..).unwrap_or_default()) {
-                self.next = self.next.saturating_add(length);
-                if let Some(change) = self.take(mask, name)? {
-                    return Ok(Some(change));
+            match self.next_step {
+                Step::Follow => {}
+                Step::Enter { is_first } => {
+                    self.enter(is_first)?;
+                    continue;
                 }
+                Step::Gone => return Err(Errno::STALE),
+            }
+            if let Some(notice) = self.head() {
+                self.deal_with(notice)?;
+                self.next = self.next.saturating_add(notice.length);
                 continue;
             }
-            if self.is_gone {
-                return Err(Errno::STALE);
-            }
-            if !self.fill()? {
+            if !self.fill()? && !self.look_at_leaders()? {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads what was noticed; `false` if there is nothing.
+    fn head(&self) -> Option<Notice> {
+        Notice::first(self.queue.get(self.next..).unwrap_or_default())
+    }
+
+    /// Reads what was noticed, behind what was not dealt with yet; `false` if there is nothing.
+    #[inline(never)]
     fn fill(&mut self) -> Result<bool, Errno> {
+        let left = self.queue.len().saturating_sub(self.next);
+        self.queue.cut_out(self.next, left);
         self.next = 0;
-        self.pending.truncate(0);
-        self.pending.fill(0, 4096)?;
-        let length = match read(self.descriptor.borrow(), &mut self.pending) {
-            Ok(piece) => piece.len(),
-            Err(Errno::AGAIN | Errno(libc::EINTR)) => 0,
-            Err(errno) => {
-                self.pending.truncate(0);
-                return Err(errno);
+        let mut is_any = false;
+        for _ in 0..PIECES {
+            let length = self.queue.len();
+            self.queue.fill(0, PIECE)?;
+            let room = self.queue.get_mut(length..).unwrap_or_default();
+            let read = match read(self.watch.borrow(), room) {
+                Ok(piece) => Ok(piece.len()),
+                Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+                Err(errno) => Err(errno),
+            };
+            let read_length = read.unwrap_or_default();
+            self.queue.truncate(length.saturating_add(read_length));
+            read?;
+            if read_length == 0 {
+                break;
             }
+            is_any = true;
+        }
+        Ok(is_any)
+    }
+
+    /// Whether something happened to a record after this place of the queue.
+    fn is_met_again(&self, name: &MachineName, mut at: usize) -> bool {
+        while let Some(notice) = Notice::first(self.queue.get(at..).unwrap_or_default()) {
+            if notice.name.as_ref() == Some(name) || notice.is_any(libc::IN_Q_OVERFLOW) {
+                return true;
+            }
+            at = at.saturating_add(notice.length);
+        }
+        false
+    }
+
+    /// Deals with the first notice of the queue. Where something is short it stays the first, and nothing has changed.
+    fn deal_with(&mut self, notice: Notice) -> Result<(), Errno> {
+        if notice.is_any(libc::IN_Q_OVERFLOW) {
+            return self.overflow();
+        }
+        if Some(notice.watch) == self.above {
+            // It may be there now; or what is above it is not.
+            self.next_step = Step::Enter { is_first: false };
+            return Ok(());
+        }
+        if Some(notice.watch) != self.records {
+            return Ok(());
+        }
+        if notice.is_any(ENDS) {
+            return self.end();
+        }
+        let wanted = |name: &MachineName| self.options.only.is_none_or(|only| only == *name);
+        let Some(name) = notice.name.filter(wanted).filter(|_| !notice.is_any(libc::IN_ISDIR)) else {
+            return Ok(());
         };
-        self.pending.truncate(length);
-        Ok(length > 0)
+        if notice.is_any(libc::IN_MOVED_TO) {
+            self.was_written(name, notice.length)
+        } else {
+            self.was_removed(&name)
+        }
     }
 
-    fn take(&mut self, mask: u32, name: Option<MachineName>) -> Result<Option<(Change, MachineName)>, Errno> {
-        if mask & libc::IN_Q_OVERFLOW != 0 {
-            self.is_behind = true;
-            return Ok(None);
-        }
-        if mask & (libc::IN_IGNORED | libc::IN_DELETE_SELF) != 0 {
-            self.is_gone = true;
-            return Ok(None);
-        }
-        let Some(name) = name.filter(|_| mask & libc::IN_ISDIR == 0) else { return Ok(None) };
-        let place = position(&self.known, &name);
-        Ok(match (place, mask & libc::IN_DELETE != 0) {
-            (Ok(place), true) => {
-                self.known.remove(place);
-                Some((Change::Removed, name))
-            }
-            (Ok(_), false) => Some((Change::Changed, name)),
-            (Err(place), false) => {
-                self.known.insert(place, name)?;
-                Some((Change::New, name))
-            }
-            (Err(_), true) => None,
-        })
-    }
-
-    /// Events were lost: finds out who came and went. Those that are there still may have changed.
-    fn compare(&mut self) -> Result<(), Errno> {
-        let now = sorted_names()?;
-        let mut differences = Buffer::new();
-        for name in self.known.iter().filter(|name| position(&now, name).is_err()) {
-            differences.push((Change::Removed, *name))?;
-        }
-        for name in now.iter() {
-            let change = if position(&self.known, name).is_ok() { Change::Changed } else { Change::New };
-            differences.push((change, *name))?;
-        }
-        // All at once: where something was short, the next call compares again.
-        (self.known, self.differences, self.is_behind) = (now, differences, false);
+    fn overflow(&mut self) -> Result<(), Errno> {
+        self.found.push(told(Change::Overflow, None, None))?;
+        self.known.clear();
+        self.next_step = Step::Enter { is_first: true };
         Ok(())
     }
-}
 
-/// The mask of the first event, the machine that its name may be, and how long it is.
-fn event(bytes: &[u8]) -> Option<(u32, Option<MachineName>, usize)> {
-    let number = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk::<4>()?));
-    let length = usize::try_from(number(LENGTH_AT)?).ok()?;
-    let whole = NAME_AT.checked_add(length)?;
-    let name = bytes.get(NAME_AT..whole)?.split(|&byte| byte == 0).next()?;
-    Some((number(MASK_AT)?, MachineName::new(name).ok(), whole))
-}
-
-fn sorted_names() -> Result<Buffer<MachineName>, Errno> {
-    let mut names = Buffer::new();
-    each_name(Listing::All, &mut |name| names.push(name))?;
-    sort(&mut names, |one, other| one < other);
-    Ok(names)
-}
-
-/// Where a name is in a sorted list, or would be.
-fn position(names: &[MachineName], name: &MachineName) -> Result<usize, usize> {
-    let (mut low, mut high) = (0, names.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        match names.get(middle).map(|other| other.cmp(name)) {
-            Some(core::cmp::Ordering::Equal) => return Ok(middle),
-            Some(core::cmp::Ordering::Less) => low = middle.wrapping_add(1),
-            _ => high = middle,
+    /// The directory of the records is no more: nor are the machines.
+    fn end(&mut self) -> Result<(), Errno> {
+        let mut removed = Buffer::new();
+        for known in self.known.iter().filter(|known| !known.is_over) {
+            removed.push(told(Change::Removed, Some(known.name), known.incarnation))?;
         }
+        self.found.reserve(removed.len())?;
+        while let Some(event) = removed.remove(0) {
+            self.found.push(event)?;
+        }
+        self.known.clear();
+        if let Some(number) = self.records.take() {
+            unwatch(&self.watch, number);
+        }
+        let waits = self.options.wait_for_registry;
+        self.next_step = if waits { Step::Enter { is_first: false } } else { Step::Gone };
+        Ok(())
     }
-    Err(low)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::vec::Vec;
-
-    fn name(text: &str) -> MachineName {
-        MachineName::new(text.as_bytes()).unwrap()
+    fn was_removed(&mut self, name: &MachineName) -> Result<(), Errno> {
+        let Ok(place) = self.known.place(name) else { return Ok(()) };
+        if let Some(known) = self.known.get(place).filter(|known| !known.is_over) {
+            self.found.push(told(Change::Removed, Some(*name), known.incarnation))?;
+        }
+        self.known.remove(place);
+        Ok(())
     }
 
-    #[test]
-    fn names_are_sorted_and_found() {
-        // A linear congruential generator: the same names in every run.
-        let mut seed = 1_u64;
-        for length in 0..300 {
-            let mut names: Vec<_> = (0..length)
-                .map(|_| {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    name(&std::format!("m{}", seed >> 54))
-                })
-                .collect();
-            let mut expected = names.clone();
-            expected.sort();
-            sort(&mut names, |one, other| one < other);
-            assert_eq!(names, expected);
-            for known in &names {
-                assert_eq!(names[position(&names, known).unwrap()], *known);
+    fn was_written(&mut self, name: MachineName, length: usize) -> Result<(), Errno> {
+        let behind = self.next.saturating_add(length);
+        let mut machine = None;
+        if !self.is_met_again(&name, behind) {
+            machine = if_there(&name)?;
+            let start = behind.saturating_sub(self.next);
+            self.fill()?;
+            if self.is_met_again(&name, start) {
+                machine = None;
             }
-            assert_eq!(position(&names, &name("a")), Err(0));
-            assert_eq!(position(&names, &name("z")), Err(length));
+        }
+        let incarnation = machine.as_ref().and_then(Snapshot::incarnation);
+        // Whatever is told, there is room for it.
+        self.found.reserve(3)?;
+        let known = self.known.place(&name).ok().and_then(|place| self.known.get(place));
+        let Some((old, is_over)) = known.map(|known| (known.incarnation, known.is_over)) else {
+            return self.has_come(self.known_of(name, machine.as_ref())?, machine);
+        };
+        let is_other = machine.is_some() && old.is_some() && old != incarnation;
+        if is_over && (is_other || machine.is_none()) {
+            return self.has_come(self.known_of(name, machine.as_ref())?, machine);
+        }
+        if is_other {
+            // Once it is certain that nothing is short.
+            let fresh = self.known_of(name, machine.as_ref())?;
+            self.found.push(told(Change::Removed, Some(name), old))?;
+            return self.has_come(fresh, machine);
+        }
+        if is_over {
+            return Ok(());
+        }
+        let mut has_ended = false;
+        if old.is_none() && incarnation.is_some() {
+            // It is known only now which it is.
+            let fresh = self.known_of(name, machine.as_ref())?;
+            has_ended = fresh.is_over;
+            self.known.insert(fresh)?;
+        }
+        self.found.push(Event { machine, ..told(Change::Changed, Some(name), incarnation) })?;
+        if has_ended { self.found.push(told(Change::Removed, Some(name), incarnation)) } else { Ok(()) }
+    }
+
+    /// Takes in a machine, in the place of one of its name, for which there is room.
+    fn has_come(&mut self, known: Known, machine: Option<Snapshot>) -> Result<(), Errno> {
+        let (name, incarnation, is_over) = (known.name, known.incarnation, known.is_over);
+        self.known.insert(known)?;
+        self.found.push(Event { machine, ..told(Change::New, Some(name), incarnation) })?;
+        if is_over {
+            // It came and went.
+            self.found.push(told(Change::Removed, Some(name), incarnation))?;
+        }
+        Ok(())
+    }
+
+    /// What there is to know of a machine, its leader opened and watched if that is wanted.
+    fn known_of(&self, name: MachineName, machine: Option<&Snapshot>) -> Result<Known, Errno> {
+        let mut known = Known {
+            name,
+            incarnation: machine.and_then(Snapshot::incarnation),
+            leader: None,
+            is_over: false,
+        };
+        let Some(machine) = machine.filter(|_| self.options.watch_leaders) else { return Ok(known) };
+        match machine.open_leader() {
+            Ok(leader) => known.leader = Some(Watched::new(leader, self.poll.borrow())?),
+            Err(Errno::SRCH) => known.is_over = true,
+            Err(errno) if errno.is_shortage() => return Err(errno),
+            // It cannot be watched from here; its record still can.
+            Err(_) => {}
+        }
+        Ok(known)
+    }
+
+    /// Tells of a leader that has ended; `false` if none has.
+    fn look_at_leaders(&mut self) -> Result<bool, Errno> {
+        let number = match readable_of_poll(&self.poll)? {
+            Some(number) if number != self.watch.borrow().number() => number,
+            readable => return Ok(readable.is_some()),
+        };
+        self.found.reserve(1)?;
+        let has = |known: &Known| known.leader.as_ref().is_some_and(|leader| leader.is(number));
+        let Some(place) = self.known.iter().position(has) else { return Ok(false) };
+        let Some(known) = self.known.get_mut(place) else { return Ok(false) };
+        (known.leader, known.is_over) = (None, true);
+        let event = told(Change::Removed, Some(known.name), known.incarnation);
+        self.found.push(event)?;
+        Ok(true)
+    }
+
+    /// Watches the directory of the records, and takes in what is there.
+    #[inline(never)]
+    fn enter(&mut self, is_first: bool) -> Result<(), Errno> {
+        if self.records.is_none() && !self.watch_records()? {
+            let waits = self.options.wait_for_registry;
+            if is_first && !waits {
+                return Err(Errno::NOENT);
+            }
+            self.tell_listed(is_first)?;
+            self.next_step = Step::Follow;
+            return Ok(());
+        }
+        let mut known = Table::new();
+        let mut machines = Buffer::new();
+        self.take_in(&mut known, &mut machines)?;
+        let change = if is_first { Change::Present } else { Change::New };
+        self.found.reserve(machines.len().saturating_add(1))?;
+        while let Some(machine) = machines.remove(0) {
+            let machine: Snapshot = machine;
+            let is_alive = known
+                .place(machine.name())
+                .is_ok_and(|place| known.get(place).is_some_and(|known| !known.is_over));
+            if is_alive && (self.options.list || !is_first) {
+                let event = told(change, Some(*machine.name()), machine.incarnation());
+                self.found.push(Event { machine: Some(machine), ..event })?;
+            }
+        }
+        self.known = known;
+        self.tell_listed(is_first)?;
+        self.next_step = Step::Follow;
+        Ok(())
+    }
+
+    fn tell_listed(&mut self, is_first: bool) -> Result<(), Errno> {
+        if is_first && self.options.list { self.found.push(told(Change::Listed, None, None)) } else { Ok(()) }
+    }
+
+    /// Watches the directory of the records, or a directory above where it may come to be; whether it is there.
+    fn watch_records(&mut self) -> Result<bool, Errno> {
+        loop {
+            match watch_path(&self.watch, RECORDS, ENTRIES | ITSELF) {
+                Ok(number) => {
+                    self.records = Some(number);
+                    if let Some(number) = self.above.take() {
+                        unwatch(&self.watch, number);
+                    }
+                    return Ok(true);
+                }
+                Err(Errno::NOENT) if self.options.wait_for_registry => {}
+                Err(Errno::NOENT) => return Ok(false),
+                Err(errno) => return Err(errno),
+            }
+            let before = self.above;
+            for path in ABOVE {
+                match watch_path(&self.watch, path, libc::IN_CREATE | libc::IN_MOVED_TO | ITSELF) {
+                    Ok(number) => {
+                        self.above = Some(number);
+                        break;
+                    }
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            if self.above == before {
+                return if before.is_some() { Ok(false) } else { Err(Errno::NOENT) };
+            }
+            if let Some(before) = before {
+                unwatch(&self.watch, before);
+            }
+            // It may have come before it was watched for.
         }
     }
 
-    #[test]
-    fn events_are_cut_apart() {
-        let mut bytes = Vec::new();
-        for (mask, text) in
-            [(libc::IN_MOVED_TO, "web\0\0\0\0\0"), (libc::IN_DELETE, "unit:x\0\0"), (libc::IN_Q_OVERFLOW, "")]
-        {
-            bytes.extend(1_i32.to_ne_bytes());
-            bytes.extend(mask.to_ne_bytes());
-            bytes.extend(0_u32.to_ne_bytes());
-            bytes.extend(u32::try_from(text.len()).unwrap().to_ne_bytes());
-            bytes.extend(text.as_bytes());
+    /// Reads what is there, so that nothing of the queue is older than what was read: records that are met in it are read
+    /// again.
+    fn take_in(&mut self, known: &mut Table, machines: &mut Buffer<Snapshot>) -> Result<(), Errno> {
+        match self.options.only {
+            Some(only) => self.take_in_one(known, machines, only)?,
+            None => {
+                let mut names = Buffer::new();
+                each_name(Listing::All, &mut |name| names.push(name))?;
+                for &name in names.iter() {
+                    self.take_in_one(known, machines, name)?;
+                }
+            }
         }
-        assert_eq!(event(&bytes), Some((libc::IN_MOVED_TO, Some(name("web")), 24)));
-        assert_eq!(event(&bytes[24..]), Some((libc::IN_DELETE, None, 24)));
-        assert_eq!(event(&bytes[48..]), Some((libc::IN_Q_OVERFLOW, None, 16)));
-        assert_eq!(event(&bytes[64..]), None);
-        assert_eq!(event(&bytes[..20]), None);
+        for _ in 0..SETTLING {
+            if !self.fill()? {
+                break;
+            }
+            while let Some(notice) = self.head() {
+                if notice.is_any(libc::IN_Q_OVERFLOW | ENDS) || Some(notice.watch) != self.records {
+                    // It is dealt with later, or is of no watch any more.
+                    if notice.is_any(libc::IN_Q_OVERFLOW) || Some(notice.watch) == self.records {
+                        return Ok(());
+                    }
+                } else if let Some(name) = notice.name
+                    && self.options.only.is_none_or(|only| only == name)
+                {
+                    if let Ok(place) = known.place(&name) {
+                        known.remove(place);
+                    }
+                    machines.keep(|machine| *machine.name() != name);
+                    self.take_in_one(known, machines, name)?;
+                }
+                self.next = self.next.saturating_add(notice.length);
+            }
+        }
+        Ok(())
     }
+
+    fn take_in_one(
+        &self,
+        known: &mut Table,
+        machines: &mut Buffer<Snapshot>,
+        name: MachineName,
+    ) -> Result<(), Errno> {
+        let Some(machine) = if_there(&name)? else { return Ok(()) };
+        known.insert(self.known_of(name, Some(&machine))?)?;
+        machines.push(machine)
+    }
+}
+
+#[cfg(feature = "std")]
+impl std::os::fd::AsFd for Monitor {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
+}
+
+#[cfg(feature = "std")]
+impl std::os::fd::AsRawFd for Monitor {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.poll.borrow().number()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // A child shares the poll with its parent, who still needs it.
+        if !self.origin.is_here() {
+            for known in self.known.iter_mut() {
+                known.leader.iter_mut().for_each(Watched::give_up);
+            }
+        }
+    }
+}
+
+fn told(change: Change, name: Option<MachineName>, incarnation: Option<u64>) -> Event {
+    Event { change, name, incarnation, machine: None }
 }

@@ -59,7 +59,8 @@ pub(crate) fn each_entry(
     }
 }
 
-fn head(entry: &[u8]) -> Option<(usize, u8)> {
+/// How long an entry of a directory is, and of which kind.
+pub(crate) fn head(entry: &[u8]) -> Option<(usize, u8)> {
     let [low, high] = *entry.get(LENGTH_AT..)?.first_chunk::<2>()?;
     let length = usize::from(u16::from_ne_bytes([low, high]));
     Some((length, *entry.get(TYPE_AT)?)).filter(|_| length > NAME_AT)
@@ -87,6 +88,7 @@ pub enum Listing {
 ///
 /// # Errors
 /// That of a refusal, or why the directory cannot be read. That there is none is no error.
+#[inline(never)]
 pub fn each_name(
     listing: Listing,
     take: &mut dyn FnMut(MachineName) -> Result<(), Errno>,

@@ -1,61 +1,79 @@
 //! From a process to the machines around it: the nearest one, and those that it is nested in.
 //!
-//! A machine is where its control group is (`CGROUP=` of its record), or, where the record does not tell, where its unit
-//! is. The registry decides, never the name of a group alone: what a container calls its groups means nothing.
+//! A machine is where its control group is (`CGROUP=` and `CGROUPID=` of its record), or, where the record does not tell,
+//! where its unit is; one that has neither is its leader and who descends from that. The registry decides, never the name
+//! of a group alone: what a container calls its groups means nothing, and what another namespace calls them neither.
 
 use registry::{FileError, Files, MachineName, group_link};
 
+use crate::ancestry::{any_lone_leader, by_ancestor, led_by};
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::{Group, below, depends_on_root, unit_of};
+use crate::hierarchy::Hierarchy;
 use crate::pid::{machine_of_unit, pid_of};
 use crate::snapshot::{Field, Snapshot};
 use crate::system::{Borrowed, System};
 use crate::unit_name::{is_slice, is_unit, unescape};
 
-/// The machines that a process is in, the outermost first, with slashes between them: `outer/inner`.
+/// The machines that a process is in, the outermost first; none if it is in none that lives. 0 is the caller.
 ///
 /// # Errors
-/// `ESRCH`: no such process. `ENXIO`: it is in no machine that lives. `EUNATCH`: its group is outside of the caller's
-/// cgroup namespace.
-pub fn path_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
+/// `ESRCH`: no such process. `EUNATCH`: its group is outside of the caller's cgroup namespace.
+#[inline(never)]
+pub fn machines_of_pid(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
     let group = Group::of(pid)?;
     let root = if depends_on_root(group.path()) { Group::visible_root()? } else { Buffer::new() };
-    let path = path_of_group(group.path(), &root)?;
-    if path.is_empty() { Err(Errno::NXIO) } else { Ok(path) }
+    let mut machines = machines_of_group(group.path(), &root)?;
+    if any_lone_leader()? {
+        if let Some(machine) = led_by(pid)? {
+            machines.push(machine)?;
+        } else if machines.is_empty()
+            && let Some(machine) = by_ancestor(pid)?
+        {
+            machines.push(machine)?;
+        }
+    }
+    Ok(machines)
 }
 
 /// The machines that an open process is in. It is the same process afterwards as before.
 ///
 /// # Errors
-/// Those of [`path_of_pid`] and of [`pid_of`].
-pub fn path_of_pidfd(pidfd: Borrowed) -> Result<Buffer<u8>, Errno> {
-    let path = path_of_pid(pid_of(pidfd)?);
+/// Those of [`machines_of_pid`] and of [`pid_of`].
+pub fn machines_of_pidfd(pidfd: Borrowed) -> Result<Buffer<Snapshot>, Errno> {
+    let machines = machines_of_pid(pid_of(pidfd)?);
     pid_of(pidfd)?;
-    path
+    machines
 }
 
-/// The machines that a control group is in; an empty path if there are none.
-pub(crate) fn path_of_group(group: &[u8], root: &[u8]) -> Result<Buffer<u8>, Errno> {
-    let outermost = unit_of(below(group, root)).map(|(_, rest)| end_before(group, rest));
+/// The names of machines, the outermost first, with slashes between them: `outer/inner`.
+///
+/// # Errors
+/// `ENOMEM`.
+#[inline(never)]
+pub fn path_of(machines: &[Snapshot]) -> Result<Buffer<u8>, Errno> {
     let mut path = Buffer::new();
-    let mut last = None;
+    for machine in machines {
+        if !path.is_empty() {
+            path.push(b'/')?;
+        }
+        path.extend(machine.name().as_bytes())?;
+    }
+    Ok(path)
+}
+
+/// The machines that a control group is in.
+pub(crate) fn machines_of_group(group: &[u8], root: &[u8]) -> Result<Buffer<Snapshot>, Errno> {
+    let outermost = unit_of(below(group, root)).map(|(_, rest)| end_before(group, rest));
+    let mut search = Search { hierarchy: None, machines: Buffer::new() };
     let mut end = 0_usize;
     for component in group.split(|&byte| byte == b'/').skip(1) {
         end = end.saturating_add(component.len()).saturating_add(1);
         let Some(prefix) = group.get(..end) else { break };
-        let by_unit = Some(end) == outermost;
-        let Some(name) = machine_at(prefix, component, by_unit)? else { continue };
-        // A machine whose group lies below its unit is met twice.
-        if last != Some(name) {
-            if !path.is_empty() {
-                path.push(b'/')?;
-            }
-            path.extend(name.as_bytes())?;
-            last = Some(name);
-        }
+        search.visit(prefix, component, Some(end) == outermost)?;
     }
-    Ok(path)
+    Ok(search.machines)
 }
 
 /// Where a path ends before what follows below it.
@@ -64,32 +82,71 @@ fn end_before(path: &[u8], rest: &[u8]) -> usize {
     path.len().saturating_sub(rest.len()).saturating_sub(slash)
 }
 
-/// The living machine whose place is this group. A record that does not tell its group is believed only where sd-login
-/// believes it: at the outermost unit.
-fn machine_at(group: &[u8], component: &[u8], is_outermost: bool) -> Result<Option<MachineName>, Errno> {
-    if let Some(machine) = indexed(group)?
-        && machine.text(Field::ControlGroup) == Some(group)
-        && machine.is_alive()
-    {
-        return Ok(Some(*machine.name()));
+struct Search {
+    /// Looked at when it is needed: most groups are no machine's.
+    hierarchy: Option<Hierarchy>,
+    machines: Buffer<Snapshot>,
+}
+
+impl Search {
+    /// Takes in the living machine whose place is this group, if there is one.
+    fn visit(&mut self, group: &[u8], component: &[u8], is_outermost: bool) -> Result<(), Errno> {
+        let found = self.machine_at(group, component, is_outermost)?;
+        // A machine whose group lies below its unit is met twice.
+        let is_known =
+            |machine: &Snapshot| self.machines.last().is_some_and(|last| last.name() == machine.name());
+        match found.filter(|machine| !is_known(machine)) {
+            Some(machine) => self.machines.push(machine),
+            None => Ok(()),
+        }
     }
-    let unit = unescape(component);
-    if is_slice(component) || !is_unit(unit) {
-        return Ok(None);
+
+    /// A record that does not tell its group is believed only where sd-login believes it: at the outermost unit.
+    fn machine_at(
+        &mut self,
+        group: &[u8],
+        component: &[u8],
+        is_outermost: bool,
+    ) -> Result<Option<Snapshot>, Errno> {
+        if let Some(machine) = indexed(group)?
+            && machine.text(Field::ControlGroup) == Some(group)
+            && self.is_of(&machine, group)?
+            && machine.is_alive()
+        {
+            return Ok(Some(machine));
+        }
+        let unit = unescape(component);
+        if is_slice(component) || !is_unit(unit) {
+            return Ok(None);
+        }
+        let name = match machine_of_unit(unit) {
+            Ok(name) => name,
+            // A unit may have a name that is too long for a link.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let Ok(name) = MachineName::new(&name) else { return Ok(None) };
+        let Some(machine) = if_there(&name)? else { return Ok(None) };
+        let place = match machine.text(Field::ControlGroup) {
+            Some(own) => Some(own).filter(|own| {
+                own.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            }),
+            None => Some(group).filter(|_| is_outermost),
+        };
+        let is_here = match place {
+            Some(place) => self.is_of(&machine, place)? && machine.is_alive(),
+            None => false,
+        };
+        Ok(Some(machine).filter(|_| is_here))
     }
-    let name = match machine_of_unit(unit) {
-        Ok(name) => name,
-        // A unit may have a name that is too long for a link.
-        Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => return Ok(None),
-        Err(errno) => return Err(errno),
-    };
-    let Ok(name) = MachineName::new(&name) else { return Ok(None) };
-    let Some(machine) = if_there(&name)? else { return Ok(None) };
-    let is_here = match machine.text(Field::ControlGroup) {
-        Some(own) => own.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
-        None => is_outermost,
-    };
-    Ok(Some(name).filter(|_| is_here && machine.is_alive()))
+
+    fn is_of(&mut self, machine: &Snapshot, path: &[u8]) -> Result<bool, Errno> {
+        let hierarchy = match self.hierarchy.take() {
+            Some(hierarchy) => hierarchy,
+            None => Hierarchy::look()?,
+        };
+        self.hierarchy.insert(hierarchy).is_of(machine, path)
+    }
 }
 
 /// The machine that the index has for a group.
@@ -103,7 +160,7 @@ fn indexed(group: &[u8]) -> Result<Option<Snapshot>, Errno> {
 }
 
 /// What a machine's record says; a damaged one says nothing.
-fn if_there(name: &MachineName) -> Result<Option<Snapshot>, Errno> {
+pub(crate) fn if_there(name: &MachineName) -> Result<Option<Snapshot>, Errno> {
     match Snapshot::of(name) {
         Ok(machine) => Ok(Some(machine)),
         Err(Errno::NXIO | Errno::BADMSG) => Ok(None),

@@ -4,8 +4,8 @@
 use core::net::IpAddr;
 
 use registry::{
-    FileError, Files, IdKind, LookupError, MachineName, MappedId, address_link, map_to_host, map_to_machine,
-    mapped_id_by_id,
+    FileError, Files, IdKind, IdRange, LookupError, MachineName, MappedId, address_link, map_to_host,
+    map_to_machine, mapped_id_by_id,
 };
 
 use crate::errno::Errno;
@@ -15,25 +15,22 @@ use crate::system::System;
 /// The machine that a uid or gid of the host belongs to, and which it is inside.
 ///
 /// # Errors
-/// `ENXIO`: none, or more than one. `EBADMSG`: the record that decides is damaged.
+/// `ENXIO`: to none. `ENOTUNIQ`: to more than one. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_id(kind: IdKind, id: u32) -> Result<MappedId, Errno> {
     match mapped_id_by_id(&System, &System, kind, id) {
         Ok(found) => found.ok_or(Errno::NXIO),
+        Err(LookupError::Shared) => Err(Errno::NOTUNIQ),
         Err(LookupError::Damaged) => Err(Errno::BADMSG),
         Err(LookupError::Unreadable(errno)) => Err(Errno(errno)),
     }
 }
 
-/// The host's id of an id inside a machine.
+/// The host's id of an id inside a machine. Where the machine has no user namespace it is the same.
 ///
 /// # Errors
-/// `ENODATA`: the machine's map is not known. `ENXIO`: it does not have the id.
+/// `ENODATA`: the record does not tell. `ENXIO`: it does not have the id on the host.
 pub fn id_on_host(machine: &Snapshot, kind: IdKind, inside: u32) -> Result<u32, Errno> {
-    let map = machine.id_map(kind);
-    if map.is_empty() {
-        return Err(Errno::NODATA);
-    }
-    map_to_host(map, inside).ok_or(Errno::NXIO)
+    translated(machine.id_map(kind)?, inside, map_to_host)
 }
 
 /// The id inside a machine of an id of the host.
@@ -41,18 +38,25 @@ pub fn id_on_host(machine: &Snapshot, kind: IdKind, inside: u32) -> Result<u32, 
 /// # Errors
 /// As for [`id_on_host`].
 pub fn id_inside(machine: &Snapshot, kind: IdKind, outside: u32) -> Result<u32, Errno> {
-    let map = machine.id_map(kind);
-    if map.is_empty() {
-        return Err(Errno::NODATA);
+    translated(machine.id_map(kind)?, outside, map_to_machine)
+}
+
+fn translated(
+    map: &[IdRange],
+    id: u32,
+    translate: impl Fn(&[IdRange], u32) -> Option<u32>,
+) -> Result<u32, Errno> {
+    if map.is_empty() && id != u32::MAX {
+        return Ok(id);
     }
-    map_to_machine(map, outside).ok_or(Errno::NXIO)
+    translate(map, id).ok_or(Errno::NXIO)
 }
 
 /// The machine that has an address, if it is one machine alone.
 ///
 /// # Errors
 /// `ENXIO`: none has it, or several have. `EBADMSG`: the record that decides is damaged.
-pub fn machine_of_address(ip: IpAddr) -> Result<MachineName, Errno> {
+pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
     let mut target = [0_u8; 65];
     let name = match System.read_link(&address_link(ip), &mut target) {
         Ok(name) => MachineName::new(name).map_err(|_| Errno::NXIO)?,
@@ -61,5 +65,5 @@ pub fn machine_of_address(ip: IpAddr) -> Result<MachineName, Errno> {
     };
     let machine = Snapshot::of(&name)?;
     let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
-    if has_it && machine.is_alive() { Ok(name) } else { Err(Errno::NXIO) }
+    if has_it && machine.is_alive() { Ok(machine) } else { Err(Errno::NXIO) }
 }

@@ -94,19 +94,25 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the record of a machine.
+    /// Reads the record of a machine, by its name, or by a path as [`path_of`](crate::path_of) makes it, of which the last
+    /// name counts.
     ///
     /// # Errors
     /// `EINVAL`: no valid name. `ENXIO`: no such machine. `EBADMSG`: its record is damaged. Others: the record cannot
     /// be read.
     pub fn read(name: &[u8]) -> Result<Self, Errno> {
-        Self::of(&MachineName::new(name).map_err(|_| Errno::INVAL)?)
+        let mut last = Err(Errno::INVAL);
+        for name in name.split(|&byte| byte == b'/') {
+            last = Ok(MachineName::new(name).map_err(|_| Errno::INVAL)?);
+        }
+        Self::of(&last?)
     }
 
     /// Reads the record of the machine with this name.
     ///
     /// # Errors
     /// Those of [`Snapshot::read`], but for the first.
+    #[inline(never)]
     pub fn of(name: &MachineName) -> Result<Self, Errno> {
         let file =
             open(None, record_path(name).as_c_str(), libc::O_NOFOLLOW).map_err(|errno| match errno.0 {
@@ -196,8 +202,46 @@ impl Snapshot {
     }
 
     /// Whether its leader may still run: it is not provably gone.
+    #[inline(never)]
     pub fn is_alive(&self) -> bool {
         is_alive(&self.leader, &System)
+    }
+
+    /// Whether the process ids of the record mean something in this PID namespace.
+    pub fn is_numbered_here(&self) -> bool {
+        let namespace = self.leader.pid_namespace;
+        namespace == 0 || System.pid_namespace() == Some(namespace)
+    }
+
+    /// Whether its leader runs, as far as can be told from here.
+    ///
+    /// # Errors
+    /// `EREMOTE`: it has another PID namespace than the caller, who cannot tell.
+    pub fn runs(&self) -> Result<bool, Errno> {
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        if self.is_numbered_here() {
+            return Ok(true);
+        }
+        match self.open_leader() {
+            Ok(_) => Ok(true),
+            Err(_) => Err(Errno::REMOTE),
+        }
+    }
+
+    /// What tells this leader from every other that this host has had since it started, of whatever machine: the inode number
+    /// of its pidfd, or where the kernel has none (before Linux 6.9) one made of its process id and when it started. `None`:
+    /// the record has neither.
+    pub fn incarnation(&self) -> Option<u64> {
+        let LeaderIdentity { pid, pidfd_id, start_time, .. } = self.leader;
+        let pid = u64::try_from(pid).ok().filter(|&pid| pid > 0)?;
+        match (pidfd_id, start_time) {
+            (0, 0) => None,
+            // No process id has more than 22 bits, PID_MAX_LIMIT of linux/threads.h.
+            (0, start_time) => Some((start_time << 22) | pid),
+            (pidfd_id, _) => Some(pidfd_id),
+        }
     }
 
     /// Opens the leader.
@@ -205,15 +249,13 @@ impl Snapshot {
     /// # Errors
     /// `ENODATA`: the record has none, or /proc does not tell that it is still the one. `ESRCH`: it has gone, or its number
     /// is another process's now. `EREMOTE`: its number means nothing in this PID namespace. Others: pidfd_open(2) fails.
+    #[inline(never)]
     pub fn open_leader(&self) -> Result<Descriptor, Errno> {
         let pid = self.leader().ok_or(Errno::NODATA)?;
-        if !self.is_alive() {
-            return Err(Errno::SRCH);
-        }
-        let process = self.opened(pid, self.leader.pidfd_id)?;
         let LeaderIdentity { pidfd_id, start_time, .. } = self.leader;
+        let process = self.opened(pid, pidfd_id)?;
         if pidfd_id == 0 && start_time != 0 {
-            // Once more: now that it is open, its number cannot become another's.
+            // Now that it is open, its number cannot become another's.
             let found = System.start_time(pid).ok_or(Errno::NODATA)?;
             if found != start_time {
                 return Err(Errno::SRCH);
@@ -234,13 +276,21 @@ impl Snapshot {
 
     /// Opens the process with this number, and the inode number of its pidfd if that is not 0.
     fn opened(&self, pid: i32, pidfd_id: u64) -> Result<Descriptor, Errno> {
-        let namespace = self.leader.pid_namespace;
-        if pidfd_id == 0 && namespace != 0 && System.pid_namespace() != Some(namespace) {
+        let is_here = self.is_numbered_here();
+        // In another namespace the number is nobody's, or somebody else's, and says nothing about this process.
+        let gone = if is_here { Errno::SRCH } else { Errno::REMOTE };
+        if pidfd_id == 0 && !is_here {
             return Err(Errno::REMOTE);
         }
-        let process = open_process(pid)?;
-        let is_other = pidfd_id != 0 && status(process.borrow())?.inode != pidfd_id;
-        if is_other || !runs(process.borrow()) { Err(Errno::SRCH) } else { Ok(process) }
+        let process = open_process(pid).map_err(|errno| match errno {
+            // The number is a thread's now: EINVAL until Linux 6.9, ENOENT since.
+            Errno::SRCH | Errno::INVAL | Errno::NOENT => gone,
+            errno => errno,
+        })?;
+        if pidfd_id != 0 && status(process.borrow())?.inode != pidfd_id {
+            return Err(gone);
+        }
+        if runs(process.borrow()) { Ok(process) } else { Err(Errno::SRCH) }
     }
 
     /// The host's interfaces that lead to it.
@@ -251,20 +301,31 @@ impl Snapshot {
     /// What its name resolves to, in this order.
     ///
     /// # Errors
-    /// `ENODATA`: not known, as where the original wrote the record. `ENOSYS`: it shares the host's network.
+    /// `ENODATA`: the record does not tell, as that of a virtual machine, or one of the original's. `ENONET`: it has no network
+    /// of its own, but the host's.
     pub fn addresses(&self) -> Result<&[Address], Errno> {
         match self.address_state {
             AddressState::Listed => Ok(&self.addresses),
-            AddressState::SharedWithHost => Err(Errno::NOSYS),
+            AddressState::SharedWithHost => Err(Errno::NONET),
             AddressState::Unknown => Err(Errno::NODATA),
         }
     }
 
-    /// Its map of uids or gids; empty where the record has none.
-    pub fn id_map(&self, kind: IdKind) -> &[IdRange] {
-        match kind {
+    /// Its map of uids or gids; empty where it has no user namespace, so that its ids are the host's.
+    ///
+    /// # Errors
+    /// `ENODATA`: the record does not tell. `ENXIO`: it is a virtual machine, whose users are not on the host.
+    pub fn id_map(&self, kind: IdKind) -> Result<&[IdRange], Errno> {
+        let map = match kind {
             IdKind::User => &self.uid_map,
             IdKind::Group => &self.gid_map,
+        };
+        match &**map {
+            _ if self.text(Field::Class) == Some(b"vm") => Err(Errno::NXIO),
+            [] => Err(Errno::NODATA),
+            // What the kernel says of the namespace that it started with.
+            [IdRange { inside: 0, outside: 0, count: u32::MAX }] => Ok(&[]),
+            map => Ok(map),
         }
     }
 }

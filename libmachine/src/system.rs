@@ -13,7 +13,7 @@ use core::ffi::{CStr, c_int, c_long};
 use core::mem::{size_of, zeroed};
 use core::ptr;
 
-use registry::{Decimal, FileError, Files, OpenError, Path, Processes, start_time_of_stat};
+use registry::{Decimal, FileError, Files, OpenError, Path, ProcessStat, Processes};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
@@ -57,9 +57,50 @@ impl Descriptor {
     }
 
     /// Takes one over.
-    pub fn from_raw(number: c_int) -> Option<Self> {
+    ///
+    /// # Safety
+    /// It is open, and nobody else closes it.
+    pub unsafe fn from_raw(number: c_int) -> Option<Self> {
+        Self::of(number)
+    }
+
+    /// One that was just opened.
+    fn of(number: c_int) -> Option<Self> {
         // Not then_some: what that throws away is closed.
         (number >= 0).then(|| Self(number))
+    }
+}
+
+#[cfg(feature = "std")]
+mod with_std {
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+    use super::{Borrowed, Descriptor};
+
+    impl AsRawFd for Descriptor {
+        fn as_raw_fd(&self) -> RawFd {
+            self.0
+        }
+    }
+
+    impl AsFd for Descriptor {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            // SAFETY: it is open as long as the descriptor lives.
+            unsafe { BorrowedFd::borrow_raw(self.0) }
+        }
+    }
+
+    impl From<Descriptor> for OwnedFd {
+        fn from(descriptor: Descriptor) -> Self {
+            // SAFETY: it is open, and the descriptor's no more.
+            unsafe { Self::from_raw_fd(descriptor.into_raw()) }
+        }
+    }
+
+    impl From<BorrowedFd<'_>> for Borrowed {
+        fn from(descriptor: BorrowedFd<'_>) -> Self {
+            Self(descriptor.as_raw_fd())
+        }
     }
 }
 
@@ -98,7 +139,7 @@ fn last() -> Errno {
 }
 
 fn descriptor(result: c_long) -> Result<Descriptor, Errno> {
-    c_int::try_from(result).ok().and_then(Descriptor::from_raw).ok_or_else(last)
+    c_int::try_from(result).ok().and_then(Descriptor::of).ok_or_else(last)
 }
 
 fn done(result: c_long) -> Result<c_long, Errno> {
@@ -177,6 +218,18 @@ pub fn status(file: Borrowed) -> Result<FileStatus, Errno> {
     Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
 }
 
+/// The inode number of what a path leads to, below a directory if that is given.
+pub fn inode_at(directory: Option<&Descriptor>, path: &CStr) -> Result<u64, Errno> {
+    let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
+    // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
+    let mut stat: libc::stat64 = unsafe { zeroed() };
+    // SAFETY: it is valid, and the path ends in a zero byte.
+    if unsafe { libc::fstatat64(at, path.as_ptr(), &raw mut stat, 0) } != 0 {
+        return Err(last());
+    }
+    Ok(stat.st_ino)
+}
+
 /// pidfd_open(2).
 pub fn open_process(pid: i32) -> Result<Descriptor, Errno> {
     // SAFETY: it takes two integers.
@@ -236,10 +289,85 @@ pub fn watch() -> Result<Descriptor, Errno> {
     descriptor(unsafe { libc::syscall(libc::SYS_inotify_init1, libc::IN_NONBLOCK | libc::IN_CLOEXEC) })
 }
 
-/// inotify_add_watch(2).
-pub fn watch_path(watch: &Descriptor, path: &CStr, events: u32) -> Result<(), Errno> {
+/// inotify_add_watch(2): the number of the watch.
+pub fn watch_path(watch: &Descriptor, path: &CStr, events: u32) -> Result<i32, Errno> {
     // SAFETY: the path ends in a zero byte.
-    done(unsafe { libc::syscall(libc::SYS_inotify_add_watch, watch.0, path.as_ptr(), events) }).map(|_| ())
+    let number = unsafe { libc::syscall(libc::SYS_inotify_add_watch, watch.0, path.as_ptr(), events) };
+    done(number).map(|number| i32::try_from(number).unwrap_or_default())
+}
+
+/// inotify_rm_watch(2). That there is no such watch is no error.
+pub fn unwatch(watch: &Descriptor, number: i32) {
+    // SAFETY: it takes two integers.
+    unsafe { libc::syscall(libc::SYS_inotify_rm_watch, watch.0, number) };
+}
+
+/// epoll_create1(2): closed on exec.
+pub fn new_poll() -> Result<Descriptor, Errno> {
+    // SAFETY: it takes an integer.
+    descriptor(unsafe { libc::syscall(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC) })
+}
+
+/// epoll_ctl(2): tells of this descriptor, by its number, when it is readable. It is forgotten when it is closed.
+pub fn add_to_poll(poll: Borrowed, file: Borrowed) -> Result<(), Errno> {
+    let data = u64::try_from(file.0).unwrap_or_default();
+    let mut event = libc::epoll_event { events: u32::try_from(libc::EPOLLIN).unwrap_or_default(), u64: data };
+    let add = libc::EPOLL_CTL_ADD;
+    // SAFETY: the event is valid.
+    done(unsafe { libc::syscall(libc::SYS_epoll_ctl, poll.0, add, file.0, &raw mut event) }).map(|_| ())
+}
+
+/// epoll_ctl(2): tells no more of this descriptor.
+pub fn remove_from_poll(poll: Borrowed, file: Borrowed) {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: the event is valid.
+    unsafe { libc::syscall(libc::SYS_epoll_ctl, poll.0, libc::EPOLL_CTL_DEL, file.0, &raw mut event) };
+}
+
+/// epoll_pwait(2) without waiting: the number of a descriptor that is readable.
+pub fn readable_of_poll(poll: &Descriptor) -> Result<Option<c_int>, Errno> {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    let no_mask = ptr::null::<libc::sigset_t>();
+    // SAFETY: there is room for one event, and signals stay blocked as they are.
+    let number = unsafe {
+        libc::syscall(libc::SYS_epoll_pwait, poll.0, &raw mut event, 1, 0, no_mask, size_of::<u64>())
+    };
+    match done(number) {
+        Ok(0) | Err(Errno(libc::EINTR)) => Ok(None),
+        Ok(_) => Ok(c_int::try_from(event.u64).ok()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Waits until a descriptor is readable, or a time of `CLOCK_MONOTONIC` in microseconds is reached; for ever without one.
+///
+/// # Errors
+/// `ETIMEDOUT`, `EINTR`.
+pub fn wait_for(file: Borrowed, deadline: Option<u64>) -> Result<(), Errno> {
+    let mut poll = libc::pollfd { fd: file.0, events: libc::POLLIN, revents: 0 };
+    let left = deadline.map(|deadline| deadline.saturating_sub(now()));
+    let time = left.map(|left| libc::timespec {
+        tv_sec: libc::time_t::try_from(left / 1_000_000).unwrap_or(libc::time_t::MAX),
+        tv_nsec: c_long::try_from((left % 1_000_000).saturating_mul(1000)).unwrap_or_default(),
+    });
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let no_mask = ptr::null::<libc::sigset_t>();
+    // SAFETY: one entry; the time is null or valid; signals stay blocked as they are.
+    match done(unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, time, no_mask, size_of::<u64>()) }) {
+        Ok(0) => Err(Errno::TIMEDOUT),
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// `CLOCK_MONOTONIC` in microseconds.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it is valid.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
 }
 
 /// The files that this process sees.
@@ -270,6 +398,18 @@ fn file_error(errno: Errno) -> FileError {
     }
 }
 
+/// What /proc says of a process.
+#[inline(never)]
+fn stat_of(pid: i32) -> Option<ProcessStat> {
+    let mut path = Path::new();
+    path.push(b"/proc/");
+    path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
+    path.push(b"/stat");
+    let file = open(None, path.as_c_str(), 0).ok()?;
+    let mut buffer = [0; 1024];
+    ProcessStat::parse(read(file.borrow(), &mut buffer).ok()?)
+}
+
 impl Processes for System {
     type Handle = Descriptor;
 
@@ -286,22 +426,20 @@ impl Processes for System {
         is_readable(process.borrow())
     }
 
+    fn is_gone(&self, pid: i32) -> bool {
+        // SAFETY: it takes two integers, and no signal is sent.
+        if unsafe { libc::syscall(libc::SYS_kill, pid, 0) } != 0 && last() == Errno::SRCH {
+            return true;
+        }
+        stat_of(pid).is_some_and(|stat| stat.has_exited)
+    }
+
     fn start_time(&self, pid: i32) -> Option<u64> {
-        let mut path = Path::new();
-        path.push(b"/proc/");
-        path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
-        path.push(b"/stat");
-        let file = open(None, path.as_c_str(), 0).ok()?;
-        let mut buffer = [0; 1024];
-        start_time_of_stat(read(file.borrow(), &mut buffer).ok()?)
+        stat_of(pid).map(|stat| stat.start_time)
     }
 
     fn pid_namespace(&self) -> Option<u64> {
         // O_PATH would open the link's target without a right to it; stat(2) needs none either.
-        // SAFETY: a stat of zeros is a stat, the kernel fills it in, and the path ends in a zero byte.
-        unsafe {
-            let mut stat: libc::stat64 = zeroed();
-            (libc::stat64(c"/proc/self/ns/pid".as_ptr(), &raw mut stat) == 0).then_some(stat.st_ino)
-        }
+        inode_at(None, c"/proc/self/ns/pid").ok()
     }
 }

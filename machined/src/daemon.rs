@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::announcements::Announcements;
 use crate::error::Error;
+use crate::group;
 use crate::journal::Note;
 use crate::log::with_causes;
 use crate::machines::{Effect, Key, Machines, Reserved};
@@ -159,15 +160,20 @@ impl Daemon {
         self.is_there(key).then_some(key)
     }
 
-    /// The machine that a process belongs to: as its leader, by its unit or control group, or through a parent.
+    /// The machine that a process belongs to: as its leader, by its unit or control group, or as a descendant of the leader
+    /// of a machine that has neither. libmachine's machine_by_pid() finds the same.
     pub fn by_process(&self, process: &ProcessHandle) -> Option<Key> {
-        let mut next: Option<ProcessHandle> = None;
+        if let Some(key) = self.of_process(process).filter(|&key| self.is_there(key)) {
+            return Some(key);
+        }
+        self.machines.borrow().lone_leaders().next()?;
+        let mut next = process.parent().ok()??;
         for _ in 0..DEEPEST {
-            let process = next.as_ref().unwrap_or(process);
-            if let Some(key) = self.of_process(process).filter(|&key| self.is_there(key)) {
+            let led = self.machines.borrow().by_leader_alone(next.pid());
+            if let Some(key) = led.filter(|&key| self.is_there(key)) {
                 return Some(key);
             }
-            next = Some(process.parent().ok()??);
+            next = next.parent().ok()??;
         }
         None
     }
@@ -201,7 +207,9 @@ impl Daemon {
         Ok((read("uid_map")?, read("gid_map")?))
     }
 
-    fn take_in(&self, record: Record, leader: ProcessHandle) -> (Key, Rc<ProcessHandle>, Vec<Effect>) {
+    fn take_in(&self, mut record: Record, leader: ProcessHandle) -> (Key, Rc<ProcessHandle>, Vec<Effect>) {
+        // A path means something only in the daemon's own cgroup namespace; the id tells readers in others.
+        record.cgroup_id = record.cgroup_id.or_else(|| group::id_of(record.cgroup.as_deref()?));
         let (key, effects) = self.machines.borrow_mut().insert(record);
         let leader = Rc::new(leader);
         self.leaders.borrow_mut().insert(key, leader.clone());
@@ -322,6 +330,7 @@ impl Daemon {
 
     /// Takes in that this job is done, and which control group the unit has.
     pub fn end_scope_job(&self, key: Key, group: Option<String>) {
+        let group = group.map(|group| (group::id_of(&group), group));
         let effects = self.machines.borrow_mut().end_scope_job(key, group);
         self.publish(key, &effects);
         self.settled.notify_waiters();

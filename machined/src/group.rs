@@ -353,6 +353,11 @@ fn unified_path(process: &ProcessHandle) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
+/// The id of the group with this path in the daemon's cgroup namespace; `None` where there is none, or no unified hierarchy.
+pub fn id_of(group: &str) -> Option<u64> {
+    inode(&hierarchy()?.join(group.trim_start_matches('/')))
+}
+
 /// The inode number of a group's directory: its id, never used twice while the host runs.
 fn inode(path: &Path) -> Option<u64> {
     rustix::fs::stat(path).ok().map(|stat| stat.st_ino)

@@ -39,6 +39,10 @@ pub enum Effect {
     IndexGroup(String, MachineName),
     /// Remove the link of this control group: no machine has it, or more than one.
     UnindexGroup(String),
+    /// Point the link of this leader at the machine, which has neither a unit nor a control group.
+    IndexLeader(i32, MachineName),
+    /// Remove the link of this leader.
+    UnindexLeader(i32),
     /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
     IndexIds(IdKind, IdList),
     /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
@@ -64,6 +68,8 @@ pub struct Machines {
     /// Names are mostly short, and a [`MachineName`] has room for the longest.
     by_name: HashMap<Box<str>, Key>,
     by_leader: HashMap<i32, Key>,
+    /// The leaders of machines that have neither a unit nor a control group.
+    by_lone_leader: HashMap<i32, Key>,
     by_unit: HashMap<String, Key>,
     /// Machines that share a unit may share a group of it.
     by_group: Holders<String>,
@@ -109,6 +115,17 @@ impl Machines {
     /// The machine led by this process.
     pub fn by_leader(&self, pid: i32) -> Option<Key> {
         self.by_leader.get(&pid).copied()
+    }
+
+    /// The machine led by this process, if it has neither a unit nor a control group: all that is known of its processes is
+    /// whom they descend from.
+    pub fn by_leader_alone(&self, pid: i32) -> Option<Key> {
+        self.by_lone_leader.get(&pid).copied()
+    }
+
+    /// The leaders of the machines that have neither a unit nor a control group.
+    pub fn lone_leaders(&self) -> impl Iterator<Item = (i32, MachineName)> {
+        self.by_lone_leader.iter().filter_map(|(&pid, &key)| Some((pid, self.get(key)?.name)))
     }
 
     /// The machine that is all of this unit.
@@ -194,6 +211,10 @@ impl Machines {
                 effects.push(Effect::LinkUnit(unit.into(), record.name));
             }
         }
+        if let Some(pid) = lone_leader(&record) {
+            self.by_lone_leader.insert(pid, key);
+            effects.push(Effect::IndexLeader(pid, record.name));
+        }
         let addresses = self.ips(&record);
         let group = record.cgroup.clone().filter(|_| is_told_of_processes(&record));
         let name = record.name;
@@ -223,6 +244,10 @@ impl Machines {
         if let Some(unit) = own_unit(&record) {
             self.by_unit.remove(unit);
             effects.push(Effect::UnlinkUnit(unit.into()));
+        }
+        if let Some(pid) = lone_leader(&record).filter(|pid| self.by_lone_leader.get(pid) == Some(&key)) {
+            self.by_lone_leader.remove(&pid);
+            effects.push(Effect::UnindexLeader(pid));
         }
         if let Some(group) = record.cgroup.as_ref().filter(|_| is_told_of_processes(&record)) {
             let change = self.by_group.lose(group.as_str(), key);
@@ -284,17 +309,17 @@ impl Machines {
         vec![Effect::Publish(key)]
     }
 
-    /// Takes in that the service manager's job for a machine's unit is done, and which control group the unit has, where
-    /// that was not known yet.
-    pub fn end_scope_job(&mut self, key: Key, group: Option<String>) -> Vec<Effect> {
+    /// Takes in that the service manager's job for a machine's unit is done, and which control group the unit has (its id and
+    /// its path), where that was not known yet.
+    pub fn end_scope_job(&mut self, key: Key, group: Option<(Option<u64>, String)>) -> Vec<Effect> {
         let Some(record) = self.machines.get_mut(&key) else { return Vec::new() };
         let group = group.filter(|_| record.cgroup.is_none());
         if record.scope_job.take().is_none() && group.is_none() {
             return Vec::new();
         }
         let mut effects = vec![Effect::Publish(key)];
-        if let Some(group) = group {
-            record.cgroup = Some(group.clone());
+        if let Some((id, group)) = group {
+            (record.cgroup, record.cgroup_id) = (Some(group.clone()), id);
             if !is_told_of_processes(record) {
                 return effects;
             }
@@ -478,6 +503,12 @@ fn index_effects(
         .chain(users)
         .chain(groups.into_iter().map(lists(IdKind::Group)))
         .collect()
+}
+
+/// The leader of a machine that has neither a unit nor a control group.
+fn lone_leader(record: &Record) -> Option<i32> {
+    let is_alone = record.unit.is_none() && record.cgroup.is_none() && is_told_of_processes(record);
+    record.leader.filter(|_| is_alone).map(|leader| leader.pid)
 }
 
 /// The unit that a machine has for itself. A machine in a subgroup shares its unit with others, unless the rest of

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use registry::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, MACHINE_DIRECTORY,
-    UID_DIRECTORY,
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, LEADER_DIRECTORY,
+    MACHINE_DIRECTORY, UID_DIRECTORY,
 };
 
 /// The places of a daemon.
@@ -18,6 +18,8 @@ pub struct Places {
     pub addresses: PathBuf,
     /// The index of control groups.
     pub groups: PathBuf,
+    /// The index of leaders.
+    pub leaders: PathBuf,
     /// The index of users.
     pub uids: PathBuf,
     /// The index of groups of users.
@@ -60,6 +62,7 @@ impl Places {
             derived: place(DERIVED_DIRECTORY),
             addresses: place(ADDRESS_DIRECTORY),
             groups: place(GROUP_DIRECTORY),
+            leaders: place(LEADER_DIRECTORY),
             uids: place(UID_DIRECTORY),
             gids: place(GID_DIRECTORY),
             aliases: place(ALIAS_DIRECTORY),

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use registry::{
     Addresses, Alias, Directory, Error, IdKind, IdList, MachineName, Record, address_link, group_link,
+    leader_link,
 };
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -26,6 +27,7 @@ pub struct Publisher {
     records: Directory,
     addresses: Directory,
     groups: Directory,
+    leaders: Directory,
     uids: Directory,
     gids: Directory,
     aliases: Directory,
@@ -53,6 +55,7 @@ impl Publisher {
             records: Directory::create(&places.records)?,
             addresses: Directory::create(&places.addresses)?,
             groups: Directory::create(&places.groups)?,
+            leaders: Directory::create(&places.leaders)?,
             uids: Directory::create(&places.uids)?,
             gids: Directory::create(&places.gids)?,
             aliases: Directory::create(&places.aliases)?,
@@ -114,6 +117,14 @@ impl Publisher {
                 }
                 Effect::UnindexGroup(group) => {
                     self.indexed(self.groups.unlink(&group_entry(group)));
+                    Ok(())
+                }
+                Effect::IndexLeader(pid, name) => {
+                    self.indexed(self.leaders.link(&leader_entry(*pid), name.as_str()));
+                    Ok(())
+                }
+                Effect::UnindexLeader(pid) => {
+                    self.indexed(self.leaders.unlink(&leader_entry(*pid)));
                     Ok(())
                 }
                 Effect::IndexIds(kind, list) => {
@@ -236,7 +247,8 @@ impl Publisher {
         self.is_tidy.set(true);
     }
 
-    const INDEX: [Part; 4] = [Self::tidy_units, Self::tidy_addresses, Self::tidy_groups, Self::tidy_ids];
+    const INDEX: [Part; 5] =
+        [Self::tidy_units, Self::tidy_addresses, Self::tidy_groups, Self::tidy_leaders, Self::tidy_ids];
 
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
         Self::INDEX.iter().map(|part| part(self, machines)).fold(Ok(()), Result::and)
@@ -255,6 +267,11 @@ impl Publisher {
     fn tidy_groups(&self, machines: &Machines) -> Result<(), Error> {
         let groups = machines.groups().map(|(group, name)| (group_entry(group), name)).collect();
         tidy_directory(&self.groups, groups)
+    }
+
+    fn tidy_leaders(&self, machines: &Machines) -> Result<(), Error> {
+        let leaders = machines.lone_leaders().map(|(pid, name)| (leader_entry(pid), name)).collect();
+        tidy_directory(&self.leaders, leaders)
     }
 
     fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
@@ -316,6 +333,11 @@ fn entry(ip: std::net::IpAddr) -> String {
 /// The name of a control group's link within its directory.
 fn group_entry(group: &str) -> String {
     last_part(&group_link(group.as_bytes()))
+}
+
+/// The name of a leader's link within its directory.
+fn leader_entry(pid: i32) -> String {
+    last_part(&leader_link(pid.unsigned_abs()))
 }
 
 /// The name of a list within its directory.

@@ -201,6 +201,9 @@ impl Processes for Pinned<'_> {
         self.0.has_exited()
     }
 
+    fn is_gone(&self, pid: i32) -> bool {
+        KernelProcesses.is_gone(pid)
+    }
     fn start_time(&self, pid: i32) -> Option<u64> {
         KernelProcesses.start_time(pid)
     }

@@ -1,9 +1,4 @@
 //! `watch`: which machines come, go and change.
-//!
-//! # Safety
-//! libmachine's monitor lends its descriptor by number; it is waited on only while the monitor is there.
-
-#![allow(unsafe_code, reason = "libmachine lends descriptors by number")]
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -62,29 +57,31 @@ enum Never {}
 
 fn follow(monitor: &mut Monitor, telling: &mut Telling<'_>) -> Result<Never, Ended> {
     loop {
-        let next = monitor.next_change().map_err(|errno| match errno {
+        let next = monitor.next_event().map_err(|errno| match errno {
             Errno::STALE => Ended::Gone,
             errno => Ended::Failed(cannot_watch(io::Error::from_raw_os_error(errno.0))),
         })?;
-        let Some((change, name)) = next else {
+        let Some(event) = next else {
             wait(monitor).map_err(Ended::Failed)?;
             continue;
         };
-        // One that is gone again is told as gone next.
-        let machine = if change == Change::Removed { None } else { Machine::read(&name).ok() };
-        let word = match change {
+        let word = match event.change {
             Change::New => "new",
             Change::Removed => "gone",
             Change::Changed => "changed",
+            // What happened is lost: begin anew.
+            Change::Overflow => return Err(Ended::Gone),
+            _ => continue,
         };
+        let Some(name) = event.name else { continue };
+        // One that is gone again is told as gone next.
+        let machine = if event.change == Change::Removed { None } else { Machine::read(&name).ok() };
         telling.tell(word, name.as_str(), machine.as_ref()).map_err(Ended::Failed)?;
     }
 }
 
 fn wait(monitor: &Monitor) -> Result<(), Failure> {
-    let number = monitor.descriptor().number();
-    // SAFETY: the monitor outlives this function, and keeps its descriptor open.
-    wait_for(unsafe { BorrowedFd::borrow_raw(number) })
+    wait_for(monitor.as_fd())
 }
 
 /// Waits until it is readable, or nobody reads the output any more.

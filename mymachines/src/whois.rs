@@ -60,7 +60,10 @@ fn find(subject: &str, kinds: &[Kind]) -> Result<Vec<Vec<Value>>, String> {
     // A link-local address may come with its interface, which the index does not have.
     if let Ok(ip) = subject.split('%').next().unwrap_or_default().parse::<IpAddr>() {
         let found = none_if_unknown(libmachine::machine_of_address(ip), subject)?;
-        return Ok(found.map(|name| row(subject, "address", name.as_str(), None)).into_iter().collect());
+        return Ok(found
+            .map(|machine| row(subject, "address", machine.name().as_str(), None))
+            .into_iter()
+            .collect());
     }
     let mut rows = Vec::new();
     for (kind, word) in [(IdKind::User, "user"), (IdKind::Group, "group")] {
@@ -75,12 +78,16 @@ fn of_number(kind: Kind, number: u32) -> Result<Option<Vec<Value>>, String> {
     let subject = number.to_string();
     match kind {
         Kind::Process => {
-            let path = match libmachine::path_of_pid(number) {
+            let machines = match libmachine::machines_of_pid(number) {
                 // Outside of the caller's cgroup namespace.
                 Err(Errno::SRCH | Errno::UNATCH) => None,
                 other => none_if_unknown(other, &subject)?,
             };
-            Ok(path.map(|path| row(&subject, "process", &String::from_utf8_lossy(&path), None)))
+            let path = machines.filter(|machines| !machines.is_empty()).map(|machines| {
+                let names: Vec<_> = machines.iter().map(|machine| machine.name().as_str()).collect();
+                names.join("/")
+            });
+            Ok(path.map(|path| row(&subject, "process", &path, None)))
         }
         Kind::User | Kind::Group => {
             let (kind, word) =
@@ -94,7 +101,7 @@ fn of_number(kind: Kind, number: u32) -> Result<Option<Vec<Value>>, String> {
 fn none_if_unknown<T>(result: Result<T, Errno>, subject: &str) -> Result<Option<T>, String> {
     match result {
         Ok(found) => Ok(Some(found)),
-        Err(Errno::NXIO) => Ok(None),
+        Err(Errno::NXIO | Errno::NOTUNIQ) => Ok(None),
         Err(Errno::BADMSG) => {
             Err(format!("'{subject}': the record that decides is damaged (mymachines list says which)"))
         }

@@ -11,13 +11,26 @@ use core::ffi::c_int;
 use core::mem::zeroed;
 use core::ptr;
 
-use registry::{Decimal, Files, OpenError, Path, Processes, start_time_of_stat};
+use registry::{Decimal, Files, OpenError, Path, ProcessStat, Processes};
 
 use crate::answer::errno;
 use crate::files::{Descriptor, KernelFiles};
 
 /// The processes that the calling process sees.
 pub struct KernelProcesses;
+
+/// What /proc says of a process.
+#[cold]
+#[inline(never)]
+fn stat_of(pid: i32) -> Option<ProcessStat> {
+    let mut path = Path::new();
+    for piece in [b"/proc/", Decimal::new(u32::try_from(pid).ok()?).as_bytes(), b"/stat"] {
+        path.push(piece);
+    }
+    let file = KernelFiles.open(&path).ok()?;
+    let mut buffer = [0; 1024];
+    ProcessStat::parse(KernelFiles.read(&file, &mut buffer).ok()?)
+}
 
 impl Processes for KernelProcesses {
     type Handle = Descriptor;
@@ -48,14 +61,16 @@ impl Processes for KernelProcesses {
         unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, &raw const now, no_mask, 0) > 0 }
     }
 
+    fn is_gone(&self, pid: i32) -> bool {
+        // SAFETY: it takes two integers, and no signal is sent.
+        if unsafe { libc::syscall(libc::SYS_kill, pid, 0) } != 0 && errno() == libc::ESRCH {
+            return true;
+        }
+        stat_of(pid).is_some_and(|stat| stat.has_exited)
+    }
+
     fn start_time(&self, pid: i32) -> Option<u64> {
-        let mut path = Path::new();
-        path.push(b"/proc/");
-        path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
-        path.push(b"/stat");
-        let file = KernelFiles.open(&path).ok()?;
-        let mut buffer = [0; 1024];
-        start_time_of_stat(KernelFiles.read(&file, &mut buffer).ok()?)
+        stat_of(pid).map(|stat| stat.start_time)
     }
 
     fn pid_namespace(&self) -> Option<u64> {

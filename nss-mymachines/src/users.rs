@@ -58,7 +58,7 @@ fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
     };
     match found {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(Failure::NotFound),
+        Ok(None) | Err(LookupError::Shared) => Err(Failure::NotFound),
         Err(LookupError::Damaged) => Err(Failure::Unavailable(libc::EBADMSG)),
         Err(LookupError::Unreadable(errno)) => Err(Failure::of_errno(errno)),
     }

@@ -29,16 +29,18 @@ pub struct MappedId {
 /// Why it is not known whose an id or a name is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LookupError {
+    /// Two machines have the id, so that it is neither's.
+    Shared,
     /// A record that decides is damaged.
     Damaged,
     /// A file that decides could not be read, with the errno.
     Unreadable(i32),
 }
 
-/// The user or group that has an id on the host; `None` if nobody has, or two machines have.
+/// The user or group that has an id on the host; `None` if nobody has.
 ///
 /// # Errors
-/// Why it is not known.
+/// Why it is not known, or that two machines have it.
 pub fn mapped_id_by_id<F: Files, P: Processes>(
     files: &F,
     processes: &P,
@@ -62,7 +64,7 @@ pub fn mapped_id_by_id<F: Files, P: Processes>(
         };
         if let Some(pair) = pair {
             if holder.is_some() {
-                return Ok(None);
+                return Err(LookupError::Shared);
             }
             holder = Some((&claim.machine, pair));
         }

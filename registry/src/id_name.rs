@@ -124,9 +124,9 @@ impl Alias {
     /// The path of the alias's link.
     pub fn link(&self) -> Path {
         let mut path = Path::new();
-        path.push(ALIAS_DIRECTORY.as_bytes());
-        path.push(b"/");
-        path.push(&self.0);
+        for piece in [ALIAS_DIRECTORY.as_bytes(), b"/", &self.0] {
+            path.push(piece);
+        }
         path
     }
 

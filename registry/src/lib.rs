@@ -26,6 +26,7 @@ mod id_lookup;
 mod id_map;
 mod id_name;
 mod key;
+mod leader_index;
 mod liveness;
 mod machine_id;
 mod name;
@@ -66,12 +67,13 @@ pub use id_map::{
 };
 pub use id_name::{Alias, IdName};
 pub use key::Key;
-pub use liveness::{LeaderIdentity, OpenError, Processes, is_alive, start_time_of_stat};
+pub use leader_index::leader_link;
+pub use liveness::{LeaderIdentity, OpenError, ProcessStat, Processes, is_alive, start_time_of_stat};
 pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};
 pub use path::{
-    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, MACHINE_DIRECTORY,
-    Path, UID_DIRECTORY, record_path,
+    ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, LEADER_DIRECTORY,
+    MACHINE_DIRECTORY, Path, UID_DIRECTORY, record_path,
 };
 pub use record_scan::{AddressState, ClassState, Item, RecordHead, RecordScan, RecordSink};
 pub use text::Text;

@@ -2,10 +2,9 @@
 //!
 //! A record is trusted unless the process that leads its machine is provably gone. Proof is by pidfd: the process
 //! cannot be opened, or is another one than the record means (by its start time where the record has no number of
-//! its pidfd), or has exited; and the reader sees the same processes as the writer did. Everything else (no descriptor free, a system call filter, another PID namespace,
-//! no /proc) means "cannot tell", and a reader that cannot tell believes the record.
-
-use crate::decimal::parse_decimal;
+//! its pidfd), or has exited; and the reader sees the same processes as the writer did. Where no pidfd can be had (no
+//! descriptor free, a system call filter) its number is asked: by kill(2), and of /proc. Everything else (another PID
+//! namespace, no /proc) means "cannot tell", and a reader that cannot tell believes the record.
 
 /// What identifies a leader for good; zero stands for "not known" in every field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,6 +41,9 @@ pub trait Processes {
     fn inode(&self, process: &Self::Handle) -> Option<u64>;
     /// Whether it has exited, a zombie included: the pidfd is readable, poll(2).
     fn has_exited(&self, process: &Self::Handle) -> bool;
+    /// Whether a number is provably nobody's, or that of a process that has exited, without opening it: by kill(2) with
+    /// no signal, and /proc.
+    fn is_gone(&self, pid: i32) -> bool;
     /// When the process started, from /proc.
     fn start_time(&self, pid: i32) -> Option<u64>;
     /// The inode number of this process's own PID namespace.
@@ -74,7 +76,7 @@ fn seems_gone<P: Processes>(leader: &LeaderIdentity, processes: &P) -> bool {
     let process = match processes.open(leader.pid) {
         Ok(process) => process,
         Err(OpenError::Gone) => return true,
-        Err(OpenError::Unknown) => return false,
+        Err(OpenError::Unknown) => return processes.is_gone(leader.pid),
     };
     let is_other =
         leader.pidfd_id != 0 && processes.inode(&process).is_some_and(|inode| inode != leader.pidfd_id);
@@ -85,10 +87,39 @@ fn sees_same_processes<P: Processes>(leader: &LeaderIdentity, processes: &P) -> 
     leader.pid_namespace == 0 || processes.pid_namespace() == Some(leader.pid_namespace)
 }
 
-/// The start time in the text of `/proc/PID/stat`: field 22, counted after the command, which may hold anything.
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProcessStat {
+    /// It has exited: its state is `Z` or `X`, and no thread is left but the first, which may have ended before the others.
+    pub has_exited: bool,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl ProcessStat {
+    /// Reads the text: fields 3, 20 and 22 of proc_pid_stat(5), counted after the command, which may hold anything.
+    pub fn parse(stat: &[u8]) -> Option<Self> {
+        let end = stat.iter().rposition(|&byte| byte == b')')?;
+        let (mut field, mut state, mut threads, mut start_time) = (2_u32, 0_u8, 0_u64, 0_u64);
+        for &byte in stat.get(end..)? {
+            // The kernel writes digits alone, and no number that is too large. One space is in front of each field.
+            let digit = u64::from(byte & 15);
+            match field {
+                _ if byte == b' ' => field = field.wrapping_add(1),
+                3 => state = byte,
+                20 => threads = threads.wrapping_mul(10).wrapping_add(digit),
+                22 => start_time = start_time.wrapping_mul(10).wrapping_add(digit),
+                _ => {}
+            }
+        }
+        let has_exited = matches!(state, b'Z' | b'X') && threads <= 1;
+        (field >= 22).then_some(Self { has_exited, start_time })
+    }
+}
+
+/// The start time in the text of `/proc/PID/stat`.
 pub fn start_time_of_stat(stat: &[u8]) -> Option<u64> {
-    let after_command = stat.rsplitn(2, |&byte| byte == b')').next()?;
-    after_command.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).nth(19).and_then(parse_decimal)
+    ProcessStat::parse(stat).map(|stat| stat.start_time)
 }
 
 #[cfg(test)]
@@ -103,6 +134,7 @@ mod tests {
         exited: bool,
         start: Option<u64>,
         namespace: Option<u64>,
+        gone: bool,
     }
 
     impl Processes for Fake {
@@ -116,6 +148,9 @@ mod tests {
         fn has_exited(&self, (): &()) -> bool {
             self.exited
         }
+        fn is_gone(&self, _: i32) -> bool {
+            self.gone
+        }
         fn start_time(&self, _: i32) -> Option<u64> {
             self.start
         }
@@ -125,8 +160,14 @@ mod tests {
     }
 
     const LEADER: LeaderIdentity = LeaderIdentity { pid: 42, pidfd_id: 7, start_time: 9, pid_namespace: 3 };
-    const ALIVE: Fake =
-        Fake { opened: Ok(()), inode: Some(7), exited: false, start: Some(9), namespace: Some(3) };
+    const ALIVE: Fake = Fake {
+        opened: Ok(()),
+        inode: Some(7),
+        exited: false,
+        start: Some(9),
+        namespace: Some(3),
+        gone: false,
+    };
 
     #[test]
     fn a_leader_that_runs_is_alive() {
@@ -174,6 +215,9 @@ mod tests {
             fn has_exited(&self, _: &Taken) -> bool {
                 false
             }
+            fn is_gone(&self, _: i32) -> bool {
+                false
+            }
             fn start_time(&self, _: i32) -> Option<u64> {
                 (!IS_TAKEN.load(Relaxed)).then_some(10)
             }
@@ -197,6 +241,29 @@ mod tests {
         assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Unknown), ..ALIVE }));
         assert!(is_alive(&LEADER, &Fake { opened: Err(OpenError::Gone), namespace: Some(4), ..ALIVE }));
         assert!(is_alive(&LEADER, &Fake { inode: Some(8), namespace: None, ..ALIVE }));
+    }
+
+    #[test]
+    fn where_no_pidfd_can_be_had_the_number_is_asked() {
+        let filtered = Fake { opened: Err(OpenError::Unknown), ..ALIVE };
+        assert!(is_alive(&LEADER, &filtered));
+        assert!(!is_alive(&LEADER, &Fake { gone: true, ..filtered.clone() }));
+        assert!(is_alive(&LEADER, &Fake { gone: true, namespace: Some(4), ..filtered }), "another namespace");
+    }
+
+    #[test]
+    fn a_zombie_is_told_by_its_state_and_its_threads() {
+        let stat = |state: &str, threads: u32| {
+            std::format!(
+                "42 (a) b) {state} 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 123456 1 2 3"
+            )
+        };
+        let has_exited = |stat: &str| ProcessStat::parse(stat.as_bytes()).map(|stat| stat.has_exited);
+        assert_eq!(has_exited(&stat("S", 1)), Some(false));
+        assert_eq!(has_exited(&stat("Z", 1)), Some(true));
+        assert_eq!(has_exited(&stat("X", 0)), Some(true));
+        assert_eq!(has_exited(&stat("Z", 2)), Some(false), "its first thread has ended, another runs");
+        assert_eq!(has_exited(""), None);
     }
 
     #[test]

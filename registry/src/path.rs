@@ -16,6 +16,9 @@ pub const UID_DIRECTORY: &str = "/run/machined/uids";
 pub const GID_DIRECTORY: &str = "/run/machined/gids";
 /// The group index: one symlink per control group that is a machine, whose target is the name of the machine.
 pub const GROUP_DIRECTORY: &str = "/run/machined/cgroups";
+/// The leader index: one symlink per machine that has neither a unit nor a control group of its own, named by the process id
+/// of its leader, whose target is the name of the machine.
+pub const LEADER_DIRECTORY: &str = "/run/machined/leaders";
 /// The aliases: one symlink per machine whose own name makes no user name, to the name of the machine.
 pub const ALIAS_DIRECTORY: &str = "/run/machined/aliases";
 
@@ -75,9 +78,9 @@ impl Default for Path {
 /// The path of a machine's record.
 pub fn record_path(name: &MachineName) -> Path {
     let mut path = Path::new();
-    path.push(MACHINE_DIRECTORY.as_bytes());
-    path.push(b"/");
-    path.push(name.as_bytes());
+    for piece in [MACHINE_DIRECTORY.as_bytes(), b"/", name.as_bytes()] {
+        path.push(piece);
+    }
     path
 }
 

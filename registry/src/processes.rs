@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
-use crate::liveness::{OpenError, Processes, start_time_of_stat};
+use crate::liveness::{OpenError, ProcessStat, Processes, start_time_of_stat};
 
 /// The processes that this process sees.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +30,13 @@ impl Processes for KernelProcesses {
     fn has_exited(&self, process: &OwnedFd) -> bool {
         let now = Timespec::default();
         poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn is_gone(&self, pid: i32) -> bool {
+        let Some(id) = Pid::from_raw(pid.max(0)) else { return true };
+        test_kill_process(id) == Err(Errno::SRCH)
+            || fs::read(std::format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| ProcessStat::parse(&stat).is_some_and(|stat| stat.has_exited))
     }
 
     fn start_time(&self, pid: i32) -> Option<u64> {
@@ -71,6 +78,7 @@ mod tests {
         child.kill().unwrap();
         poll(&mut [PollFd::new(&handle, PollFlags::IN)], None).unwrap();
         assert!(!is_alive(&with_id, &KernelProcesses), "killed, not yet reaped");
+        assert!(KernelProcesses.is_gone(with_id.pid), "told by /proc");
         child.wait().unwrap();
         assert!(!is_alive(&with_id, &KernelProcesses), "reaped");
         assert!(!is_alive(&without_id, &KernelProcesses), "reaped");

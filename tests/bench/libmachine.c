@@ -77,9 +77,12 @@ static double many(int count) {
         free(name);
     }
 #else
-    char **paths = NULL;
-    found = machine_by_pids(pids, n, &paths);
-    free(paths);
+    struct machine_batch *batch = NULL;
+    int r = machine_batch_new(pids, n, 0, &batch);
+    if (r < 0)
+        fail("machine_batch_new", r);
+    found = machine_batch_get_count(batch);
+    machine_batch_free(batch);
 #endif
     double time = (now() - start) / (double)n;
     if (found != count)
@@ -97,9 +100,9 @@ static double uids(unsigned first, unsigned machines) {
     for (unsigned i = 0; i < CALLS; i++) {
         char *name = NULL;
         unsigned inside, number = i * 7919U % machines;
-        int r = machine_by_uid(first + number * 65536U + i % 1000, &name, &inside);
+        int r = machine_name_by_uid(first + number * 65536U + i % 1000, 0, &name, &inside);
         if (r < 0 || (unsigned)atoi(name + 1) != number || inside != i % 1000)
-            fail("machine_by_uid", r);
+            fail("machine_name_by_uid", r);
         free(name);
     }
     return (now() - start) / CALLS;

@@ -90,7 +90,7 @@ compare 'sd_pid_get_machine_name, a process outside' us 0.65 "./ours pid $outsid
 compare 'the same, in a group below' us 0.65 "./ours pid $below -" "./stock pid $below -"
 kill $payload $below
 rmdir /sys/fs/cgroup/machine.slice/m0.scope/payload 2>/dev/null || true
-compare 'machine_by_pids, 2000 processes in 200 machines, each' us 0.15 './ours many 2000 <flat' './stock many 2000 <flat'
+compare 'machine_batch_new, 2000 processes in 200 machines, each' us 0.15 './ours many 2000 <flat' './stock many 2000 <flat'
 kill $crowd
 wait $crowd 2>/dev/null || true
 until [ -z "$(cat /sys/fs/cgroup/machine.slice/*/cgroup.procs 2>/dev/null)" ]; do sleep 0.1; done
@@ -100,7 +100,7 @@ rm -r /run/systemd/machines
 ./crowd processes 200 10 nested >nested &
 crowd=$!
 until [ "$(wc -l <nested)" = 2000 ] && [ -e /run/systemd/machines/unit:m199.scope ]; do sleep 0.1; done
-compare 'machine_by_pids, half of them in a group below, each' us - './ours many 2000 <nested' './stock many 2000 <nested'
+compare 'machine_batch_new, half of them in a group below, each' us - './ours many 2000 <nested' './stock many 2000 <nested'
 kill $crowd
 rm -r /run/systemd/machines
 
@@ -110,7 +110,7 @@ rm -r /run/systemd/machines
 
 ./crowd uids 1048576 10000
 for ((i = 0; i < rounds; i++)); do ./ours uids 1048576 10000; done | median >uids
-line 'machine_by_uid, 10000 machines, us' "$(cat uids)" '' '' 5 "$(verdict "$(cat uids)" 5)"
+line 'machine_name_by_uid, 10000 machines, us' "$(cat uids)" '' '' 5 "$(verdict "$(cat uids)" 5)"
 
 compare 'dlopen' ns - "./load $libmachine" "./load $libsystemd"
 size() { stat -c %s "$1"; }

@@ -18,24 +18,26 @@ int main(int argc, char **argv) {
     for (struct dirent *entry; proc && (entry = readdir(proc)) && n < MAX;)
         if (isdigit((unsigned char)entry->d_name[0]))
             pids[n++] = atoi(entry->d_name);
-    char **paths = NULL;
-    int in_machines = machine_by_pids(pids, n, &paths), found = 0, failed = 0;
-    if (in_machines < 0) {
-        printf("FAILED machine_by_pids says %s\n", strerror(-in_machines));
+    struct machine_batch *batch = NULL;
+    int r = machine_batch_new(pids, n, 0, &batch), found = 0, failed = 0;
+    if (r < 0) {
+        printf("FAILED machine_batch_new says %s\n", strerror(-r));
         return 1;
     }
+    int in_machines = machine_batch_get_count(batch);
     for (size_t i = 0; i < n; i++) {
+        const char *seen = machine_batch_get_path(batch, i);
         char *path = NULL;
-        int r = machine_by_pid(pids[i], &path);
-        found += paths[i] != NULL;
-        if (r != -ESRCH && (r < 0 ? paths[i] != NULL : !paths[i] || strcmp(path, paths[i]) != 0)) {
+        r = machine_path_by_pid(pids[i], 0, &path);
+        found += seen != NULL;
+        if (r != -ESRCH && (r < 0 ? seen != NULL : !seen || strcmp(path, seen) != 0)) {
             printf("    %d is in %s, by the batch in %s\n", (int)pids[i], r < 0 ? strerror(-r) : path,
-                   paths[i] ? paths[i] : "nothing");
+                   seen ? seen : "nothing");
             failed = 1;
         }
         free(path);
     }
-    free(paths);
+    machine_batch_free(batch);
     int expected = argc > 1 ? atoi(argv[1]) : 0;
     if (found != in_machines || found < expected) {
         printf("    %d, it said %d, %d are expected\n", found, in_machines, expected);

@@ -14,6 +14,7 @@ mount -t tmpfs tmpfs /sys/fs/cgroup
 mkdir -p /run/systemd/machines
 sleep 100 &
 leader=$!
+printf '%s\n' NAME=old CLASS=vm "LEADER=$leader" >/run/systemd/machines/old
 "$programs/machine-watch" >/run/watched &
 watcher=$!
 trap 'kill $leader $watcher' EXIT
@@ -35,11 +36,8 @@ until_said() {
   cat /run/watched
   echo "FAILED machine-watch says: $1"
 }
-# It watches once its descriptor is there.
-for _ in $(seq 100); do
-  if grep -q inotify "/proc/$watcher/fdinfo/3" 2>/dev/null; then break; fi
-  sleep 0.1
-done
+until_said "there    old: vm"
+until_said '-- that is all; now watching'
 record 10.0.0.2
 until_said 'new      web: container of systemd-nspawn, 10.0.0.2'
 record '"10.0.0.3 fd00::3"'

@@ -25,6 +25,7 @@
 #include "../nss/process.h"
 #include "../nss/world.h"
 #undef machine
+#include "answers.h"
 #include "group.h"
 
 static void empty(void) {
@@ -52,20 +53,20 @@ static void what_is_no_file_holds_nobody_up(void) {
         struct machine *m = NULL;
         CHECK_EQUAL(sd_machine_get_class(rows[i].name, &class), rows[i].class);
         CHECK_EQUAL(sd_machine_get_ifindices(rows[i].name, NULL), rows[i].class);
-        CHECK_EQUAL(machine_open(rows[i].name, &m), rows[i].open);
+        CHECK_EQUAL(machine_open(rows[i].name, 0, &m), rows[i].open);
         CHECK(!class && !m);
     }
     subject("indexes");
     REQUIRE(mkfifo(ADDRESSES "/0a000001", 0644) == 0 && mkfifo(UIDS "/000f", 0644) == 0 && mkdir(GIDS "/000f", 0755) == 0);
-    CHECK_EQUAL(machine_by_address(AF_INET, "\x0a\0\0\x01", NULL), -ENXIO);
-    CHECK_EQUAL(machine_by_uid(1000000, NULL, NULL), -ENXIO);
-    CHECK_EQUAL(machine_by_gid(1000000, NULL, NULL), -ENXIO);
+    CHECK_EQUAL(machine_name_by_address(AF_INET, "\x0a\0\0\x01", 0, NULL), -ENXIO);
+    CHECK_EQUAL(machine_name_by_uid(1000000, 0, NULL, NULL), -ENXIO);
+    CHECK_EQUAL(machine_name_by_gid(1000000, 0, NULL, NULL), -ENXIO);
     // The batch passes over all of it.
     pid_t pids[64];
     for (size_t i = 0; i < 64; i++)
         pids[i] = getpid();
     char **paths = NULL;
-    CHECK_EQUAL(machine_by_pids(pids, 64, &paths), 0);
+    CHECK_EQUAL(paths_of(pids, 64, &paths), 0);
     free(paths);
 }
 
@@ -94,7 +95,7 @@ static void any_name_and_any_text_is_survived(void) {
         struct machine *m = NULL;
         sd_machine_get_class(name, &class);
         sd_machine_get_ifindices(name, &interfaces);
-        int r = machine_open(name, &m);
+        int r = machine_open(name, 0, &m);
         CHECK_EQUAL(r == -EINVAL, machine_name_check(name) != 0);
         free(class);
         free(interfaces);
@@ -122,7 +123,7 @@ static void a_record_of_any_size_is_survived(void) {
         write_record_bytes("web", text, size);
         struct machine *m = NULL;
         char *class = NULL;
-        CHECK_EQUAL(machine_open("web", &m), size > 65536 ? -EBADMSG : 0);
+        CHECK_EQUAL(machine_open("web", 0, &m), size > 65536 ? -EBADMSG : 0);
         CHECK_EQUAL(sd_machine_get_class("web", &class), size > 65536 ? -E2BIG : 0);
         machine_free(m);
         free(class);
@@ -154,14 +155,14 @@ static void ten_thousand_machines_are_listed(void) {
     free(names);
     free(seen);
     struct machine_monitor *monitor = NULL;
-    struct machine_event event;
-    REQUIRE(machine_monitor_new(&monitor) == 0);
+    struct told event;
+    REQUIRE(machine_monitor_new(0, &monitor) == 0);
     for (int i = 0; i < COUNT; i += 2) {
         snprintf(name, sizeof name, RECORDS "/machine-%d", i);
         unlink(name);
     }
     int removed = 0;
-    while (machine_monitor_next(monitor, &event) == 1)
+    while (next_event(monitor, &event) == 1)
         removed += event.change == MACHINE_REMOVED;
     CHECK_EQUAL(removed, COUNT / 2);
     machine_monitor_free(monitor);
@@ -211,19 +212,19 @@ static void *read_all_the_time(void *count) {
         free(list);
         list = NULL;
         struct machine *m = NULL;
-        r = machine_open("web", &m);
+        r = machine_open("web", 0, &m);
         CHECK(r == 0 || r == -ENXIO || r == -EBADMSG);
         if (m)
-            CHECK_EQUAL(machine_addresses(m, NULL), 1);
+            CHECK_EQUAL(machine_get_address(m, 0, NULL, NULL, NULL), 1);
         machine_free(m);
-        r = machine_by_address(AF_INET, "\x0a\0\0\x01", &text);
+        r = machine_name_by_address(AF_INET, "\x0a\0\0\x01", 0, &text);
         CHECK(r == 0 || r == -ENXIO || r == -EBADMSG);
         free(text);
         text = NULL;
         r = sd_pid_get_machine_name(self, &text);
         CHECK(r == 0 || r == -ENOENT);
         free(text);
-        r = machine_by_pids(&self, 1, &list);
+        r = paths_of(&self, 1, &list);
         CHECK(r == 0 || r == 1);
         free(list);
     }
@@ -264,7 +265,7 @@ static void a_list_that_becomes_a_link_is_never_missed(void) {
     REQUIRE(pthread_create(&writer, NULL, write_a_list_all_the_time, NULL) == 0);
     unsigned missed = 0, count = getenv("SLOW") ? 2000 : 100000;
     for (unsigned round = 0; round < count; round++)
-        missed += machine_by_uid(1000000, NULL, NULL) != 0;
+        missed += machine_name_by_uid(1000000, 0, NULL, NULL) != 0;
     CHECK_EQUAL(missed, 0);
     stop = true;
     pthread_join(writer, NULL);
@@ -318,7 +319,7 @@ static void a_child_of_a_busy_process_looks_up(void) {
             // A lock that another thread had held would keep it waiting for ever.
             struct machine *m = NULL;
             char *class = NULL;
-            bool found = sd_machine_get_class("web", &class) == 0 && machine_open("web", &m) == 0;
+            bool found = sd_machine_get_class("web", &class) == 0 && machine_open("web", 0, &m) == 0;
             // By a signal: what the threads had allocated that are not here is no leak.
             if (found)
                 raise(SIGKILL);
@@ -340,16 +341,20 @@ static void *look_everything_up(void *unused) {
     struct machine *m = NULL;
     struct machine_monitor *monitor = NULL;
     CHECK_EQUAL(sd_get_machine_names(NULL), 1);
-    CHECK_EQUAL(machine_list(NULL), 1);
+    struct machine_list *machines = NULL;
+    CHECK_EQUAL(machine_list_new(0, &machines), 0);
+    CHECK_EQUAL(machine_list_get_count(machines), 1);
+    machine_list_free(machines);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, NULL), 0);
     CHECK_EQUAL(sd_machine_get_class("web", NULL), 0);
     CHECK_EQUAL(sd_machine_get_ifindices("web", NULL), 0);
     CHECK_EQUAL(sd_pid_get_machine_name(0, NULL), 0);
-    CHECK_EQUAL(machine_by_pid(0, &text), 0);
-    CHECK_EQUAL(machine_by_pids(&self, 1, &list), 1);
-    CHECK_EQUAL(machine_by_uid(1000000, NULL, NULL), 0);
-    CHECK_EQUAL(machine_by_address(AF_INET, "\x0a\0\0\x01", NULL), 0);
-    CHECK_EQUAL(machine_open("web", &m), 0);
-    CHECK_EQUAL(machine_monitor_new(&monitor), 0);
+    CHECK_EQUAL(machine_path_by_pid(0, 0, &text), 0);
+    CHECK_EQUAL(paths_of(&self, 1, &list), 1);
+    CHECK_EQUAL(machine_name_by_uid(1000000, 0, NULL, NULL), 0);
+    CHECK_EQUAL(machine_name_by_address(AF_INET, "\x0a\0\0\x01", 0, NULL), 0);
+    CHECK_EQUAL(machine_open("web", 0, &m), 0);
+    CHECK_EQUAL(machine_monitor_new(0, &monitor), 0);
     machine_free(m);
     machine_monitor_free(monitor);
     free(list);
@@ -393,11 +398,14 @@ static void no_free_descriptor_is_an_error(void) {
     CHECK_EQUAL(sd_get_machine_names(&list), -EMFILE);
     CHECK_EQUAL(sd_pid_get_machine_name(0, &text), -EMFILE);
     CHECK_EQUAL(sd_login_monitor_new("machine", &other), -EMFILE);
-    CHECK_EQUAL(machine_open("web", &m), -EMFILE);
-    CHECK_EQUAL(machine_list(&list), -EMFILE);
-    CHECK_EQUAL(machine_by_pid(0, &text), -EMFILE);
-    CHECK_EQUAL(machine_by_pids(&self, 1, &list), -EMFILE);
-    CHECK_EQUAL(machine_monitor_new(&monitor), -EMFILE);
+    CHECK_EQUAL(machine_open("web", 0, &m), -EMFILE);
+    struct machine_list *machines = NULL;
+    CHECK_EQUAL(machine_list_new(0, &machines), -EMFILE);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, NULL), -EMFILE);
+    CHECK(!machines);
+    CHECK_EQUAL(machine_path_by_pid(0, 0, &text), -EMFILE);
+    CHECK_EQUAL(paths_of(&self, 1, &list), -EMFILE);
+    CHECK_EQUAL(machine_monitor_new(0, &monitor), -EMFILE);
     CHECK(!m && !monitor && !other && !text && !list);
 }
 

@@ -15,6 +15,7 @@
 #include "../nss/process.h"
 #include "../nss/world.h"
 #undef machine
+#include "answers.h"
 #include "group.h"
 
 extern void *__libc_malloc(size_t);
@@ -94,7 +95,7 @@ static int pid(void) {
 }
 static int nearest(void) {
     char *text = NULL;
-    int r = machine_by_pid(leader, &text);
+    int r = machine_path_by_pid(leader, 0, &text);
     CHECK_EQUAL(r < 0, !text);
     free(text);
     return r;
@@ -102,40 +103,69 @@ static int nearest(void) {
 static int many(void) {
     char **list = NULL;
     pid_t pids[] = {leader, leader, 1};
-    int r = machine_by_pids(pids, 3, &list);
+    int r = paths_of(pids, 3, &list);
     CHECK_EQUAL(r < 0, !list);
     free(list);
     return r;
 }
 static int snapshot(void) {
     struct machine *m = NULL;
-    int r = machine_open("web", &m);
+    int r = machine_open("web", 0, &m);
     CHECK_EQUAL(r < 0, !m);
     machine_free(m);
     return r;
 }
 static int by_uid(void) {
     char *text = NULL;
-    int r = machine_by_uid(1000000, &text, NULL);
+    int r = machine_name_by_uid(1000000, 0, &text, NULL);
     CHECK_EQUAL(r < 0, !text);
     free(text);
     return r;
 }
 static int by_address(void) {
     char *text = NULL;
-    int r = machine_by_address(AF_INET, "\x0a\0\0\x02", &text);
+    int r = machine_name_by_address(AF_INET, "\x0a\0\0\x02", 0, &text);
     CHECK_EQUAL(r < 0, !text);
     free(text);
     return r;
 }
+static int list_of_all(void) {
+    struct machine_list *list = NULL;
+    int r = machine_list_new(0, &list);
+    CHECK_EQUAL(r < 0, !list);
+    machine_list_free(list);
+    return r;
+}
+static int by_pid(void) {
+    struct machine *m = NULL;
+    int r = machine_by_pid(leader, 0, &m);
+    CHECK_EQUAL(r < 0, !m);
+    machine_free(m);
+    return r;
+}
+static int list_of_pid(void) {
+    struct machine_list *list = NULL;
+    int r = machine_list_by_pid(leader, 0, &list);
+    CHECK_EQUAL(r < 0, !list);
+    machine_list_free(list);
+    return r;
+}
+static int waited_for(void) {
+    struct machine *m = NULL;
+    int r = machine_wait("web", MACHINE_WAIT_PRESENT, 0, &m);
+    CHECK_EQUAL(r < 0, !m);
+    machine_free(m);
+    return r;
+}
+
 static int monitor(void) {
     struct machine_monitor *m = NULL;
-    struct machine_event event;
-    int r = machine_monitor_new(&m);
+    struct told event;
+    int r = machine_monitor_new(0, &m);
     CHECK_EQUAL(r < 0, !m);
     if (r == 0) {
         write_record("late", "CLASS=vm\n");
-        r = machine_monitor_next(m, &event);
+        r = next_event(m, &event);
         unlink(RECORDS "/late");
     }
     machine_monitor_free(m);
@@ -148,7 +178,8 @@ static void each_allocation_fails_once(void) {
         int (*call)(void);
     } rows[] = {{"class", class},     {"host", host_class}, {"interfaces", interfaces}, {"names", names},
                 {"pid", pid},         {"nearest", nearest}, {"many", many},             {"snapshot", snapshot},
-                {"by uid", by_uid},   {"by address", by_address}};
+                {"by uid", by_uid},   {"by address", by_address},
+                {"list", list_of_all}, {"by pid", by_pid},  {"list by pid", list_of_pid}, {"wait", waited_for}};
     REQUIRE(system("rm -rf /run/systemd /run/machined; mkdir -p " RECORDS " " ADDRESSES " " UIDS) == 0);
     leader = start_process();
     write_record("web",
@@ -182,7 +213,7 @@ static void each_allocation_fails_once(void) {
     for (long failed = 0; failed < 4; failed++) {
         left = failed;
         struct machine_monitor *m = NULL;
-        int r = machine_monitor_new(&m);
+        int r = machine_monitor_new(0, &m);
         left = -1;
         CHECK(r == 0 || r == -ENOMEM);
         CHECK_EQUAL(r == 0, !!m);

@@ -31,7 +31,7 @@ socket=/run/systemd/machine/io.systemd.Machine
 check 'the daemon is there' until_true varlinkctl call $socket io.systemd.Machine.List '{}' --more
 ./machine-watch >watched &
 watcher=$!
-until_true grep -q inotify /proc/$watcher/fdinfo/3
+until_true grep -q 'that is all' watched
 
 groups=/sys/fs/cgroup
 # start GROUP: a process in it; its id goes to $started.

@@ -146,7 +146,7 @@ header() {
   done
   for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null || { echo "SKIPPED: $compiler is not installed"; continue; }
-    for standard in c++98 c++11 c++17 c++20; do
+    for standard in c++98 c++11 c++17 c++20 c++2b; do
       # shellcheck disable=SC2086
       check "$compiler takes the header as $standard" "$compiler" -std=$standard -pedantic -Wall -Wextra -Werror $flags \
         -o "$work/bin/header" "$work/header.cc" $libs

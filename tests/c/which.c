@@ -6,7 +6,7 @@
 
 int main(int argc, char **argv) {
     char *path = NULL;
-    int r = argc == 2 ? machine_by_pid(atoi(argv[1]), &path) : -1;
+    int r = argc == 2 ? machine_path_by_pid(atoi(argv[1]), 0, &path) : -1;
     puts(r == 0 ? path : "-");
     free(path);
     return 0;

@@ -196,11 +196,11 @@ static void a_system_without_descriptors_or_memory(void) {
     refused_by_a_filter(ENOMEM, SYS_openat, expect_shortage);
 }
 
-static void expect_trust(void) {
+static void expect_the_living(void) {
     struct answer answer = ask4("three");
     check_found(&answer);
     answer = ask4("dead");
-    check_found(&answer);
+    check_unavailable(&answer, ENXIO);
     // What the start time in /proc proves needs no pidfd.
     answer = ask4("recycled");
     check_unavailable(&answer, ENXIO);
@@ -210,7 +210,7 @@ static void no_pidfds(void) {
     prepare();
     const int errors[] = {EPERM, ENOSYS, EACCES, EMFILE, EINVAL};
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
-        refused_by_a_filter(errors[i], SYS_pidfd_open, expect_trust);
+        refused_by_a_filter(errors[i], SYS_pidfd_open, expect_the_living);
 }
 
 static void expect_access(void) {
@@ -403,7 +403,7 @@ static const struct test tests[] = {
     {"without a free descriptor nothing is known, and never that there is no such host", no_descriptor, OURS_ONLY},
     {"a system out of descriptors or memory is one to ask again", a_system_without_descriptors_or_memory, OURS_ONLY},
     {"records that may not be read are unavailable with EACCES", no_access, OURS_ONLY},
-    {"where pidfd_open is refused records are trusted", no_pidfds, OURS_ONLY},
+    {"where pidfd_open is refused the number tells of the dead", no_pidfds, OURS_ONLY},
     {"a hundred threads see one state or the other of a record that is replaced", a_hundred_threads, OURS_ONLY},
     {"fifty forks in the middle of lookups do no harm", forks, OURS_ONLY},
     {"the smallest stack that a thread can have is enough", small_stacks, OURS_ONLY},

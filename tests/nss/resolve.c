@@ -166,11 +166,6 @@ static void expect_dead(const char *name, const char *address) {
     CHECK_EQUAL(h_errno, HOST_NOT_FOUND);
 }
 
-// What only a pidfd tells is not known where there is none.
-static void expect_dead_by_pidfd(const char *name, const char *address) {
-    (has_pidfds() ? expect_dead : expect_alive)(name, address);
-}
-
 static void write_mortal(const char *name, const char *address, pid_t leader) {
     write_container(name, leader, address);
     link_address(address, name);
@@ -181,9 +176,9 @@ static void a_dying_machine(void) {
     pid_t leader = start_process();
     write_mortal("mortal", "10.50.0.1", leader);
     make_zombie(leader);
-    expect_dead_by_pidfd("mortal", "10.50.0.1");
+    expect_dead("mortal", "10.50.0.1");
     end_process(leader);
-    expect_dead_by_pidfd("mortal", "10.50.0.1");
+    expect_dead("mortal", "10.50.0.1");
 }
 
 static void recycle(void) {
@@ -192,7 +187,7 @@ static void recycle(void) {
     write_mortal("recycled", "10.50.0.2", leader);
     uint64_t started = start_time(leader);
     end_process(leader);
-    expect_dead_by_pidfd("recycled", "10.50.0.2");
+    expect_dead("recycled", "10.50.0.2");
     // Start times are counted in hundredths of a second: the next process may have the same.
     for (leader = start_process_as(100); start_time(leader) == started; leader = start_process_as(100))
         end_process(leader);

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <fcntl.h>
 
@@ -658,11 +659,14 @@ static void no_pidfds(void) {
     pid_t leader = start_process();
     write_mapped("dead", leader, "0:500000:10", "0:500000:10");
     list("0007", "500000:10:0:dead;");
-    end_process(leader);
+    make_zombie(leader);
     expect_nobody(500000);
     filter_calls(&(struct filtered){SYS_pidfd_open, EPERM}, 1);
     look_up_all();
-    expect_id(500000, "vu-dead-0", "vg-dead-0");
+    // /proc tells.
+    expect_nobody(500000);
+    REQUIRE(waitpid(leader, NULL, 0) == leader);
+    expect_nobody(500000);
 }
 
 static void *look_up_many(void *unused) {
@@ -807,7 +811,7 @@ static const struct test tests[] = {
     {"no list makes more than the record says", random_lists, OURS_ONLY},
     {"one free descriptor is enough, and none is left open", one_descriptor, OURS_ONLY},
     {"without a free descriptor nothing is known", no_descriptor, OURS_ONLY},
-    {"where pidfd_open is refused records are trusted", no_pidfds, OURS_ONLY},
+    {"where pidfd_open is refused the number and /proc tell of the dead", no_pidfds, OURS_ONLY},
     {"a hundred threads find a user while record and index are replaced", a_hundred_threads, OURS_ONLY},
     {"the smallest stack that a thread can have is enough", small_stacks, OURS_ONLY},
     {"glibc finds users and groups, by name and by id", through_glibc, OURS_ONLY},

@@ -54,7 +54,10 @@ impl<F: Files, P: Processes> Source<'_, F, P> {
     /// # Errors
     /// Why it is not known.
     pub fn by_id(&self, kind: IdKind, id: u32) -> Result<Option<MappedId>, LookupError> {
-        mapped_id_by_id(self.files, self.processes, kind, id)
+        match mapped_id_by_id(self.files, self.processes, kind, id) {
+            Err(LookupError::Shared) => Ok(None),
+            found => found,
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl From<Refusal> for ErrorReply {
             Refusal::Conflict => CONFLICTING,
             Refusal::NonMatching => NON_MATCHING,
             Refusal::Unknown(LookupError::Damaged) => Self::system(Errno::BADMSG),
+            Refusal::Unknown(LookupError::Shared) => Self::system(Errno::NOTUNIQ),
             Refusal::Unknown(LookupError::Unreadable(errno)) => Self::system(Errno::from_raw_os_error(errno)),
         }
     }

@@ -36,7 +36,11 @@ fn header(directory: &Path) -> Result<String, Box<dyn std::error::Error>> {
         .ok_or("Cargo.toml has no version")?;
     let mut bytes = Vec::new();
     cbindgen::generate(directory)?.write(&mut bytes);
-    let text = String::from_utf8(bytes)?.replace("@VERSION@", version);
+    let mut number = 0_u32;
+    for part in version.split('.') {
+        number = number * 1000 + part.parse::<u32>()?;
+    }
+    let text = String::from_utf8(bytes)?.replace("@VERSION@", version).replace("@NUMBER@", &number.to_string());
     Ok(text.lines().map(|line| as_in_c89(line) + "\n").collect())
 }
 

@@ -16,7 +16,7 @@ use libc::{pid_t, uid_t};
 use libmachine::{Descriptor, Errno, Field, Number, Snapshot};
 
 use super::{known, machine};
-use crate::answer::{put, status, tell, wanted};
+use crate::answer::{count, no_flags, put, status, tell, wanted};
 
 /// # Safety
 /// As the module says.
@@ -35,7 +35,7 @@ unsafe fn text(m: *const machine, field: Field) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_class(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_class(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::Class) }
 }
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn machine_class(m: *const machine) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_service(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_service(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::Service) }
 }
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn machine_service(m: *const machine) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_unit(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_unit(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::Unit) }
 }
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn machine_unit(m: *const machine) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_subgroup(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_subgroup(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::Subgroup) }
 }
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn machine_subgroup(m: *const machine) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_root(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_root(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::Root) }
 }
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn machine_root(m: *const machine) -> *const c_char {
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_ssh_address(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_ssh_address(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::SshAddress) }
 }
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn machine_ssh_address(m: *const machine) -> *const c_char
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_ssh_private_key(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_ssh_private_key(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::SshPrivateKeyPath) }
 }
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn machine_ssh_private_key(m: *const machine) -> *const c_
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_control_address(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_control_address(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::ControlAddress) }
 }
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn machine_control_address(m: *const machine) -> *const c_
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_control_group(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_control_group(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::ControlGroup) }
 }
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn machine_control_group(m: *const machine) -> *const c_ch
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_id(m: *const machine, id: *mut u8) -> c_int {
+pub unsafe extern "C" fn machine_get_id(m: *const machine, id: *mut u8) -> c_int {
     // SAFETY: as demanded.
     let found = wanted(id).and_then(|_| unsafe { known(m) }?.snapshot.id().ok_or(Errno::NODATA));
     tell(found, |found| {
@@ -168,6 +168,21 @@ pub unsafe extern "C" fn machine_id(m: *const machine, id: *mut u8) -> c_int {
         unsafe { put(id.cast::<[u8; 16]>(), found.bytes()) };
         Ok(0)
     })
+}
+
+/// What tells the leader of a machine from every other that this host has had since it started, of whatever machine: two
+/// snapshots of one name are of the same machine if theirs is equal. It is the inode number of the leader's pidfd, or
+/// before Linux 6.9 a number made of its process id and when it started.
+///
+/// Parameters:
+///   m            the machine
+///   incarnation  where the number goes
+///
+/// Returns: 0, or a negative errno. -ENODATA: the record does not tell. -EINVAL: an argument is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_get_incarnation(m: *const machine, incarnation: *mut u64) -> c_int {
+    // SAFETY: as demanded.
+    unsafe { answer(m, incarnation, Snapshot::incarnation) }
 }
 
 /// The process that leads a machine, as the PID namespace of its registry numbers it. machine_leader_pidfd() is safe from
@@ -179,7 +194,7 @@ pub unsafe extern "C" fn machine_id(m: *const machine, id: *mut u8) -> c_int {
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_leader(m: *const machine, pid: *mut pid_t) -> c_int {
+pub unsafe extern "C" fn machine_get_leader(m: *const machine, pid: *mut pid_t) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, pid, |machine| machine.leader()) }
 }
@@ -225,7 +240,7 @@ pub unsafe extern "C" fn machine_leader_pidfd(m: *const machine) -> c_int {
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_supervisor(m: *const machine, pid: *mut pid_t) -> c_int {
+pub unsafe extern "C" fn machine_get_supervisor(m: *const machine, pid: *mut pid_t) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, pid, |machine| small(machine, Number::Supervisor).filter(|&pid| pid > 0)) }
 }
@@ -256,7 +271,7 @@ pub unsafe extern "C" fn machine_supervisor_pidfd(m: *const machine) -> c_int {
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_owner(m: *const machine, uid: *mut uid_t) -> c_int {
+pub unsafe extern "C" fn machine_get_owner(m: *const machine, uid: *mut uid_t) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, uid, |machine| small(machine, Number::Owner)) }
 }
@@ -269,7 +284,7 @@ pub unsafe extern "C" fn machine_owner(m: *const machine, uid: *mut uid_t) -> c_
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_vsock_cid(m: *const machine, cid: *mut u32) -> c_int {
+pub unsafe extern "C" fn machine_get_vsock_cid(m: *const machine, cid: *mut u32) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, cid, |machine| small(machine, Number::VsockCid)) }
 }
@@ -282,7 +297,7 @@ pub unsafe extern "C" fn machine_vsock_cid(m: *const machine, cid: *mut u32) -> 
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_control_group_id(m: *const machine, id: *mut u64) -> c_int {
+pub unsafe extern "C" fn machine_get_control_group_id(m: *const machine, id: *mut u64) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, id, |machine| small(machine, Number::ControlGroupId)) }
 }
@@ -295,7 +310,7 @@ pub unsafe extern "C" fn machine_control_group_id(m: *const machine, id: *mut u6
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_realtime(m: *const machine, usec: *mut u64) -> c_int {
+pub unsafe extern "C" fn machine_get_realtime(m: *const machine, usec: *mut u64) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, usec, |machine| small(machine, Number::Realtime)) }
 }
@@ -308,7 +323,57 @@ pub unsafe extern "C" fn machine_realtime(m: *const machine, usec: *mut u64) -> 
 ///
 /// Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_monotonic(m: *const machine, usec: *mut u64) -> c_int {
+pub unsafe extern "C" fn machine_get_monotonic(m: *const machine, usec: *mut u64) -> c_int {
     // SAFETY: as demanded.
     unsafe { answer(m, usec, |machine| small(machine, Number::Monotonic)) }
+}
+
+/// Opens the directory of the control group of a machine, with O_DIRECTORY, for openat(2) and the like: memory.current,
+/// cpu.stat and so on are files below it. It is certainly that group: its id is compared.
+///
+/// Parameters:
+///   m  the machine
+///
+/// Returns: a descriptor, which is closed on exec, or a negative errno. -ENODATA: the record does not tell the group and its
+/// id. -EUNATCH: no such group is to be seen from the caller's cgroup namespace. -EINVAL: m is NULL.
+///
+/// Memory: close(2) the descriptor.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_control_group_fd(m: *const machine) -> c_int {
+    // SAFETY: as demanded.
+    let group = unsafe { known(m) }.and_then(|machine| machine.snapshot.open_control_group());
+    status(group.map(Descriptor::into_raw))
+}
+
+/// Finds the processes of a machine, in one pass over its control groups: each once, in no order. Those of machines that are
+/// nested in it are among them; those that the caller's PID namespace does not see are not.
+///
+/// Parameters:
+///   m      the machine
+///   flags  0
+///   pids   where an array of as many process ids as there are goes; may be NULL
+///
+/// Returns: how many there are, or a negative errno. -ENODATA: its control group is not known, as of a machine that has none.
+/// -EUNATCH: that is not to be seen from the caller's cgroup namespace. -EACCES: nor is a part of it. -EINVAL: m is NULL, or
+/// a flag is not known.
+///
+/// Memory: free(3) the array.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_find_processes(
+    m: *const machine,
+    flags: u64,
+    pids: *mut *mut pid_t,
+) -> c_int {
+    // SAFETY: as demanded.
+    let found = no_flags(flags).and_then(|()| unsafe { known(m) }?.snapshot.processes());
+    tell(found, |mut found| {
+        let number = count(found.len())?;
+        if !pids.is_null() {
+            // Of no processes an array is made too, so that NULL means nothing.
+            found.reserve(1)?;
+            // SAFETY: as demanded.
+            unsafe { put(pids, found.into_raw()) };
+        }
+        Ok(number)
+    })
 }

@@ -11,58 +11,71 @@
 
 use core::ffi::c_int;
 
-use libc::{gid_t, uid_t};
+use libc::{gid_t, size_t, uid_t};
 use libmachine::{Errno, Snapshot, id_inside, id_on_host};
 use registry::{IdKind, IdRange};
 
-use super::{known, list, machine};
+use super::{at, known, machine};
 use crate::answer::{put, tell, wanted};
 
-/// A range of uids or gids of a machine, which are others on the host.
-#[repr(C)]
-#[allow(non_camel_case_types, reason = "as C has it")]
-#[derive(Clone, Copy)]
-pub struct machine_id_range {
-    /// The first id inside the machine.
-    pub inside: u32,
-    /// The first id on the host.
-    pub outside: u32,
-    /// How many ids, at least one.
-    pub count: u32,
-}
-
-pub(super) const fn range_of(range: IdRange) -> machine_id_range {
-    machine_id_range { inside: range.inside, outside: range.outside, count: range.count }
-}
-
-/// The uids of a machine and what they are on the host; none if the machine has no user namespace.
+/// The uids of a machine and what they are on the host, one range after the other; none if the machine has no user
+/// namespace, so that its uids are the host's.
 ///
 /// Parameters:
-///   m    the machine
-///   ret  where the address of the first goes, NULL if there are none; may be NULL
+///   m        the machine
+///   i        which range, from 0 on
+///   inside   where its first uid inside the machine goes; may be NULL
+///   outside  where its first uid on the host goes; may be NULL
+///   number   where the number of uids goes, which is at least 1; may be NULL
 ///
-/// Returns: how many there are, or a negative errno. -EINVAL: m is NULL.
-///
-/// Memory: the machine's.
+/// Returns: 1; 0 if there are not so many; or a negative errno. -ENODATA: the record does not tell. -ENXIO: it is a virtual
+/// machine, whose uids are not on the host. -EINVAL: m is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_uid_map(m: *const machine, ret: *mut *const machine_id_range) -> c_int {
+pub unsafe extern "C" fn machine_get_uid_range(
+    m: *const machine,
+    i: size_t,
+    inside: *mut uid_t,
+    outside: *mut uid_t,
+    number: *mut u32,
+) -> c_int {
     // SAFETY: as demanded.
-    unsafe { list(m, ret, |machine| Ok(&*machine.uid_map)) }
+    unsafe { at(m, i, |machine| machine.snapshot.id_map(IdKind::User), range(inside, outside, number)) }
 }
 
-/// The gids of a machine and what they are on the host; none if the machine has no user namespace.
+/// The gids of a machine and what they are on the host, one range after the other; none if the machine has no user
+/// namespace, so that its gids are the host's.
 ///
 /// Parameters:
-///   m    the machine
-///   ret  where the address of the first goes, NULL if there are none; may be NULL
+///   m        the machine
+///   i        which range, from 0 on
+///   inside   where its first gid inside the machine goes; may be NULL
+///   outside  where its first gid on the host goes; may be NULL
+///   number   where the number of gids goes, which is at least 1; may be NULL
 ///
-/// Returns: how many there are, or a negative errno. -EINVAL: m is NULL.
-///
-/// Memory: the machine's.
+/// Returns: 1; 0 if there are not so many; or a negative errno. -ENODATA: the record does not tell. -ENXIO: it is a virtual
+/// machine, whose gids are not on the host. -EINVAL: m is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_gid_map(m: *const machine, ret: *mut *const machine_id_range) -> c_int {
+pub unsafe extern "C" fn machine_get_gid_range(
+    m: *const machine,
+    i: size_t,
+    inside: *mut gid_t,
+    outside: *mut gid_t,
+    number: *mut u32,
+) -> c_int {
     // SAFETY: as demanded.
-    unsafe { list(m, ret, |machine| Ok(&*machine.gid_map)) }
+    unsafe { at(m, i, |machine| machine.snapshot.id_map(IdKind::Group), range(inside, outside, number)) }
+}
+
+/// Writes a range, if it is wanted.
+fn range(inside: *mut u32, outside: *mut u32, number: *mut u32) -> impl FnOnce(&IdRange) {
+    move |range| {
+        // SAFETY: as the callers were promised.
+        unsafe {
+            put(inside, range.inside);
+            put(outside, range.outside);
+            put(number, range.count);
+        }
+    }
 }
 
 /// # Safety
@@ -81,15 +94,15 @@ unsafe fn id(
     })
 }
 
-/// Translates a uid of a machine to that of the host.
+/// Translates a uid of a machine to that of the host; where the machine has no user namespace it is the same.
 ///
 /// Parameters:
 ///   m     the machine
 ///   uid   the id inside the machine
 ///   host  where the id on the host goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: the machine does not have this id. -ENODATA: its map is not known, or it has
-/// none. -EINVAL: an argument is NULL.
+/// Returns: 0, or a negative errno. -ENXIO: the machine does not have this id, or is a virtual machine, whose ids are not on
+/// the host. -ENODATA: the record does not tell. -EINVAL: host is NULL, or m.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_uid_to_host(m: *const machine, uid: uid_t, host: *mut uid_t) -> c_int {
     // SAFETY: as demanded.
@@ -103,23 +116,23 @@ pub unsafe extern "C" fn machine_uid_to_host(m: *const machine, uid: uid_t, host
 ///   uid     the id on the host
 ///   inside  where the id inside the machine goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: the id is none of the machine's. -ENODATA: its map is not known, or it has
-/// none. -EINVAL: an argument is NULL.
+/// Returns: 0, or a negative errno. -ENXIO: the id is none of the machine's. -ENODATA: the record does not tell. -EINVAL:
+/// an argument is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_uid_from_host(m: *const machine, uid: uid_t, inside: *mut uid_t) -> c_int {
     // SAFETY: as demanded.
     unsafe { id(m, inside, |machine| id_inside(machine, IdKind::User, uid)) }
 }
 
-/// Translates a gid of a machine to that of the host.
+/// Translates a gid of a machine to that of the host; where the machine has no user namespace it is the same.
 ///
 /// Parameters:
 ///   m     the machine
 ///   gid   the id inside the machine
 ///   host  where the id on the host goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: the machine does not have this id. -ENODATA: its map is not known, or it has
-/// none. -EINVAL: an argument is NULL.
+/// Returns: 0, or a negative errno. -ENXIO: the machine does not have this id, or is a virtual machine, whose ids are not on
+/// the host. -ENODATA: the record does not tell. -EINVAL: host is NULL, or m.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_gid_to_host(m: *const machine, gid: gid_t, host: *mut gid_t) -> c_int {
     // SAFETY: as demanded.
@@ -133,8 +146,8 @@ pub unsafe extern "C" fn machine_gid_to_host(m: *const machine, gid: gid_t, host
 ///   gid     the id on the host
 ///   inside  where the id inside the machine goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: the id is none of the machine's. -ENODATA: its map is not known, or it has
-/// none. -EINVAL: an argument is NULL.
+/// Returns: 0, or a negative errno. -ENXIO: the id is none of the machine's. -ENODATA: the record does not tell. -EINVAL:
+/// an argument is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_gid_from_host(m: *const machine, gid: gid_t, inside: *mut gid_t) -> c_int {
     // SAFETY: as demanded.

@@ -44,8 +44,8 @@ fn all_of_a_record_is_in_its_snapshot() {
     assert_eq!(machine.id(), MachineId::parse(b"0123456789abcdef0123456789abcdef").unwrap());
     let addresses = [b"10.0.0.2".as_slice(), b"fe80::1%5"].map(|text| Address::parse(text).unwrap());
     assert_eq!(machine.addresses(), Ok(&addresses[..]));
-    assert_eq!(machine.id_map(IdKind::User), [IdRange::parse(b"0:100000:65536").unwrap()]);
-    assert_eq!(machine.id_map(IdKind::Group), [IdRange::parse(b"0:200000:65536").unwrap()]);
+    assert_eq!(machine.id_map(IdKind::User).unwrap(), [IdRange::parse(b"0:100000:65536").unwrap()]);
+    assert_eq!(machine.id_map(IdKind::Group).unwrap(), [IdRange::parse(b"0:200000:65536").unwrap()]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn what_a_record_lacks_its_snapshot_lacks() {
     assert_eq!(machine.addresses(), Err(Errno::NODATA));
     assert_eq!(machine.open_leader().err(), Some(Errno::NODATA));
     assert!(!machine.is_alive());
-    assert_eq!(parse("CLASS=vm\nADDRESSES=host\n").unwrap().addresses(), Err(Errno::NOSYS));
+    assert_eq!(parse("CLASS=vm\nADDRESSES=host\n").unwrap().addresses(), Err(Errno::NONET));
     assert_eq!(parse("CLASS=vm\nADDRESSES=\n").unwrap().addresses(), Ok(&[][..]));
 }
 
@@ -130,4 +130,51 @@ fn every_record_of_the_original_makes_a_snapshot() {
         }
     }
     assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn a_machine_without_a_user_namespace_has_no_map_and_the_ids_of_the_host() {
+    use crate::owner::{id_inside, id_on_host};
+    let map = |text: &str| parse(text).unwrap().id_map(IdKind::User).map(<[IdRange]>::len);
+    assert_eq!(map("CLASS=container\nUIDMAP=0:0:4294967295\n"), Ok(0));
+    assert_eq!(map("CLASS=container\nUIDMAP=0:0:4294967294\n"), Ok(1));
+    assert_eq!(map("CLASS=container\n"), Err(Errno::NODATA));
+    assert_eq!(map("CLASS=vm\n"), Err(Errno::NXIO), "its users are not on the host");
+    let machine = parse("CLASS=container\nUIDMAP=0:0:4294967295\nGIDMAP=0:0:4294967295\n").unwrap();
+    assert_eq!(id_on_host(&machine, IdKind::User, 1000), Ok(1000));
+    assert_eq!(id_inside(&machine, IdKind::Group, 0), Ok(0));
+    assert_eq!(id_on_host(&machine, IdKind::User, u32::MAX), Err(Errno::NXIO));
+}
+
+#[test]
+fn a_leader_has_an_incarnation_with_and_without_pidfd_ids() {
+    let incarnation = |text: &str| parse(&std::format!("CLASS=vm\n{text}")).unwrap().incarnation();
+    assert_eq!(incarnation("LEADER=42\nLEADER_PIDFDID=7\nLEADER_STARTTIME=9\n"), Some(7));
+    assert_eq!(incarnation("LEADER=42\nLEADER_STARTTIME=9\n"), Some((9 << 22) | 42));
+    assert_eq!(incarnation("LEADER=42\n"), None);
+    assert_eq!(incarnation("LEADER_PIDFDID=7\n"), None);
+}
+
+#[test]
+fn a_leader_of_another_namespace_is_not_said_to_be_gone() {
+    let me = std::process::id();
+    let own = System.pid_namespace().unwrap();
+    let record = |pid: u32, id: u64, namespace: u64| {
+        let text = std::format!("CLASS=vm\nLEADER={pid}\nLEADER_PIDFDID={id}\nPIDNS={namespace}\n");
+        parse(&text).unwrap()
+    };
+    let id = status(open_process(i32::try_from(me).unwrap()).unwrap().borrow()).unwrap().inode;
+    // Its number is nobody's here, or another process's.
+    for elsewhere in [record(0x7fff_fff0, 7, own + 1), record(me, id + 1, own + 1)] {
+        assert_eq!(elsewhere.open_leader().err(), Some(Errno::REMOTE));
+        assert_eq!(elsewhere.runs(), Err(Errno::REMOTE));
+        assert!(elsewhere.is_alive());
+    }
+    assert_eq!(record(0x7fff_fff0, 7, own).runs(), Ok(false));
+    assert_eq!(record(me, id, own).runs(), Ok(true));
+    assert_eq!(
+        record(me, id, own + 1).runs(),
+        Ok(true),
+        "a pidfd with this id is the leader's wherever it was had"
+    );
 }

@@ -5,6 +5,8 @@ fn machine(name: &str, pid: i32) -> Record {
     let mut record = Record::new(MachineName::new(name.as_bytes()).unwrap(), Class::Container);
     record.leader = Some(Process { pid, pidfd_id: None });
     record.is_reached = true;
+    // A part of a unit, so that it is in no index of units, groups and leaders.
+    (record.unit, record.subgroup) = (Some("user@1.service".into()), Some(name.into()));
     record
 }
 
@@ -20,7 +22,7 @@ fn ip(text: &str) -> IpAddr {
 fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
     let mut machines = Machines::default();
     let mut record = machine("web", 7);
-    record.unit = Some("web.service".into());
+    (record.unit, record.subgroup) = (Some("web.service".into()), None);
     record.cgroup = Some("/machine.slice/web.service".into());
     let (key, effects) = machines.insert(record.clone());
     let group = String::from("/machine.slice/web.service");
@@ -83,12 +85,12 @@ fn a_control_group_that_two_machines_share_is_neithers_until_one_goes() {
 fn name_leader_and_unit_belong_to_one_machine_alone() {
     let mut machines = Machines::default();
     let mut first = machine("web", 7);
-    first.unit = Some("web.service".into());
+    (first.unit, first.subgroup) = (Some("web.service".into()), None);
     let (key, _) = machines.insert(first);
     assert_eq!(machines.conflict(&machine("web", 8)), Some(Conflict::Name(key)));
     assert_eq!(machines.conflict(&machine("db", 7)), Some(Conflict::Leader(key)));
     let mut same_unit = machine("db", 8);
-    same_unit.unit = Some("web.service".into());
+    (same_unit.unit, same_unit.subgroup) = (Some("web.service".into()), None);
     assert_eq!(machines.conflict(&same_unit), Some(Conflict::Unit(key)));
     same_unit.subgroup = Some("payload".into());
     assert_eq!(machines.conflict(&same_unit), Some(Conflict::Unit(key)), "systemd-nspawn's own subgroup");
@@ -443,7 +445,7 @@ fn a_walk_through_all_machines_survives_their_removal() {
 fn a_machine_whose_leader_has_ended_is_known_by_name_and_unit_alone() {
     let mut machines = Machines::default();
     let mut record = machine("web", 7);
-    record.unit = Some("machine-web.scope".into());
+    (record.unit, record.subgroup) = (Some("machine-web.scope".into()), None);
     record.cgroup = Some("/machine.slice/machine-web.scope".into());
     record.addresses = listed(&["10.0.0.1"]);
     record.uid_map = map("0:100000:65536");
@@ -472,10 +474,30 @@ fn a_machine_that_was_left_over_by_an_earlier_run_is_in_no_index_either() {
     let mut machines = Machines::default();
     let (heir, _) = machines.insert(machine("other", 7));
     let mut record = machine("web", 7);
-    record.unit = Some("machine-web.scope".into());
+    (record.unit, record.subgroup) = (Some("machine-web.scope".into()), None);
     record.addresses = listed(&["10.0.0.1"]);
     let (key, _) = machines.insert_ended(record.clone());
     assert_eq!((machines.by_leader(7), machines.index().count()), (Some(heir), 0));
     assert_eq!(machines.get(key), Some(&record));
     assert!(machines.has_ended(key));
+}
+
+#[test]
+fn a_machine_without_unit_and_group_is_found_by_its_leader_alone() {
+    let mut machines = Machines::default();
+    let alone = |name, pid| Record { unit: None, subgroup: None, ..machine(name, pid) };
+    let (lone, effects) = machines.insert(alone("lone", 7));
+    let name = machines.get(lone).unwrap().name;
+    assert_eq!(effects, [Effect::Publish(lone), Effect::IndexLeader(7, name)]);
+    let mut in_group = alone("web", 8);
+    in_group.cgroup = Some("/machines/web".into());
+    let mut in_unit = alone("db", 9);
+    in_unit.unit = Some("db.service".into());
+    machines.insert(in_group);
+    machines.insert(in_unit);
+    assert_eq!([7, 8, 9].map(|pid| machines.by_leader_alone(pid)), [Some(lone), None, None]);
+    assert_eq!(machines.lone_leaders().collect::<Vec<_>>(), [(7, name)]);
+    let (_, effects) = machines.remove(lone).unwrap();
+    assert_eq!(effects, [Effect::Withdraw(name), Effect::UnindexLeader(7)]);
+    assert!(machines.by_leader_alone(7).is_none() && machines.lone_leaders().next().is_none());
 }

@@ -59,6 +59,9 @@ impl Processes for World {
     fn has_exited(&self, _: &i32) -> bool {
         false
     }
+    fn is_gone(&self, _: i32) -> bool {
+        false
+    }
     fn start_time(&self, _: i32) -> Option<u64> {
         None
     }
@@ -81,7 +84,10 @@ impl World {
         self
     }
     fn by_id(&self, id: u32) -> Option<String> {
-        let user = mapped_id_by_id(self, self, IdKind::User, id).unwrap();
+        let user = match mapped_id_by_id(self, self, IdKind::User, id) {
+            Err(LookupError::Shared) => return Some("shared".into()),
+            user => user.unwrap(),
+        };
         let group = mapped_id_by_id(self, self, IdKind::Group, id).unwrap();
         if let Some(user) = user {
             assert_eq!(user.outside, id);
@@ -171,7 +177,7 @@ fn an_id_that_two_living_machines_have_is_nobodys() {
         .record("b", ALIVE, "0:120000:10")
         .link("uids/0001", list);
     assert_eq!(world.by_id(119_999).as_deref(), Some("vu-a-19999"));
-    assert_eq!(world.by_id(120_000), None);
+    assert_eq!(world.by_id(120_000).as_deref(), Some("shared"));
     assert_eq!(world.by_id(120_010).as_deref(), Some("vu-a-20010"));
     assert_eq!((world.by_name("vu-a-20000"), world.by_name("vu-b-0")), (Some(120_000), Some(120_000)));
     let world = world.record("a", DEAD, "0:100000:65536");
@@ -228,9 +234,9 @@ fn an_id_that_two_entries_with_leaders_have_is_nobodys() {
         .record("b", "LEADER=102", "0:120000:10")
         .link("uids/0001", "100000:65536:0:a:101:1010;120000:10:0:b:102:1020;");
     assert_eq!(world.by_id(119_999).as_deref(), Some("vu-a-19999"));
-    assert_eq!(world.by_id(120_000), None);
+    assert_eq!(world.by_id(120_000).as_deref(), Some("shared"));
     let mixed = world.link("uids/0001", "100000:65536:0:a:101:1010;120000:10:0:b;");
-    assert_eq!(mixed.by_id(120_000), None);
+    assert_eq!(mixed.by_id(120_000).as_deref(), Some("shared"));
 }
 
 #[test]
@@ -292,7 +298,7 @@ fn wide_ranges_are_found_where_no_page_is() {
     assert_eq!(world.by_id(1_000_000).as_deref(), Some("vu-wide-0"));
     assert_eq!(world.by_id(3_000_999_999).as_deref(), Some("vu-wide-2999999999"));
     assert_eq!(world.by_id(3_001_000_000), None);
-    assert_eq!(world.by_id(2_000_000), None, "both have it");
+    assert_eq!(world.by_id(2_000_000), Some("shared".into()), "both have it");
     assert_eq!(world.by_id(2_000_010).as_deref(), Some("vu-wide-1000010"));
 }
 

@@ -44,6 +44,9 @@ impl Processes for World {
     fn has_exited(&self, (): &()) -> bool {
         false
     }
+    fn is_gone(&self, _: i32) -> bool {
+        false
+    }
     fn start_time(&self, _: i32) -> Option<u64> {
         None
     }

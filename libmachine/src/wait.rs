@@ -1,0 +1,58 @@
+//! Waiting for one machine to appear or to end.
+
+use registry::MachineName;
+
+use crate::errno::Errno;
+use crate::monitor::{Change, Monitor, MonitorOptions};
+use crate::snapshot::Snapshot;
+use crate::system::wait_for;
+
+/// Waits until there is a machine of this name whose leader may be alive, and returns it. The deadline is a time of
+/// `CLOCK_MONOTONIC` in microseconds; without one there is none.
+///
+/// # Errors
+/// `ETIMEDOUT`: the deadline is over. `EINTR`: a signal was handled; the same call goes on waiting.
+pub fn wait_for_machine(name: &MachineName, deadline: Option<u64>) -> Result<Snapshot, Errno> {
+    let mut monitor = watching(name)?;
+    loop {
+        while let Some(event) = monitor.next_event()? {
+            if matches!(event.change, Change::Present | Change::New | Change::Changed)
+                && let Some(machine) = event.machine.filter(Snapshot::is_alive)
+            {
+                return Ok(machine);
+            }
+        }
+        wait_for(monitor.descriptor(), deadline)?;
+    }
+}
+
+/// Waits until the machine that has this name now is no more: its leader has ended, or its record is gone. Where there is
+/// none that is at once.
+///
+/// # Errors
+/// Those of [`wait_for_machine`].
+pub fn wait_for_end(name: &MachineName, deadline: Option<u64>) -> Result<(), Errno> {
+    let mut monitor = watching(name)?;
+    let mut is_there = false;
+    loop {
+        while let Some(event) = monitor.next_event()? {
+            match event.change {
+                Change::Present => is_there = true,
+                Change::Removed => return Ok(()),
+                Change::Overflow => is_there = false,
+                Change::Listed if !is_there => return Ok(()),
+                _ => {}
+            }
+        }
+        wait_for(monitor.descriptor(), deadline)?;
+    }
+}
+
+fn watching(name: &MachineName) -> Result<Monitor, Errno> {
+    Monitor::with(MonitorOptions {
+        list: true,
+        wait_for_registry: true,
+        watch_leaders: true,
+        only: Some(*name),
+    })
+}

@@ -1,0 +1,27 @@
+//! The leader index: which machine does this process lead?
+//!
+//! `/run/machined/leaders/PID` is a symlink to the name of the machine, PID being the id of the leader in the daemon's PID
+//! namespace. Only machines that have neither a unit nor a control group are in it: all others are found by those. The
+//! index is a hint: the record of the machine it names has to have this `LEADER=`, in the reader's own PID namespace.
+
+use crate::decimal::Decimal;
+use crate::path::{LEADER_DIRECTORY, Path};
+
+/// The path of a leader's link.
+pub fn leader_link(pid: u32) -> Path {
+    let mut path = Path::new();
+    path.push(LEADER_DIRECTORY.as_bytes());
+    path.push(b"/");
+    path.push(Decimal::new(pid).as_bytes());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_is_named_by_the_process_id() {
+        assert_eq!(leader_link(4711).as_c_str(), c"/run/machined/leaders/4711");
+    }
+}
