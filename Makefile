@@ -21,7 +21,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb rpm vendor clean help
+.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb clean help
 all: $(MACHINED) $(MODULE) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -95,12 +95,6 @@ bench:
 deb:
 	packaging/deb.sh
 
-rpm:
-	packaging/rpm.sh
-
-vendor:
-	packaging/vendor.sh
-
 clean:
 	rm -rf target
 
@@ -118,7 +112,6 @@ help:
 	@echo 'make pages       writes mymachines(1) and the completions anew from the source'
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
-	@echo 'make deb         Debian packages, in target/deb; make rpm, in target/rpm'
-	@echo 'make vendor      the source with all crates, for builds without network, in target/vendor'
+	@echo 'make deb         Debian packages, in target/deb'
 	@echo 'make clean       removes target/'
 	@echo 'demo, check, check-all, check-next, check-vm, check-arch, fuzz and bench install missing Debian packages first, and say so.'
