@@ -28,7 +28,7 @@ class Changing(ImageCase):
         if not (POOLS / kind).exists():
             self.skipTest(f"there is no mkfs.{kind} where the test was started")
         file = pathlib.Path(f"/var/tmp/pool.{kind}")
-        shutil.copyfile(POOLS / kind, file)
+        out("cp", "--sparse=always", POOLS / kind, file)
         self.addCleanup(file.unlink)
         out("mount", "-o", "loop", file, POOL)
         self.addCleanup(out, "umount", POOL)
