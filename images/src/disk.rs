@@ -10,8 +10,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::files_inside::Metadata;
 use crate::image::Image;
-use crate::metadata::Metadata;
 
 /// The longest answer, in bytes: four files, and their names.
 const LONGEST: u64 = 512 * 1024;

@@ -11,6 +11,7 @@ mod clone;
 mod discover;
 mod disk;
 mod error;
+mod files_inside;
 mod image;
 mod lock;
 mod metadata;
@@ -29,8 +30,9 @@ pub use change::{clean, remove, rename, set_limit, set_pool_limit, set_read_only
 pub use clone::clone;
 pub use discover::{find, list};
 pub use error::{Error, Result};
+pub use files_inside::Metadata;
 pub use image::{HOST_NAME, Image, Kind};
-pub use metadata::{Metadata, metadata};
+pub use metadata::metadata;
 pub use name::ImageName;
 pub use places::Places;
 pub use pool::{Pool, pool};

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files_inside::Metadata;
 use crate::image::{Image, Kind};
 use crate::lock::{Mode as Sharing, PathLock};
 use crate::places::Places;
@@ -17,20 +18,6 @@ use crate::places::Places;
 const LARGEST: u64 = 64 * 1024;
 /// How often a path is walked again, if a rename anywhere on the host came in between. openat2(2), `EAGAIN`.
 const TRIES: usize = 128;
-
-/// The files as they are in the image: hostname(5), machine-id(5), machine-info(5), os-release(5). `None`: there is no
-/// such file, or none that can be read.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Metadata {
-    /// `/etc/hostname`.
-    pub hostname: Option<Vec<u8>>,
-    /// `/etc/machine-id`.
-    pub machine_id: Option<Vec<u8>>,
-    /// `/etc/machine-info`.
-    pub machine_info: Option<Vec<u8>>,
-    /// `/etc/os-release`, or else `/usr/lib/os-release`.
-    pub os_release: Option<Vec<u8>>,
-}
 
 /// Reads the files of an image. A disk is read by the program `reader`, machined-image-reader. In a directory, links lead nowhere but into the image, nothing but a regular file is
 /// ever opened, and no more than 64 KiB of one is read.
