@@ -152,7 +152,7 @@ all() {
   else
     step build 1800 make all
     without_release
-    step fuzz 100 scripts/fuzz.sh
+    step fuzz 300 scripts/fuzz.sh
     step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
     step c 900 tests/c/run.sh
     step daemon 900 tests/daemon/run.sh --machined target/release/machined

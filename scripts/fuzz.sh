@@ -25,7 +25,8 @@ crates=()
 for corpus in */testdata/fuzz; do crates+=(--package "${corpus%%/*}"); done
 options=(--locked --no-fail-fast --lib "${crates[@]}")
 if [ -z "$seconds" ]; then
-  FUZZ_SECONDS=5 scripts/cargo.sh test "${options[@]}" --target-dir target "$target" -- --nocapture
+  # With all of the workspace, as `make check` builds its unit tests: with a part of it, features differ, and so all is built anew.
+  FUZZ_SECONDS=5 scripts/cargo.sh test --locked --no-fail-fast --lib --workspace --target-dir target "$target" -- --nocapture
 else
   # For a named target, though it is this host: flags then leave out what cargo runs while it builds, which has nobody to
   # count for.
