@@ -188,6 +188,10 @@ examples() {
     done
     check "${example##*/} has less than 100 lines" test "$(wc -l <"$example")" -lt 100
   done
+  sed -n '/^\.SH EXAMPLE/,/^\.fi/p' "$root/docs/man/machine.3" | sed '1,2d; /^\.fi/d' >"$work/example.c"
+  # shellcheck disable=SC2086
+  check 'the EXAMPLE of machine(3) compiles' gcc -std=c89 -pedantic -Wall -Wextra -Werror $flags -o "$work/bin/example" \
+    "$work/example.c" $libs
   "$here/examples.sh" "$work/bin" "$lib"
 }
 
