@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tracing::debug;
 use zbus::{Connection, Fd, Variant};
 
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// some have to be left for process 1's.
 const OPEN_OF_USER: usize = 32;
 const OPEN: usize = 64;
+/// How many of those may be open beyond that whose places others got: polkit was told to forget them, and has not answered.
+const TAKEN_BACK: usize = 8;
 /// How polkit (126 and newer) says that an administrator's password was given: in the details of its answer.
 const RESULT: &str = "polkit.result";
 const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
@@ -37,7 +40,7 @@ const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
 /// Polkit, and the questions it has not answered.
 #[derive(Debug)]
 pub struct Polkit {
-    open: Rc<RefCell<HashMap<u32, usize>>>,
+    open: Rc<RefCell<Open>>,
     number: Cell<u64>,
     abandoned: UnboundedSender<Abandoned>,
     to_cancel: RefCell<Option<UnboundedReceiver<Abandoned>>>,
@@ -87,23 +90,67 @@ impl Polkit {
         }
     }
 
-    /// A place for one more question of a user; `None` if too many are open.
-    fn place(&self, uid: u32) -> Option<OpenQuestion> {
+    /// A place for one more question of a user, and where it is heard that another user needs it; `None` if too many are open.
+    fn place(&self, uid: u32) -> Option<(OpenQuestion, oneshot::Receiver<()>)> {
         let mut open = self.open.borrow_mut();
-        let of_user = open.get(&uid).copied().unwrap_or_default();
-        if of_user >= OPEN_OF_USER || open.values().sum::<usize>() >= OPEN {
+        let of_user = open.by_user.get(&uid).map_or(0, VecDeque::len);
+        if of_user >= OPEN_OF_USER {
             return None;
         }
-        open.insert(uid, of_user.saturating_add(1));
-        Some(OpenQuestion { uid, open: self.open.clone() })
+        if open.count() >= OPEN {
+            open.take_from_whoever_has_more_than(of_user.saturating_add(1))?;
+        }
+        self.number.set(self.number.get().wrapping_add(1));
+        let id = self.number.get();
+        let (needed, is_needed) = oneshot::channel();
+        open.by_user.entry(uid).or_default().push_back((id, needed));
+        Some((OpenQuestion { uid, id, open: self.open.clone() }, is_needed))
     }
 
-    fn asked(&self, connection: &Connection) -> Asked {
-        self.number.set(self.number.get().wrapping_add(1));
-        Asked {
-            abandoned: self.abandoned.clone(),
-            connection: Some(connection.clone()),
-            id: self.number.get().to_string(),
+    fn asked(&self, connection: &Connection, id: u64) -> Asked {
+        Asked { abandoned: self.abandoned.clone(), connection: Some(connection.clone()), id: id.to_string() }
+    }
+}
+
+/// The questions that are open.
+#[derive(Debug, Default)]
+struct Open {
+    /// Those of each user, the oldest first, and whom to tell that another user needs its place.
+    by_user: BTreeMap<u32, VecDeque<(u64, oneshot::Sender<()>)>>,
+    /// How many have lost their place, and are not answered yet.
+    taken_back: usize,
+}
+
+impl Open {
+    fn count(&self) -> usize {
+        self.by_user.values().map(VecDeque::len).sum()
+    }
+
+    /// Takes the oldest question of the user who has the most of them, if that is more than so many: who has an agent that
+    /// never answers must not keep the places of all. `None`: nobody has, or too many that were taken are still open.
+    fn take_from_whoever_has_more_than(&mut self, so_many: usize) -> Option<()> {
+        let (_, questions) = self.by_user.iter_mut().max_by_key(|(_, questions)| questions.len())?;
+        if questions.len() <= so_many || self.taken_back >= TAKEN_BACK {
+            return None;
+        }
+        let (_, needed) = questions.pop_front()?;
+        self.taken_back = self.taken_back.saturating_add(1);
+        // Whoever asked may have gone away.
+        let _ = needed.send(());
+        Some(())
+    }
+
+    fn is_closed(&mut self, uid: u32, id: u64) {
+        let Some(questions) = self.by_user.get_mut(&uid) else {
+            self.taken_back = self.taken_back.saturating_sub(1);
+            return;
+        };
+        match questions.iter().position(|(other, _)| *other == id) {
+            Some(place) => drop(questions.remove(place)),
+            None => self.taken_back = self.taken_back.saturating_sub(1),
+        }
+        if questions.is_empty() {
+            self.by_user.remove(&uid);
         }
     }
 }
@@ -112,18 +159,13 @@ impl Polkit {
 #[derive(Debug)]
 struct OpenQuestion {
     uid: u32,
-    open: Rc<RefCell<HashMap<u32, usize>>>,
+    id: u64,
+    open: Rc<RefCell<Open>>,
 }
 
 impl Drop for OpenQuestion {
     fn drop(&mut self) {
-        let mut open = self.open.borrow_mut();
-        if let Some(of_user) = open.get_mut(&self.uid) {
-            *of_user = of_user.saturating_sub(1);
-            if *of_user == 0 {
-                open.remove(&self.uid);
-            }
-        }
+        self.open.borrow_mut().is_closed(self.uid, self.id);
     }
 }
 
@@ -176,13 +218,17 @@ impl OnBus<'_> {
         let Question { caller, action, details } = question;
         let connection = self.bus.at_hand().await.ok_or(CallError::NoBus)?;
         let Some(subject) = subject(caller) else { return Ok(Verdict::Denied) };
-        let Some(place) = self.polkit.place(caller.uid) else { return Ok(Verdict::Denied) };
-        let mut asked = self.polkit.asked(&connection);
+        let Some((place, is_needed)) = self.polkit.place(caller.uid) else { return Ok(Verdict::Denied) };
+        let mut asked = self.polkit.asked(&connection, place.id);
         let details: HashMap<String, String> =
             details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (flags, deadline) = if caller.is_interactive { (INTERACTIVE, PATIENCE) } else { (0, DEADLINE) };
         let arguments = (subject, *action, details, flags, asked.id.clone());
-        let answer = call(connection, AUTHORITY, "CheckAuthorization", arguments, deadline, place).await;
+        let answer = call(connection, AUTHORITY, "CheckAuthorization", arguments, deadline, place);
+        let answer = tokio::select! {
+            answer = answer => answer,
+            Ok(()) = is_needed => return Ok(Verdict::Denied),
+        };
         if !matches!(answer, Err(CallError::Timeout)) {
             asked.is_answered();
         }
@@ -243,13 +289,43 @@ mod tests {
         let of_user = |uid| -> Vec<_> { std::iter::from_fn(|| polkit.place(uid)).collect() };
         let one = of_user(1000);
         assert_eq!(one.len(), OPEN_OF_USER);
-        let other = of_user(1001);
-        assert_eq!(one.len() + other.len(), OPEN);
-        assert!(polkit.place(1002).is_none());
         drop(one);
-        assert_eq!(of_user(1002).len(), OPEN_OF_USER);
-        drop(other);
-        assert!(polkit.open.borrow().is_empty());
+        assert_eq!(of_user(1000).len(), OPEN_OF_USER);
+        assert!(polkit.open.borrow().by_user.is_empty());
+    }
+
+    #[test]
+    fn two_users_whose_agents_are_mute_deny_nobody_else() {
+        let polkit = Polkit::default();
+        let of_user = |uid| -> Vec<_> { std::iter::from_fn(|| polkit.place(uid)).collect() };
+        let (mut one, mut other) = (of_user(1000), of_user(1001));
+        assert_eq!(one.len() + other.len(), OPEN);
+        let third = of_user(1002);
+        assert_eq!(third.len(), TAKEN_BACK, "until polkit has forgotten some");
+        // The oldest of both, in turns.
+        let is_needed =
+            |(_, is_needed): &mut (OpenQuestion, oneshot::Receiver<()>)| is_needed.try_recv().is_ok();
+        for questions in [&mut one, &mut other] {
+            let needed: Vec<_> = questions.iter_mut().map(is_needed).collect();
+            assert!(needed.iter().take(TAKEN_BACK / 2).all(|needed| *needed), "{needed:?}");
+            assert!(needed.iter().skip(TAKEN_BACK / 2).all(|needed| !needed), "{needed:?}");
+        }
+        // It has forgotten those.
+        one.drain(..TAKEN_BACK / 2);
+        assert_eq!(polkit.open.borrow().taken_back, TAKEN_BACK / 2);
+        assert_eq!(of_user(1003).len(), TAKEN_BACK / 2);
+        drop((one, other, third));
+        assert!(polkit.open.borrow().by_user.is_empty());
+        assert_eq!(polkit.open.borrow().taken_back, 0);
+        assert!(polkit.place(1002).is_some());
+    }
+
+    #[test]
+    fn nobody_takes_places_from_whoever_has_no_more() {
+        let polkit = Polkit::default();
+        let taken: Vec<_> = (0..u32::try_from(OPEN).unwrap()).map(|uid| polkit.place(uid).unwrap()).collect();
+        assert!(polkit.place(5000).is_none());
+        drop(taken);
     }
 
     #[test]
