@@ -280,6 +280,15 @@ impl Daemon {
         }
     }
 
+    /// Removes the record of a machine, which is about to be dropped from the registry.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn withdraw(&self, key: Key) -> Result<(), Error> {
+        let name = self.machines(|machines| machines.get(key).map(|record| record.name));
+        name.map_or(Ok(()), |name| Ok(self.publisher.records().remove(&name)?))
+    }
+
     /// The same, and tells whoever was told of it. Returns its last record.
     pub fn forget_and_tell(&self, key: Key) -> Option<Record> {
         let is_known = !self.is_unannounced(key);

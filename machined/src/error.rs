@@ -31,6 +31,11 @@ pub enum Error {
     NoIpc,
     /// A user registered the machine, and its root is the host's.
     RootNamespace,
+    /// The user has registered as many machines as one may.
+    TooMany {
+        /// The user.
+        uid: u32,
+    },
     /// The leader is in no unit, or it cannot be told in which.
     NoUnit {
         /// Why.
@@ -146,6 +151,7 @@ impl Error {
                 Some("org.freedesktop.machine1.NoSuchImage"),
                 Some("io.systemd.MachineImage.NoSuchImage"),
             ),
+            Self::TooMany { .. } => (Errno::NOBUFS, Some("org.freedesktop.DBus.Error.LimitsExceeded"), None),
             Self::NoUnit { errno } | Self::System { errno, .. } | Self::Image { errno, .. } => {
                 (*errno, None, None)
             }
@@ -183,6 +189,7 @@ impl fmt::Display for Error {
             Self::NotCallersProcess => {
                 f.write_str("only privileged users may register machines for other users")
             }
+            Self::TooMany { uid } => write!(f, "user {uid} has registered too many machines"),
             Self::NoUnit { errno } => write!(f, "cannot find the leader's unit: {errno}"),
             Self::System { action, errno } => write!(f, "cannot {action}: {errno}"),
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),

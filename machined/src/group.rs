@@ -97,10 +97,26 @@ impl Group {
             if leader.has_exited() { Err(Errno::SRCH.into()) } else { Ok(()) }
         });
         if let Err(error) = moved {
-            let _ = fs::remove_dir(&group.path);
+            group.give_back(hierarchy, home.as_ref());
             return Err(error);
         }
         Ok((group, home))
+    }
+
+    /// Removes a group that was made for a leader which had ended. Who has its number now is moved to where its parent is: it
+    /// was born there, a moment ago. Where that cannot be seen, to where the leader came from.
+    fn give_back(&self, hierarchy: &Path, home: Option<&Home>) {
+        let strangers = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        for pid in strangers.lines().filter_map(|line| line.parse().ok()) {
+            let parent = ProcessHandle::open(pid).ok().and_then(|stranger| stranger.parent().ok()?);
+            let birthplace = parent
+                .and_then(|parent| unified_path(&parent))
+                .map(|path| hierarchy.join(path.trim_start_matches('/')).join("cgroup.procs"));
+            let procs = birthplace.or_else(|| home.map(|home| home.procs.clone()));
+            // It may have ended, too.
+            let _ = procs.map(|procs| fs::write(procs, pid.to_string()));
+        }
+        let _ = fs::remove_dir(&self.path);
     }
 
     /// Makes a group that is certainly new. The one of a machine of the same name that has just ended may still be
@@ -179,22 +195,33 @@ impl Group {
         }
         // Kernels before 5.14 have no cgroup.kill; and other signals have no file.
         let frozen = signal == Signal::KILL && fs::write(self.path.join("cgroup.freeze"), "1").is_ok();
+        let result = self.signal_each(signal, |_| true).await;
+        if frozen && self.is_there() {
+            let _ = fs::write(self.path.join("cgroup.freeze"), "0");
+        }
+        result
+    }
+
+    /// Sends a signal to each such process, again until there is none that did not get it.
+    async fn signal_each(&self, signal: Signal, is_such: impl Fn(&ProcessHandle) -> bool) -> io::Result<()> {
         let mut told = HashSet::new();
         for _ in 0..64 {
             let before = told.len();
-            self.signal_others(signal, &mut told).await;
+            self.signal_others(signal, &is_such, &mut told).await;
             if told.len() == before {
                 break;
             }
-        }
-        if frozen && self.is_there() {
-            let _ = fs::write(self.path.join("cgroup.freeze"), "0");
         }
         if told.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// Sends a signal to the processes that were not told yet.
-    async fn signal_others(&self, signal: Signal, told: &mut HashSet<i32>) {
+    async fn signal_others(
+        &self,
+        signal: Signal,
+        is_such: &impl Fn(&ProcessHandle) -> bool,
+        told: &mut HashSet<i32>,
+    ) {
         let Some(mut walk) = self.walk() else { return };
         while walk.descend().await {
             for pid in walk.processes() {
@@ -205,6 +232,7 @@ impl Group {
                 // The number may have come to mean another process since it was read.
                 if let Ok(process) = ProcessHandle::open(pid)
                     && self.has(&process)
+                    && is_such(&process)
                 {
                     // Gone in between: nothing to tell it.
                     let _ = process.signal(signal);
@@ -336,6 +364,20 @@ pub async fn is_all_of(group: &str, many: usize, is_such: impl Fn(&ProcessHandle
         walk.ascend();
     }
     seen > 0 && walk.has_seen_all()
+}
+
+/// Sends a signal to those processes of a group, and of those below, that are such at that very moment.
+///
+/// # Errors
+/// `NotFound`: there are none.
+pub async fn signal_such(
+    group: &str,
+    signal: Signal,
+    is_such: impl Fn(&ProcessHandle) -> bool,
+) -> io::Result<()> {
+    let path = directory(group).ok_or(ErrorKind::NotFound)?;
+    let group = Group { path, name: group.trim_end_matches('/').to_owned(), id: None };
+    group.signal_each(signal, is_such).await
 }
 
 /// Moves this process to the group of another one.

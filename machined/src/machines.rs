@@ -78,6 +78,7 @@ pub struct Machines {
     by_alias: BTreeMap<Alias, Vec<Key>>,
     uids: Ids,
     gids: Ids,
+    by_owner: HashMap<u32, usize>,
     /// Whose leader has ended. They are known by name, unit and group alone.
     ended: HashSet<Key>,
     /// Names that no address may lead to.
@@ -143,6 +144,11 @@ impl Machines {
             path = path.rsplit_once('/')?.0;
         }
         None
+    }
+
+    /// How many machines a user has registered.
+    pub fn count_of(&self, uid: u32) -> usize {
+        self.by_owner.get(&uid).copied().unwrap_or_default()
     }
 
     /// Whether the leader of a machine has ended.
@@ -215,6 +221,10 @@ impl Machines {
             self.by_lone_leader.insert(pid, key);
             effects.push(Effect::IndexLeader(pid, record.name));
         }
+        if let Some(uid) = record.uid {
+            let count = self.by_owner.entry(uid).or_default();
+            *count = count.saturating_add(1);
+        }
         let addresses = self.ips(&record);
         let group = record.cgroup.clone().filter(|_| is_told_of_processes(&record));
         let name = record.name;
@@ -241,6 +251,14 @@ impl Machines {
         let record = *self.machines.remove(&key)?;
         effects.push(Effect::Withdraw(record.name));
         self.by_name.remove(record.name.as_str());
+        if let Some(uid) = record.uid
+            && let Some(count) = self.by_owner.get_mut(&uid)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_owner.remove(&uid);
+            }
+        }
         if let Some(unit) = own_unit(&record) {
             self.by_unit.remove(unit);
             effects.push(Effect::UnlinkUnit(unit.into()));

@@ -113,6 +113,8 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     let mut interrupt = signals(SignalKind::interrupt())?;
     // Systemd's daemons take it for a command, of which there are none here. It must not be this one's end.
     let _control = signals(SignalKind::from_raw(libc::SIGRTMIN() + 18))?;
+    // A limit on the size of files is an error where one is written, EFBIG.
+    let _file_size = signals(SignalKind::from_raw(libc::SIGXFSZ))?;
 
     predecessors::end().await;
     let places = Places::system();

@@ -1,9 +1,14 @@
 """A /run without space, or without inodes."""
 
+import resource
+
 import records
 import world
 from varlink import OK, ask, listed, register
 from waiting import until
+
+# linux/mount.h.
+MS_RDONLY = 1
 
 
 class Full(world.Case):
@@ -37,6 +42,25 @@ class Full(world.Case):
         self.assertEqual(ask("Unregister", {"name": "web"}), OK)
         self.assertEqual(records.names(), [])
         self.assertEqual(records.index(), {})
+
+    def test_an_unregister_that_would_not_last_fails(self):
+        self.remount("", MS_RDONLY)
+        self.addCleanup(self.remount, "")
+        self.assertEqual(ask("Unregister", {"name": "web"}), "io.systemd.System EROFS")
+        self.assertEqual((list(listed()), records.names()), (["web"], ["web"]))
+        self.remount("")
+        self.restart()
+        self.assertEqual(list(listed()), ["web"])
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        self.assert_consistent()
+
+    def test_a_limit_on_the_size_of_files_is_an_error_and_no_end(self):
+        hard = resource.prlimit(self.machined.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self.machined.pid, resource.RLIMIT_FSIZE, (16, hard))
+        self.assertEqual(register("new", self.leader().pid), "io.systemd.System EFBIG")
+        self.assertEqual(list(listed()), ["web"])
+        resource.prlimit(self.machined.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        self.assertEqual(register("new", self.leader().pid), OK)
 
     def check_change(self, entries):
         self.fill(entries)

@@ -11,7 +11,7 @@ import time
 
 import records
 import world
-from varlink import INVALID, OK, Client, as_user, ask, listed, message, register, verdict
+from varlink import INVALID, OK, Client, as_user, ask, asked, listed, message, register, verdict
 from waiting import until
 
 PING = message("io.systemd.service.Ping")
@@ -218,6 +218,19 @@ class Misuse(world.Case):
             client.close()
         until(lambda: self.machined.count_fds() <= fds, "the end of the connections")
         self.assertLess(self.machined.rss() - memory, 2 << 10)
+
+    def test_who_registers_without_a_free_descriptor_is_told_so(self):
+        leader = self.leader()
+        hard = resource.prlimit(self.machined.pid, resource.RLIMIT_NOFILE)[1]
+        with Client() as client:
+            self.assertEqual(until(asked(client, "List", {"name": ".host"}), "the answer"), OK)
+            held = self.machined.count_fds()
+            resource.prlimit(self.machined.pid, resource.RLIMIT_NOFILE, (held, hard))
+            wanted = {"name": "web", "class": "container", "leader": leader.pid}
+            told = until(asked(client, "Register", wanted), "the answer")
+            resource.prlimit(self.machined.pid, resource.RLIMIT_NOFILE, (hard, hard))
+            self.assertEqual(told, "io.systemd.System EMFILE")
+            self.assertEqual(until(asked(client, "Register", wanted), "the answer"), OK)
 
     def test_a_lack_of_descriptors_passes(self):
         machines = [self.leader() for _ in range(20)]

@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 import place
 import processes
@@ -154,7 +155,8 @@ class LeftOver(place.Case):
         leader.kill()
         heir = self.leader()
         self.assertEqual(register("web", heir.pid, allocateUnit=True), OK)
-        self.assertEqual(state("web"), "running")
+        until(lambda: state("web") == "running", "the start of the new scope")
+        self.assertFalse(processes.is_running(rest.pid))
 
     def test_a_service_that_was_there_before_is_never_ended_for_a_new_machine(self):
         unit, main = self.of_service()
@@ -167,12 +169,58 @@ class LeftOver(place.Case):
         self.assertEqual(register("other", main), OK)
         self.assertTrue(processes.is_running(main) and is_active(unit))
 
+    def test_a_user_signals_no_process_of_others_in_a_subgroup(self):
+        """As with a delegated group of a shared unit, into which root put a process of its own."""
+        unit, main = self.service()
+        def alice():
+            os.setgroups([])
+            os.setresgid(ALICE, ALICE, ALICE)
+            os.setresuid(ALICE, ALICE, ALICE)
+        group = pathlib.Path("/sys/fs/cgroup") / show(unit, "ControlGroup")[0].lstrip("/") / "delegated"
+        group.mkdir()
+        hers, also_hers, roots = processes.Process(alice), processes.Process(alice), self.leader()
+        for process in hers, also_hers:
+            self.addCleanup(process.kill)
+        for process in hers, also_hers, roots:
+            (group / "cgroup.procs").write_text(str(process.pid))
+        self.addCleanup(RULES.unlink, missing_ok=True)
+        rules('return id == "register-machine" ? polkit.Result.YES : undefined;')
+        self.assertEqual(as_user(ALICE, lambda: register("web", hers.pid)), OK)
+        def kill():
+            return ask("Kill", {"name": "web", "whom": "all", "signal": 9})
+        self.assertEqual(as_user(ALICE, kill), OK)
+        self.assert_ends(hers.pid)
+        self.assertTrue(processes.is_running(roots.pid) and processes.is_running(also_hers.pid), "the leader alone")
+        # What is wholly hers is hers to end.
+        roots.kill()
+        until(lambda: "web" not in listed(), "the end of the machine")
+        third = processes.Process(alice)
+        self.addCleanup(third.kill)
+        (group / "cgroup.procs").write_text(str(third.pid))
+        self.assertEqual(as_user(ALICE, lambda: register("web", third.pid)), OK)
+        self.assertEqual(as_user(ALICE, kill), OK)
+        self.assert_ends(third.pid)
+        self.assert_ends(also_hers.pid)
+        self.assertTrue(processes.is_running(main))
+
     def test_a_short_lived_registrar_leaves_a_machine_until_it_is_unregistered(self):
         unit, main = self.of_service()
         self.assertEqual(state("web"), "closing")
         self.assertEqual(ask("Unregister", {"name": "web"}), OK)
         self.assertEqual(ask("Unregister", {"name": "web"}), NO_SUCH_MACHINE)
         self.assertTrue(processes.is_running(main) and is_active(unit))
+
+    def test_who_asks_right_after_a_machine_was_terminated_does_not_find_it(self):
+        """As go-systemd's test does, which asks again each second."""
+        began = time.monotonic()
+        for _ in range(10):
+            leader = self.leader()
+            run("busctl", "call", *MANAGER, "CreateMachine", "sayssusa(sv)", "web", "0", "", "container", leader.pid, "", "0")
+            run("busctl", "call", *MANAGER, "TerminateMachine", "s", "web")
+            while "/web" in run("busctl", "call", *MANAGER, "GetMachine", "s", "web", check=False):
+                self.assertLess(time.monotonic() - began, 60)
+                time.sleep(1)
+        self.assertLess(time.monotonic() - began, 8, "it found most of them")
 
     def test_with_a_subgroup_a_machine_goes_with_its_leader(self):
         unit, main = self.service()

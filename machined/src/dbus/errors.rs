@@ -47,6 +47,7 @@ pub(super) fn of_operation(error: Error, machine: &str) -> ErrorReply {
         }
         Error::AuthenticationRequired => "Interactive authentication required.".to_owned(),
         Error::NotCallersProcess => "Only privileged users may register machines for other users".to_owned(),
+        Error::TooMany { uid } => format!("User {uid} has registered too many machines"),
         // What was said elsewhere is passed on in its own words.
         Error::ServiceManager { .. } | Error::JobFailed { .. } if bus.is_some() => error.to_string(),
         _ => return bare(errno),

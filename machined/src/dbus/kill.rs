@@ -15,7 +15,8 @@ pub(super) async fn unregister(operations: Rc<Operations>, call: Call) -> Result
     let name: String = call.arguments()?;
     let target = target(&operations, &name)?;
     let authorized = authority::may(&operations, &call, target, "unregister").await?;
-    operations.unregister(&authorized, target);
+    let unregistered = operations.unregister(&authorized, target);
+    unregistered.map_err(|error| errors::of_operation(error, &name))?;
     call.reply(&())
 }
 

@@ -501,3 +501,21 @@ fn a_machine_without_unit_and_group_is_found_by_its_leader_alone() {
     assert_eq!(effects, [Effect::Withdraw(name), Effect::UnindexLeader(7)]);
     assert!(machines.by_leader_alone(7).is_none() && machines.lone_leaders().next().is_none());
 }
+
+#[test]
+fn the_machines_of_a_user_are_counted() {
+    let mut machines = Machines::default();
+    let of = |name, pid, uid| {
+        let mut record = machine(name, pid);
+        record.uid = Some(uid);
+        record
+    };
+    let (one, _) = machines.insert(of("one", 1, 1000));
+    machines.insert(of("two", 2, 1000));
+    machines.insert(of("other", 3, 1001));
+    machines.leader_ended(one);
+    assert_eq!((machines.count_of(1000), machines.count_of(1001), machines.count_of(0)), (2, 1, 0));
+    machines.remove(one);
+    machines.remove(one);
+    assert_eq!(machines.count_of(1000), 1);
+}

@@ -1,6 +1,6 @@
 //! Ending a machine: unregister, terminate, kill.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,11 +16,13 @@ use super::state::Job;
 use super::target::Target;
 use crate::authorization::{Authorized, Manage};
 use crate::error::Error;
-use crate::group::{Group, is_all_of};
+use crate::group::{Group, is_all_of, signal_such};
 use crate::machines::{Key, own_unit};
 use crate::systemd;
 use crate::unit_part::PAYLOAD;
 
+/// How long the answer to a call may be put off so that it finds the machine ended.
+const MOMENT: Duration = Duration::from_millis(100);
 /// So many processes are looked at to see whose a unit is.
 const MANY: usize = 4096;
 
@@ -37,15 +39,20 @@ pub enum KillWhom {
 
 impl Operations {
     /// Drops a machine from the registry. What runs in it goes on. For the host this does nothing.
-    pub fn unregister(&self, _: &Authorized<Manage>, target: Target) {
+    ///
+    /// # Errors
+    /// [`Error::Registry`]: its record cannot be removed, so that the next run of the daemon would know it again. Nothing is
+    /// changed then.
+    pub fn unregister(&self, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         if let Target::Machine(key) = target {
+            self.daemon.withdraw(key)?;
             self.daemon.forget_and_tell(key);
         }
+        Ok(())
     }
 
     /// Ends a machine. A unit of its own is stopped; a group that was made for it, or the leader where there is
-    /// neither, gets SIGTERM, and SIGKILL when the grace is over. Does not wait for that; the machine is registered
-    /// until its leader is gone.
+    /// neither, gets SIGTERM, and SIGKILL when the grace is over. Waits for that no longer than a moment.
     ///
     /// # Errors
     /// [`Error::NotSupported`]: it is the host. What the service manager says.
@@ -63,10 +70,27 @@ impl Operations {
                 group.doom();
                 drop(tokio::task::spawn_local(group.end(grace)));
             }
+            Processes::Users(..) => match own_unit(&record) {
+                Some(unit) if self.stop(key, unit).await? => {}
+                _ => end(leader, grace)?,
+            },
             Processes::Subgroup(..) | Processes::Leader => end(leader, grace)?,
         }
         self.daemon.is_told_to_end(key);
+        self.wait_for_end(key).await;
         Ok(())
+    }
+
+    /// Waits a moment for a machine to end: one that ends at once is unknown to whoever asks right after it was terminated.
+    async fn wait_for_end(&self, key: Key) {
+        let deadline = Instant::now() + MOMENT;
+        loop {
+            let mut settled = pin!(self.daemon.settled());
+            settled.as_mut().enable();
+            if !self.daemon.is_there(key) || timeout_at(deadline, settled).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Stops the unit of a machine. Returns when the job is queued; false: there is no such unit.
@@ -117,6 +141,11 @@ impl Operations {
                 let supervisor = open(record.supervisor.ok_or(nobody)?)?;
                 supervisor.signal(signal).map_err(|error| system("signal the supervisor", &error))
             }
+            (KillWhom::All, Processes::Users(group, uid)) => {
+                let told =
+                    signal_such(group, signal, |process| process.is_owned_by(uid).unwrap_or(false)).await;
+                told.map_err(|error| no_process(&error))
+            }
             (KillWhom::All, Processes::Unit(unit)) => systemd::kill_unit(&self.bus, unit, signal).await,
             (KillWhom::All, Processes::Subgroup(unit, subgroup)) => {
                 match systemd::kill_subgroup(&self.bus, unit, subgroup, signal).await? {
@@ -125,10 +154,7 @@ impl Operations {
                 }
             }
             (KillWhom::All, Processes::Group(group)) => {
-                group.signal(signal).await.map_err(|error| match error.kind() {
-                    ErrorKind::NotFound => Error::System { action: "signal the group", errno: Errno::SRCH },
-                    _ => Error::system("signal the group", &error),
-                })
+                group.signal(signal).await.map_err(|error| no_process(&error))
             }
         }
     }
@@ -153,6 +179,13 @@ fn end(leader: Option<Rc<ProcessHandle>>, grace: Duration) -> Result<(), Error> 
     Ok(())
 }
 
+fn no_process(error: &io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::System { action: "signal the group", errno: Errno::SRCH },
+        _ => Error::system("signal the group", error),
+    }
+}
+
 /// All processes of a machine that are certainly its own.
 enum Processes<'a> {
     /// Those of its unit.
@@ -161,36 +194,38 @@ enum Processes<'a> {
     Subgroup(&'a str, &'a str),
     /// Those of the group that was made for it.
     Group(Group),
+    /// Those of a group that are a user's, as all that were seen in it are. To end the group is not to stop its unit.
+    Users(&'a str, u32),
     /// The leader alone.
     Leader,
 }
 
 impl<'a> Processes<'a> {
     async fn of(record: &'a Record, daemon_uid: u32) -> Self {
-        if let Some(unit) = own_unit(record) {
-            // Who has one process in a service, a cron job for example, cannot have all of it ended.
-            return if is_the_registrars(record, unit, daemon_uid).await {
-                Self::Unit(unit)
-            } else {
-                Self::Leader
-            };
+        let user = record.uid.filter(|&uid| uid != 0 && uid != daemon_uid);
+        match (own_unit(record), user) {
+            (Some(unit), None) => Self::Unit(unit),
+            (Some(unit), Some(_)) if unit == systemd::scope_name(&record.name) => Self::Unit(unit),
+            (None, None) => match (&record.unit, &record.subgroup) {
+                (Some(unit), Some(subgroup)) => Self::Subgroup(unit, subgroup),
+                _ => Group::of_record(record).map_or(Self::Leader, Self::Group),
+            },
+            // Who has one process in a service, a cron job for example, cannot have all of it ended; nor what is below it.
+            (_, Some(uid)) if record.unit.is_some() => {
+                let group = record.cgroup.as_deref().unwrap_or_default();
+                // What systemd-nspawn has beside the payload is the machine's, too, where it has all of the unit.
+                let whole = own_unit(record).and_then(|_| group.strip_suffix(PAYLOAD));
+                let group = whole.unwrap_or(group).trim_end_matches('/');
+                let is_own = |process: &ProcessHandle| process.is_owned_by(uid).unwrap_or(false);
+                if !group.is_empty() && is_all_of(group, MANY, is_own).await {
+                    Self::Users(group, uid)
+                } else {
+                    Self::Leader
+                }
+            }
+            (_, Some(_)) => Group::of_record(record).map_or(Self::Leader, Self::Group),
         }
-        if let (Some(unit), Some(subgroup)) = (&record.unit, &record.subgroup) {
-            return Self::Subgroup(unit, subgroup);
-        }
-        Group::of_record(record).map_or(Self::Leader, Self::Group)
     }
-}
-
-/// Whether a unit was made for a machine, or has only processes of who registered that, if that is no more than a user.
-async fn is_the_registrars(record: &Record, unit: &str, daemon_uid: u32) -> bool {
-    let Some(uid) = record.uid.filter(|&uid| uid != 0 && uid != daemon_uid) else { return true };
-    if unit == systemd::scope_name(&record.name) {
-        return true;
-    }
-    let Some(group) = record.cgroup.as_deref() else { return false };
-    let group = group.strip_suffix(PAYLOAD).unwrap_or(group);
-    is_all_of(group, MANY, |process| process.is_owned_by(uid).unwrap_or(false)).await
 }
 
 /// Opens a process that was known before, if it is still the same. One that is known by its pid alone, before Linux 6.9,

@@ -18,6 +18,10 @@ use crate::machines::{Conflict, Key};
 use crate::systemd::{self, Scope, ScopeProperty};
 use crate::unit_part::{UnitPart, group_apart};
 
+/// How many machines a user may have registered who is not root. Those of others have to fit beside them into what descriptors
+/// a daemon may have, 16 times at least where the limit is the usual one.
+const MOST_OF_USER: usize = 1024;
+
 /// What a registrar says of a machine. Everything in it was checked.
 #[derive(Debug)]
 pub struct Registration {
@@ -89,6 +93,7 @@ impl Operations {
         registration: Registration,
     ) -> Result<Registered, Error> {
         let mut record = self.describe(&registration);
+        self.has_room(&record)?;
         record.is_public = authorized.is_privileged() && registration.uid != 0;
         let mut is_left_over = self.make_way(&record)?;
         let (key, job) = match &self.daemon.surroundings.systemd {
@@ -224,6 +229,16 @@ impl Operations {
         if let Some(key) = self.daemon.machines(|machines| machines.by_name(&record.name)) {
             info!("Machine {} is no user's own any more: the name is taken for everybody.", record.name);
             self.daemon.forget_and_tell(key);
+        }
+    }
+
+    /// Each machine costs the daemon memory and a descriptor, and every list of machines its row.
+    fn has_room(&self, record: &Record) -> Result<(), Error> {
+        let user = record.uid.filter(|&uid| uid != 0 && uid != self.daemon.surroundings.uid);
+        let is_full = |uid| self.daemon.machines(|machines| machines.count_of(uid) >= MOST_OF_USER);
+        match user {
+            Some(uid) if is_full(uid) => Err(Error::TooMany { uid }),
+            _ => Ok(()),
         }
     }
 

@@ -203,7 +203,7 @@ fn target(operations: &Operations, call: &Call) -> Result<Target, ErrorReply> {
 async fn unregister(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let target = target(&operations, &call)?;
     let authorized = may_manage(&operations, &call, target, "unregister").await?;
-    operations.unregister(&authorized, target);
+    operations.unregister(&authorized, target)?;
     replier.reply(&())
 }
 

@@ -3,6 +3,7 @@
 use libmachine::ProcessHandle;
 use registry::Process;
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -44,7 +45,8 @@ impl ProcessId {
     /// The machine that the process is in. A process id of 0 alone is the peer.
     pub(super) fn find(&self, operations: &Operations, peer: &Peer) -> Option<Key> {
         if self.pid == 0 {
-            let process = peer_process(peer).filter(|_| self.pidfd_id.is_none() && self.boot_id.is_none())?;
+            let process =
+                peer_process(peer).ok().filter(|_| self.pidfd_id.is_none() && self.boot_id.is_none())?;
             return operations.by_process(&process);
         }
         if self.boot_id.as_ref().is_some_and(|id| id != operations.boot_id()) {
@@ -54,12 +56,28 @@ impl ProcessId {
     }
 
     /// The very process that is meant, alive; `None` if there is no such.
-    pub(super) fn open(&self, operations: &Operations) -> Option<ProcessHandle> {
-        let process = ProcessHandle::open(self.pid).ok()?;
+    pub(super) fn open(&self, operations: &Operations) -> Result<Option<ProcessHandle>, ErrorReply> {
+        let process = found("leaderProcessId", open(self.pid))?;
         let same_boot = self.boot_id.as_ref().is_none_or(|id| id == operations.boot_id());
         let same_process = self.pidfd_id.is_none_or(|id| process.pidfd_id() == Some(id));
-        (same_boot && same_process).then_some(process)
+        Ok((same_boot && same_process).then_some(process))
     }
+}
+
+/// Opens a process by its number.
+pub(super) fn open(pid: i32) -> Result<ProcessHandle, Errno> {
+    ProcessHandle::open(pid).map_err(|error| Errno::from_raw_os_error(error.errno()))
+}
+
+/// A process that a caller names. That there is none is the caller's mistake, and a shortage of descriptors is not.
+pub(super) fn found(
+    parameter: &'static str,
+    opened: Result<ProcessHandle, Errno>,
+) -> Result<ProcessHandle, ErrorReply> {
+    opened.map_err(|errno| match errno {
+        shortage @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM) => ErrorReply::system(shortage),
+        _ => ErrorReply::invalid_parameter(parameter),
+    })
 }
 
 /// 32 hexadecimal digits, or a UUID with dashes; `None` is neither.
@@ -67,14 +85,22 @@ fn boot_id(text: &str) -> Option<String> {
     registry::MachineId::parse(text.as_bytes()).map(|id| id.map_or_else(String::new, |id| id.to_string()))
 }
 
-/// The process at the other end; `None` if it is gone or cannot be pinned.
-pub(super) fn peer_process(peer: &Peer) -> Option<ProcessHandle> {
-    let pid = peer.pid?;
-    match &peer.pidfd {
-        Some(pidfd) => ProcessHandle::pinned(pid, pidfd.try_clone().ok()?).ok(),
+/// The process at the other end.
+///
+/// # Errors
+/// `ESRCH`: it is gone. Why it cannot be pinned.
+pub(super) fn peer_process(peer: &Peer) -> Result<ProcessHandle, Errno> {
+    let pid = peer.pid.ok_or(Errno::SRCH)?;
+    let opened = match &peer.pidfd {
+        Some(pidfd) => {
+            let pidfd =
+                pidfd.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            ProcessHandle::pinned(pid, pidfd)
+        }
         // Kernels before 6.5 only tell the number.
-        None => ProcessHandle::open(pid.as_raw_nonzero().get()).ok(),
-    }
+        None => ProcessHandle::open(pid.as_raw_nonzero().get()),
+    };
+    opened.map_err(|error| Errno::from_raw_os_error(error.errno()))
 }
 
 /// The process at the other end, as a record names it.

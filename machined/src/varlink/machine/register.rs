@@ -6,7 +6,7 @@ use libmachine::ProcessHandle;
 use registry::{Class, MachineId, MachineName};
 use serde_json::{Map, Value};
 
-use super::process_id::{ProcessId, peer_identity, peer_process};
+use super::process_id::{ProcessId, found, open as open_process, peer_identity, peer_process};
 use super::{caller, text, to_the_end};
 use crate::operations::{Operations, Registration};
 use varlink_server::{Call, Done, ErrorReply, Replier, Rule};
@@ -58,8 +58,7 @@ pub(super) async fn register(
     let class = class.ok_or_else(|| ErrorReply::invalid_parameter("class"))?;
 
     // Who registers himself is the leader.
-    let leader = leader.or_else(|| peer_process(&call.peer));
-    let leader = leader.ok_or_else(|| ErrorReply::invalid_parameter("leader"))?;
+    let leader = leader.map_or_else(|| found("leader", peer_process(&call.peer)), Ok)?;
     let registration = Registration {
         name,
         class,
@@ -88,20 +87,18 @@ fn leader(
     parameters: &Map<String, Value>,
 ) -> Result<Option<ProcessHandle>, ErrorReply> {
     // Process 1 is the host's.
-    let open = |pid: i64| {
-        i32::try_from(pid).ok().filter(|&pid| pid > 1).and_then(|pid| ProcessHandle::open(pid).ok())
+    let open = |pid: i64| match i32::try_from(pid) {
+        Ok(pid) if pid > 1 => found("leader", open_process(pid)),
+        _ => Err(ErrorReply::invalid_parameter("leader")),
     };
     let by_number = match parameters.get("leader") {
         // A number too large for an i64 is no process either, and must not be taken for "absent": the caller.
-        Some(pid) => {
-            let leader = pid.as_i64().and_then(open);
-            Some(leader.ok_or_else(|| ErrorReply::invalid_parameter("leader"))?)
-        }
+        Some(pid) => Some(open(pid.as_i64().unwrap_or(0))?),
         None => None,
     };
     let by_identity = match ProcessId::of(parameters, "leaderProcessId")? {
         Some(process) => {
-            let process = process.open(operations).filter(|process| process.pid() > 1);
+            let process = process.open(operations)?.filter(|process| process.pid() > 1);
             Some(process.ok_or_else(|| ErrorReply::invalid_parameter("leaderProcessId"))?)
         }
         None => None,
