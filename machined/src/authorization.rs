@@ -11,7 +11,7 @@ mod decision;
 mod polkit;
 
 pub use action::{
-    Action, Create, Enter, HostLogin, HostOpenPty, HostShell, Inspect, InspectImages, Login, Manage,
+    Action, Bind, Create, Enter, HostLogin, HostOpenPty, HostShell, Inspect, InspectImages, Login, Manage,
     ManageImages, ManagePool, OpenPty, OpenShell, Register,
 };
 pub use caller::{Caller, Details, Subject};

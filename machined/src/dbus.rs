@@ -12,6 +12,7 @@ use crate::bus::NAME;
 use crate::daemon::Announcement;
 
 mod authority;
+mod bind;
 mod errors;
 mod image;
 mod image_changes;

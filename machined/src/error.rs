@@ -29,6 +29,8 @@ pub enum Error {
     NotCallersProcess,
     /// The machine has no system bus.
     NoIpc,
+    /// The machine has a user namespace, and this cannot be done with one.
+    UserNamespace,
     /// A user registered the machine, and its root is the host's.
     RootNamespace,
     /// The user has registered as many machines as one may.
@@ -124,6 +126,7 @@ impl Error {
             Self::NoUidShift => (Errno::NXIO, None, Some("io.systemd.Machine.NoUIDShift")),
             Self::NotAvailable => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotAvailable")),
             Self::NotSupported => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
+            Self::UserNamespace => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
             Self::NoIpc => (Errno::NOENT, None, Some("io.systemd.Machine.NoIPC")),
             Self::RootNamespace => (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied")),
             Self::PermissionDenied => (
@@ -182,6 +185,7 @@ impl fmt::Display for Error {
             Self::NoUidShift => f.write_str("the machine's ids are not mapped by one shift"),
             Self::NotAvailable => f.write_str("not available for a machine of this class"),
             Self::NotSupported => f.write_str("not supported for a machine of this class"),
+            Self::UserNamespace => f.write_str("not supported for a machine with a user namespace"),
             Self::NoIpc => f.write_str("there is no system bus in the machine"),
             Self::RootNamespace => f.write_str("only root may open a terminal in the root user namespace"),
             Self::PermissionDenied => f.write_str("permission denied"),

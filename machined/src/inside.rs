@@ -7,6 +7,7 @@
 //! behind; it is counted until it ends, and a machine has a few of those.
 
 mod asked;
+mod bind;
 mod bond;
 mod child;
 mod doorman;
@@ -29,6 +30,7 @@ pub use doorman::{ARGUMENT, Doorman};
 pub use guest::Guest;
 pub use os_releases::OsReleases;
 pub use reader::of_host;
+pub use request::Bind;
 pub use service::{Inside, root_of_host};
 pub use terminal::Terminal;
 

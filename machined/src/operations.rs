@@ -1,5 +1,6 @@
 //! What can be asked of the daemon, in one place for all its front ends.
 
+mod bind;
 mod end;
 mod followed;
 mod guest;
@@ -16,6 +17,7 @@ mod state;
 mod target;
 mod terminal;
 
+pub use bind::is_plain_path;
 pub use end::KillWhom;
 pub use metadata::uid_shift;
 pub use register::Registration;

@@ -76,6 +76,8 @@ actions! {
     OpenShell: "shell", None, Enough;
     /// To have one on the host.
     HostShell: "host-shell", None, Nothing;
+    /// To mount something of the host in a machine.
+    Bind: "manage-machines", None, Nothing;
     /// To open the root directory of a machine.
     Enter: "manage-machines", None, Nothing;
     /// To change images.

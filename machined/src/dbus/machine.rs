@@ -5,7 +5,7 @@ use registry::{HOST_NAME, Process, Record};
 
 use super::manager::PTY;
 use super::subject::Subject;
-use super::{errors, kill, metadata, terminal};
+use super::{bind, errors, kill, metadata, terminal};
 use crate::host::Host;
 use crate::operations::{Operations, State, Target};
 
@@ -116,6 +116,12 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[arg("s", "user"), arg("s", "path"), arg("as", "args"), arg("as", "environment")],
             PTY,
             |operations, subject, call| Box::pin(terminal::shell(operations, subject, call)),
+        ),
+        Method::new(
+            "BindMount",
+            &[arg("s", "source"), arg("s", "destination"), arg("b", "read_only"), arg("b", "mkdir")],
+            &[],
+            |operations, subject, call| Box::pin(bind::bind(operations, subject, call)),
         ),
         Method::new("OpenRootDirectory", &[], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::leader::sender;
 use super::register::{Form, register};
 use super::subject::{Subject, name_of, target};
-use super::{errors, image, image_changes, kill, mapping, metadata, path_of, terminal};
+use super::{bind, errors, image, image_changes, kill, mapping, metadata, path_of, terminal};
 use crate::host::Host;
 use crate::operations::{Operations, Target};
 
@@ -120,6 +120,12 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[NAME, arg("s", "user"), arg("s", "path"), arg("as", "args"), arg("as", "environment")],
             PTY,
             |operations, subject, call| Box::pin(terminal::shell(operations, subject, call)),
+        ),
+        Method::new(
+            "BindMountMachine",
+            &[NAME, arg("s", "source"), arg("s", "destination"), arg("b", "read_only"), arg("b", "mkdir")],
+            &[],
+            |operations, subject, call| Box::pin(bind::bind(operations, subject, call)),
         ),
         Method::new("OpenMachineRootDirectory", &[NAME], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))

@@ -7,6 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::message::LONGEST;
 
+/// A bind mount.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bind {
+    /// What, on the host.
+    pub source: String,
+    /// Where, in the container.
+    pub destination: String,
+    /// Whether it is only for reading.
+    pub is_read_only: bool,
+    /// Whether what it is mounted on is made where it is missing.
+    pub makes_directories: bool,
+}
+
 /// What a child is to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Work {
@@ -14,6 +27,8 @@ pub(super) enum Work {
     Reader,
     /// To open the root directory of a process.
     Root,
+    /// To mount something of the host.
+    Bind(Bind),
     /// To open a terminal, and to connect to the bus if that is wanted.
     Terminal {
         /// Whether it is.

@@ -17,7 +17,7 @@ use super::doorman::Doorman as Door;
 use super::guest::Guest;
 use super::jobs::Jobs;
 use super::message::{self, Channel};
-use super::request::{Answer, Report, Request, Work};
+use super::request::{Answer, Bind, Report, Request, Work};
 use super::terminal::{Terminal, check_connection};
 use crate::machines::Key;
 
@@ -56,6 +56,14 @@ impl Inside {
         // What comes back is looked at, whoever sent it.
         let is_directory = FileType::from_raw_mode(fstat(&root)?.st_mode) == FileType::Directory;
         if is_directory { Ok(root) } else { Err(Errno::NOTDIR) }
+    }
+
+    /// Mounts something of the host in a container.
+    ///
+    /// # Errors
+    /// As [`Inside::root_directory`]. `EINVAL`: it has the host's mount namespace.
+    pub async fn bind(&self, guest: &Guest, bind: Bind) -> Result<(), Errno> {
+        self.run(guest, Work::Bind(bind), &[], Some(DEADLINE)).await.map(drop)
     }
 
     /// Opens a terminal of a container; and connects to its bus, if that is wanted.

@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::asked::{Asked, report};
+use super::bind::bind;
 use super::reader;
 use super::request::{Answer, Report, Work};
 use super::terminal::open_terminal;
@@ -19,6 +20,7 @@ pub(super) fn run(asked: Asked) {
             return;
         }
         Work::Root => root(&asked),
+        Work::Bind(wanted) => bind(&asked, wanted),
         Work::Terminal { bus } => open_terminal(&asked, *bus),
     };
     match done {

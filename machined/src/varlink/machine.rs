@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::operations::{KillWhom, Operations, Target};
 use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
+mod bind;
 mod list;
 mod mapping;
 mod open;
@@ -97,6 +98,13 @@ pub fn interface() -> Interface<Operations> {
                     handler: |operations, call, replier| {
                         Box::pin(async move { mapping::map_to(&operations, &call, replier) })
                     },
+                },
+                Method {
+                    name: "BindMount",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(bind::bind(operations, call, replier)),
                 },
                 Method {
                     name: "OpenRootDirectory",
