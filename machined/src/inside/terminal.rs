@@ -50,8 +50,7 @@ impl Terminal {
 
     fn of(master: OwnedFd) -> Result<Self, Errno> {
         unlockpt(&master)?;
-        let peer =
-            ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        let peer = peer_of(&master)?;
         Self::checked(master, peer)
     }
 
@@ -72,10 +71,22 @@ impl Terminal {
         }
     }
 
+    /// Opens the other end once more. No path is walked for that.
+    ///
+    /// # Errors
+    /// As the kernel has them.
+    pub fn open_peer(&self) -> Result<OwnedFd, Errno> {
+        peer_of(&self.master)
+    }
+
     /// What programs know it by.
     pub fn path(&self) -> String {
         format!("/dev/pts/{}", self.number)
     }
+}
+
+fn peer_of(master: &OwnedFd) -> Result<OwnedFd, Errno> {
+    ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
 }
 
 fn is_ptmx(stat: &Stat) -> Result<(), Errno> {

@@ -137,9 +137,10 @@ impl Operations {
             Program::Nothing => Ok(()),
             Program::Login => start_getty(systemd, terminal.number).await,
             Program::Shell(shell) => {
-                let peer = terminal.peer.try_clone();
-                let peer = peer.map_err(|error| Error::system("duplicate the terminal", &error))?;
-                start_shell(systemd, terminal.number, peer, shell).await
+                let open = || {
+                    terminal.open_peer().map_err(|errno| Error::System { action: "open the terminal", errno })
+                };
+                start_shell(systemd, terminal.number, open, shell).await
             }
         };
         if let Target::Machine(_) = target {

@@ -1,13 +1,20 @@
 //! Logins and shells on a pseudo terminal, as units of the systemd that the terminal belongs to: a container's or the host's.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use zbus::{Connection, Fd, Variant};
+use tokio::time::{Instant, sleep};
+use zbus::{Connection, Fd, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::scope::ScopeProperty;
-use super::{DEADLINE, MANAGER, refused};
-use crate::bus::{CallError, call};
+use super::{DEADLINE, MANAGER, SERVICE, refused};
+use crate::bus::{CallError, Peer, call};
 use crate::error::Error;
+
+/// How long a getty has to end, and how often it is asked for.
+const STOP: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs the user's shell, whatever that is, as one that was logged in to. The user's name is an argument, and never part of
 /// the text.
@@ -77,35 +84,60 @@ pub async fn start_getty(systemd: &Connection, number: u32) -> Result<(), Error>
     answer.map(drop).map_err(|cause| refused("start the getty", cause))
 }
 
-/// Starts a shell on a terminal, likewise.
+/// Starts a shell on a terminal, likewise. Its end of the terminal is opened when no getty is there any more: one that
+/// ends hangs the terminal up, and with it all that was opened before.
 ///
 /// # Errors
-/// What systemd says, in its own words.
+/// What systemd says, in its own words; what opening the terminal says.
 pub async fn start_shell(
     systemd: &Connection,
     number: u32,
-    peer: OwnedFd,
+    open: impl FnOnce() -> Result<OwnedFd, Error>,
     shell: Shell,
 ) -> Result<(), Error> {
-    let mut properties = shell.properties(number, peer)?;
-    let known = call(systemd.clone(), MANAGER, "GetUnit", (getty(number),), DEADLINE, ()).await;
-    match known {
-        Ok(_) => {
-            let stop = call(systemd.clone(), MANAGER, "StopUnit", (getty(number), "replace"), DEADLINE, ());
-            stop.await.map_err(|cause| refused("stop the getty", cause))?;
-            for name in ["Conflicts", "After"] {
-                properties.push((name.to_owned(), Variant::from(vec![getty(number)])));
-            }
-        }
-        // There is none.
-        Err(CallError::Refused { .. }) => {}
-        Err(cause) => return Err(refused("ask for the getty", cause)),
-    }
+    end_getty(systemd, number).await?;
+    let properties = shell.properties(number, open()?)?;
     let unit = format!("container-shell@{number}.service");
     let auxiliary: Vec<(String, Vec<ScopeProperty>)> = Vec::new();
     let arguments = (unit, "fail", properties, auxiliary);
     let answer = call(systemd.clone(), MANAGER, "StartTransientUnit", arguments, DEADLINE, ()).await;
     answer.map(drop).map_err(|cause| refused("start the shell", cause))
+}
+
+/// Ends the getty of a terminal, if there is one.
+async fn end_getty(systemd: &Connection, number: u32) -> Result<(), Error> {
+    let known = call(systemd.clone(), MANAGER, "GetUnit", (getty(number),), DEADLINE, ()).await;
+    let path = match known {
+        Ok(answer) => answer.body().deserialize::<OwnedObjectPath>().map(|path| path.to_string()),
+        // There is none.
+        Err(CallError::Refused { .. }) => return Ok(()),
+        Err(cause) => return Err(refused("ask for the getty", cause)),
+    };
+    let failed = |cause| refused("stop the getty", cause);
+    let path = path.map_err(|error| failed(error.into()))?;
+    let stop = call(systemd.clone(), MANAGER, "StopUnit", (getty(number), "replace"), DEADLINE, ());
+    stop.await.map_err(failed)?;
+    let properties =
+        Peer { service: SERVICE, path: Cow::Owned(path), interface: "org.freedesktop.DBus.Properties" };
+    let question = ("org.freedesktop.systemd1.Unit", "ActiveState");
+    let deadline = Instant::now() + STOP;
+    // This connection hears no signals, so that a container cannot fill it with them: so the state is asked for.
+    while Instant::now() < deadline {
+        let state = call(systemd.clone(), properties.clone(), "Get", question, DEADLINE, ()).await;
+        let state = match state {
+            Ok(answer) => {
+                answer.body().deserialize::<OwnedVariant>().map_err(|error| failed(error.into()))?
+            }
+            // It has gone.
+            Err(CallError::Refused { .. }) => return Ok(()),
+            Err(cause) => return Err(failed(cause)),
+        };
+        if String::try_from(state).is_ok_and(|state| matches!(state.as_str(), "inactive" | "failed")) {
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+    Err(failed(CallError::Timeout))
 }
 
 #[cfg(test)]
