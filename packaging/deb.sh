@@ -38,6 +38,13 @@ else
   find . -mindepth 1 -maxdepth 1 ! -name target -exec cp -a -t "$tree" {} +
 fi
 cp -a packaging/debian "$tree/debian"
+# All symbols are of the first version until one is released: machine.map has which there are, and nodes.
+{
+  echo 'libmachine.so.0 libmachine0 #MINVER#'
+  echo '* Build-Depends-Package: libmachine-dev'
+  awk '/^LIBMACHINE_[0-9]+ /{ node = $1; print " " node "@" node " 0.1" } /^    [a-z_0-9]+;$/{ sub(/;/, ""); print " " $1 "@" node " 0.1" }' \
+    libmachine-c/machine.map
+} >"$tree/debian/libmachine0.symbols"
 # The date of the release, so that the same source makes the same packages.
 date=$(sed -n "s/^## \[\?$version\]\? - \(....-..-..\)\$/\1/p" CHANGELOG.md | head -n 1)
 {
