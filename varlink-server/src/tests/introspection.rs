@@ -132,6 +132,6 @@ fn the_description_of_the_machine_interface_is_in_the_grammar() {
     let idl =
         Idl::parse(include_str!("../../../machined/src/varlink/idl/io.systemd.Machine.varlink")).unwrap();
     let methods: Vec<_> = idl.methods.iter().map(|method| method.name).collect();
-    assert_eq!(methods, ["Register", "Unregister", "Terminate", "Kill", "List"]);
-    assert_eq!(idl.errors.len(), 7);
+    assert!(methods.starts_with(&["Register", "Unregister", "Terminate", "Kill", "List"]), "{methods:?}");
+    assert!(idl.errors.len() >= 7, "{:?}", idl.errors);
 }
