@@ -5,7 +5,6 @@ use registry::{Decimal, FileError, Files, LEADER_DIRECTORY, MachineName, leader_
 
 use crate::errno::Errno;
 use crate::names::head;
-use crate::nearest::if_there;
 use crate::snapshot::{Field, Snapshot};
 use crate::system::{System, entries, open, own_pid, read};
 use crate::zero_ended::ZeroEnded;
@@ -56,7 +55,7 @@ pub fn led_by(pid: u32) -> Result<Option<Snapshot>, Errno> {
             && machine.is_numbered_here()
             && machine.is_alive()
     };
-    Ok(if_there(&name)?.filter(is_led))
+    Ok(Snapshot::if_there(&name)?.filter(is_led))
 }
 
 /// The machine without unit and group that a process descends from the leader of.

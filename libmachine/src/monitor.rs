@@ -14,7 +14,6 @@ use crate::errno::Errno;
 use crate::inotify::Notice;
 use crate::known::{Known, Table, Watched};
 use crate::names::{Listing, each_name};
-use crate::nearest::if_there;
 use crate::origin::Origin;
 use crate::snapshot::Snapshot;
 use crate::system::{
@@ -293,7 +292,7 @@ impl Monitor {
         let behind = self.next.saturating_add(length);
         let mut machine = None;
         if !self.is_met_again(&name, behind) {
-            machine = if_there(&name)?;
+            machine = Snapshot::if_there(&name)?;
             let start = behind.saturating_sub(self.next);
             self.fill()?;
             if self.is_met_again(&name, start) {
@@ -495,7 +494,7 @@ impl Monitor {
         machines: &mut Buffer<Snapshot>,
         name: MachineName,
     ) -> Result<(), Errno> {
-        let Some(machine) = if_there(&name)? else { return Ok(()) };
+        let Some(machine) = Snapshot::if_there(&name)? else { return Ok(()) };
         known.insert(self.known_of(name, Some(&machine))?)?;
         machines.push(machine)
     }

@@ -126,7 +126,7 @@ impl Search {
             Err(errno) => return Err(errno),
         };
         let Ok(name) = MachineName::new(&name) else { return Ok(None) };
-        let Some(machine) = if_there(&name)? else { return Ok(None) };
+        let Some(machine) = Snapshot::if_there(&name)? else { return Ok(None) };
         let place = match machine.text(Field::ControlGroup) {
             Some(own) => Some(own).filter(|own| {
                 own.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -153,17 +153,8 @@ impl Search {
 fn indexed(group: &[u8]) -> Result<Option<Snapshot>, Errno> {
     let mut target = [0_u8; 65];
     match System.read_link(&group_link(group), &mut target) {
-        Ok(name) => MachineName::new(name).map_or(Ok(None), |name| if_there(&name)),
+        Ok(name) => MachineName::new(name).map_or(Ok(None), |name| Snapshot::if_there(&name)),
         Err(FileError::Absent | FileError::OtherKind) => Ok(None),
         Err(FileError::Errno(errno)) => Err(Errno(errno)),
-    }
-}
-
-/// What a machine's record says; a damaged one says nothing.
-pub(crate) fn if_there(name: &MachineName) -> Result<Option<Snapshot>, Errno> {
-    match Snapshot::of(name) {
-        Ok(machine) => Ok(Some(machine)),
-        Err(Errno::NXIO | Errno::BADMSG) => Ok(None),
-        Err(errno) => Err(errno),
     }
 }

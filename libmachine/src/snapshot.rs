@@ -108,6 +108,15 @@ impl Snapshot {
         Self::of(&last?)
     }
 
+    /// What a machine's record says; a damaged one says nothing.
+    pub(crate) fn if_there(name: &MachineName) -> Result<Option<Self>, Errno> {
+        match Self::of(name) {
+            Ok(machine) => Ok(Some(machine)),
+            Err(Errno::NXIO | Errno::BADMSG) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Reads the record of the machine with this name.
     ///
     /// # Errors
