@@ -4,7 +4,7 @@
 set -uo pipefail
 [ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see tests/lab/boot.sh --help" >&2; exit 2; }
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/src/tests/daemon
-[ $# -gt 0 ] || set -- handover together units left_over crashes polkit journal bus
+[ $# -gt 0 ] || set -- handover together units left_over hanging crashes polkit journal bus
 /src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
 # What installing says to do, where polkit looks in one place only.
 link=$(sed -n 's/^ *ln -s /ln -s /p' /tmp/install)
