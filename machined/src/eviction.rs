@@ -125,10 +125,16 @@ pub async fn give_way(eviction: Option<&Eviction>, init: Option<&ControlGroup>, 
     }
 }
 
-/// Whether this is our service on a host where the original has the place: it is installed, and ours is not enabled.
+/// Whether this is our service on a host where the original has the place: systemd runs, the original is installed, and
+/// ours is not enabled. Where systemd does not run, a group that is called like our service means nothing.
 pub fn is_out_of_place() -> bool {
     let is_ours = !Path::new(ORIGINAL).exists() || Path::new(LINK).is_symlink();
-    !is_ours && own_unit_name().is_some_and(|name| name == UNIT)
+    !is_ours && is_booted() && own_unit_name().is_some_and(|name| name == UNIT)
+}
+
+/// sd_booted(3).
+pub fn is_booted() -> bool {
+    Path::new("/run/systemd/system").is_dir()
 }
 
 /// The last part of the path of this process's control group.

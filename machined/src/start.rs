@@ -256,10 +256,8 @@ fn surroundings(options: &Options, places: &Places) -> Result<Surroundings, Fail
     let boot_id =
         libmachine::boot_id().map_err(|error| Failure::new("cannot read the boot id from /proc", error))?;
     let pid_namespace = rustix::fs::stat("/proc/self/ns/pid").ok().map(|stat| stat.st_ino);
-    // sd_booted(3).
-    let systemd = Path::new("/run/systemd/system")
-        .is_dir()
-        .then(|| ProcessHandle::open(1).and_then(|init| init.control_group()).ok());
+    let systemd =
+        eviction::is_booted().then(|| ProcessHandle::open(1).and_then(|init| init.control_group()).ok());
     Ok(Surroundings {
         uid: rustix::process::geteuid().as_raw(),
         boot_id,
