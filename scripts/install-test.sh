@@ -188,6 +188,8 @@ in_boot() {
   leader=$(state MainPID box)
   ip link add ve-box type veth peer name host0 netns "$leader"
   nsenter -t "$leader" -n sh -c 'ip link set host0 up; ip addr add 10.92.0.3/24 dev host0'
+  # An address has a name only where the host would reach it at the machine.
+  ip link set ve-box up && ip addr add 10.92.0.1/24 dev ve-box
   check 'a call starts the daemon and registers' varlinkctl call $socket io.systemd.Machine.Register \
     "{\"name\":\"box\",\"class\":\"container\",\"leader\":$leader}"
   check 'it is active, so it said that it is ready' \

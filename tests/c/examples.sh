@@ -30,7 +30,7 @@ record() {
 until_said() {
   local i
   for i in $(seq 100); do
-    if grep -qxF "$1" /run/watched; then echo "ok machine-watch says: $1"; return; fi
+    if grep -qxF -- "$1" /run/watched; then echo "ok machine-watch says: $1"; return; fi
     sleep 0.1
   done
   cat /run/watched
