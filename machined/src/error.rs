@@ -21,6 +21,8 @@ pub enum Error {
     NotAvailable,
     /// That cannot be done to a machine of this class.
     NotSupported,
+    /// The host is neither ended nor signalled; the original has no word of its own for that.
+    IsHost,
     /// The caller may not.
     PermissionDenied,
     /// The caller may once a password is given, and does not allow that anybody is asked for one.
@@ -127,6 +129,7 @@ impl Error {
             Self::NotAvailable => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotAvailable")),
             Self::NotSupported => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
             Self::UserNamespace => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
+            Self::IsHost => (Errno::OPNOTSUPP, None, None),
             Self::NoIpc => (Errno::NOENT, None, Some("io.systemd.Machine.NoIPC")),
             Self::RootNamespace => (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied")),
             Self::PermissionDenied => (
@@ -184,7 +187,7 @@ impl fmt::Display for Error {
             Self::NoPrivateNetworking => f.write_str("the machine shares the host's network"),
             Self::NoUidShift => f.write_str("the machine's ids are not mapped by one shift"),
             Self::NotAvailable => f.write_str("not available for a machine of this class"),
-            Self::NotSupported => f.write_str("not supported for a machine of this class"),
+            Self::NotSupported | Self::IsHost => f.write_str("not supported for a machine of this class"),
             Self::UserNamespace => f.write_str("not supported for a machine with a user namespace"),
             Self::NoIpc => f.write_str("there is no system bus in the machine"),
             Self::RootNamespace => f.write_str("only root may open a terminal in the root user namespace"),

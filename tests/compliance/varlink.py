@@ -888,7 +888,6 @@ DIFFERENCES = {
     },
     "stock262": {},
     "ours": {
-        "escaped keys and values mean what they spell": ("closed", "keys of the protocol are taken as they are spelled"),
         "arrays nested two thousand deep are still read": ("closed", "128 levels are enough for any parameter"),
         "an ssh address with a raw DEL closes the connection":
             (invalid("sshAddress"), "a control character like any other"),

@@ -206,6 +206,8 @@ class Killed(world.Case):
         self.start("--grace", "1")
         rest.reap()
         until(lambda: not os.path.exists(group), "the end of the group")
+        # It is listed as closing until nothing of it is left.
+        until(lambda: "web" not in listed(), "the end of the machine")
         self.assert_consistent()
 
 

@@ -55,7 +55,7 @@ impl Operations {
     /// neither, gets SIGTERM, and SIGKILL when the grace is over. Waits for that no longer than a moment.
     ///
     /// # Errors
-    /// [`Error::NotSupported`]: it is the host. What the service manager says.
+    /// [`Error::IsHost`]: it is the host. What the service manager says.
     pub async fn terminate(self: &Rc<Self>, _: &Authorized<Manage>, target: Target) -> Result<(), Error> {
         let (key, record, leader) = self.known(target)?;
         let grace = self.daemon.surroundings.grace;
@@ -120,7 +120,7 @@ impl Operations {
     /// Sends a signal to processes of a machine.
     ///
     /// # Errors
-    /// [`Error::NotSupported`]: it is the host. `ESRCH`: there is no such process any more. What the service manager
+    /// [`Error::IsHost`]: it is the host. `ESRCH`: there is no such process any more. What the service manager
     /// says.
     pub async fn kill(
         &self,
@@ -161,7 +161,7 @@ impl Operations {
 
     /// The record of a machine, and its leader if that has not ended.
     fn known(&self, target: Target) -> Result<(Key, Record, Option<Rc<ProcessHandle>>), Error> {
-        let Target::Machine(key) = target else { return Err(Error::NotSupported) };
+        let Target::Machine(key) = target else { return Err(Error::IsHost) };
         let record = self.daemon.record(key).ok_or(Error::NoSuchMachine)?;
         Ok((key, record, self.daemon.leader(key)))
     }
