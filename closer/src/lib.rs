@@ -63,16 +63,38 @@ impl Way {
         Ok(Gate { _end: gate })
     }
 
-    /// Has the other process read `most` bytes of a connection, with the descriptors that come along. The answer can be
-    /// read by [`Received::of`] from what is returned, as soon as that is readable.
+    /// Has the other process read `most` bytes of a connection, with the descriptors that come along. Never waits.
     ///
     /// # Errors
     /// As [`Way::pass`].
-    pub fn receive(&self, connection: BorrowedFd<'_>, most: usize) -> io::Result<OwnedFd> {
+    pub fn receive(&self, connection: BorrowedFd<'_>, most: usize, line: &Line) -> io::Result<()> {
+        Packet::Receive(most).send(&self.0, &[connection, line.theirs.as_fd()])?;
+        Ok(())
+    }
+}
+
+/// What one answer of [`Way::receive`] comes over. Who has one ready can be answered when there is no room for more
+/// descriptors.
+#[derive(Debug)]
+pub struct Line {
+    ours: OwnedFd,
+    theirs: OwnedFd,
+}
+
+impl Line {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// There is no room for two more descriptors.
+    pub fn new() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        Packet::Receive(most).send(&self.0, &[connection, theirs.as_fd()])?;
-        Ok(ours)
+        Ok(Self { ours, theirs })
+    }
+
+    /// The end that [`Received::of`] reads, as soon as it is readable. To be called once the other process was asked.
+    pub fn into_answer(self) -> OwnedFd {
+        self.ours
     }
 }
 

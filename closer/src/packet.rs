@@ -37,9 +37,12 @@ impl Packet {
     /// Waits for one; `None`: there will be no more.
     pub fn receive(socket: &OwnedFd) -> Result<Option<(Self, Vec<OwnedFd>)>, Errno> {
         let mut bytes = [0; 4];
-        let (length, descriptors) = receive(socket, &mut bytes, RecvFlags::empty())?;
+        let Read { length, descriptors, is_short } = receive(socket, &mut bytes, RecvFlags::empty())?;
         if length == 0 {
             return Ok(None);
+        }
+        if is_short {
+            return Err(Errno::MFILE);
         }
         let packet = match usize::try_from(u32::from_ne_bytes(bytes)).unwrap_or(READ_MAX) {
             0 => Self::Close,
@@ -49,6 +52,9 @@ impl Packet {
     }
 }
 
+/// The status of an answer whose descriptors did not all come along. Others are 0, and what a read failed with.
+const SHORT: i32 = -1;
+
 /// What was read from a connection by a worker.
 #[derive(Debug)]
 pub struct Received {
@@ -56,6 +62,8 @@ pub struct Received {
     pub length: usize,
     /// What came along. In the place of each that is no pidfd there is one of `/dev/null`.
     pub descriptors: Vec<OwnedFd>,
+    /// Some were lost, as there was no room for them, here or there.
+    pub is_short: bool,
 }
 
 impl Received {
@@ -65,28 +73,29 @@ impl Received {
     /// `WouldBlock`: it is not there yet. `UnexpectedEof`: there will be none. Else what the connection was read with.
     pub fn of(answer: &OwnedFd, buffer: &mut [u8]) -> io::Result<Self> {
         let mut bytes = vec![0; buffer.len().saturating_add(4)];
-        let (length, descriptors) = receive(answer, &mut bytes, RecvFlags::DONTWAIT)?;
+        let Read { length, descriptors, is_short } = receive(answer, &mut bytes, RecvFlags::DONTWAIT)?;
         let Some((status, bytes)) = bytes.get(..length).and_then(|bytes| bytes.split_first_chunk::<4>())
         else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        match i32::from_ne_bytes(*status) {
-            0 => {}
+        let is_short = match i32::from_ne_bytes(*status) {
+            0 => is_short,
+            SHORT => true,
             errno => return Err(io::Error::from_raw_os_error(errno)),
-        }
+        };
         let target = buffer.get_mut(..bytes.len()).ok_or(io::ErrorKind::InvalidData)?;
         target.copy_from_slice(bytes);
-        Ok(Self { length: bytes.len(), descriptors })
+        Ok(Self { length: bytes.len(), descriptors, is_short })
     }
 
-    /// Answers with what was read.
+    /// Answers with what was read, and whether some of the descriptors were lost.
     pub fn send(
         answer: &OwnedFd,
-        read: Result<&[u8], Errno>,
+        read: Result<(&[u8], bool), Errno>,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), Errno> {
         let (status, bytes) = match read {
-            Ok(bytes) => (0, bytes),
+            Ok((bytes, is_short)) => (if is_short { SHORT } else { 0 }, bytes),
             Err(errno) => (errno.raw_os_error(), &[][..]),
         };
         send(answer, &[&status.to_ne_bytes(), bytes].concat(), descriptors)
@@ -103,12 +112,16 @@ fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Resul
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)).map(drop)
 }
 
-/// Receives bytes and all descriptors that come along; those that have no room in this process are lost.
-pub fn receive(
-    socket: impl AsFd,
-    bytes: &mut [u8],
-    flags: RecvFlags,
-) -> Result<(usize, Vec<OwnedFd>), Errno> {
+/// What was received.
+pub struct Read {
+    pub length: usize,
+    pub descriptors: Vec<OwnedFd>,
+    /// Some were lost, as they have no room in this process. The bytes are read all the same, and by nobody again.
+    pub is_short: bool,
+}
+
+/// Receives bytes and all descriptors that come along.
+pub fn receive(socket: impl AsFd, bytes: &mut [u8], flags: RecvFlags) -> Result<Read, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
@@ -121,5 +134,5 @@ pub fn receive(
             descriptors.extend(more);
         }
     }
-    if got.flags.contains(ReturnFlags::CTRUNC) { Err(Errno::MFILE) } else { Ok((got.bytes, descriptors)) }
+    Ok(Read { length: got.bytes, descriptors, is_short: got.flags.contains(ReturnFlags::CTRUNC) })
 }

@@ -4,10 +4,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::packet::{Packet, READ_MAX, Received, receive};
+use crate::packet::{Packet, READ_MAX, Read, Received, receive};
 
 /// Who sent descriptors on, such as a bus, closes its own right after that. It should not be the last to do so.
 const COURTESY: Duration = Duration::from_millis(50);
@@ -51,7 +50,7 @@ fn read(most: usize, descriptors: Vec<OwnedFd>) -> Vec<OwnedFd> {
     let read = receive(&connection, &mut bytes, RecvFlags::DONTWAIT);
     // Before anything that may last: the daemon's successor cannot have its place while this is open.
     drop(connection);
-    let (length, came) = match read {
+    let Read { length, descriptors: came, is_short } = match read {
         Ok(read) => read,
         Err(errno) => {
             // Who does not want it any more has gone.
@@ -60,15 +59,12 @@ fn read(most: usize, descriptors: Vec<OwnedFd>) -> Vec<OwnedFd> {
         }
     };
     let null = std::fs::File::open("/dev/null");
-    let read = match &null {
-        Ok(_) => Ok(bytes.get(..length).unwrap_or_default()),
-        Err(_) => Err(Errno::MFILE),
-    };
     let passed: Vec<_> = match &null {
         Ok(null) => came.iter().map(|fd| if is_pidfd(fd) { fd.as_fd() } else { null.as_fd() }).collect(),
         Err(_) => Vec::new(),
     };
-    let _ = Received::send(&answer, read, &passed);
+    let read = (bytes.get(..length).unwrap_or_default(), is_short || null.is_err());
+    let _ = Received::send(&answer, Ok(read), &passed);
     came.into_iter().filter(|fd| !is_pidfd(fd)).collect()
 }
 

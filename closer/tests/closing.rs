@@ -15,11 +15,11 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use closer::{Closer, Received, WORKERS_MAX};
+use closer::{Closer, Line, Received, WORKERS_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, setrlimit};
 
 /// No step takes as long; no test waits longer.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -34,6 +34,8 @@ fn main() {
     println!("ok a close that lasts holds up nobody");
     pidfds_come_back_and_strangers_do_not(&closer);
     println!("ok pidfds come back and strangers do not");
+    what_there_is_no_room_for_is_read_all_the_same(&closer);
+    println!("ok what there is no room for is read all the same");
     more_than_can_be_closed_is_held_and_closed_later(&closer);
     println!("ok more than can be closed is held and closed later");
     drop(closer);
@@ -83,8 +85,7 @@ fn pidfds_come_back_and_strangers_do_not(closer: &Closer) {
     let names = ["/dev/null", "anon_inode:[pidfd]", "/dev/null"];
     for expected in [&names[..], &names[..], &names[1..2]] {
         let mut buffer = [0; 100];
-        let answer = closer.way().receive(ours.as_fd(), buffer.len()).unwrap();
-        wait_for(&answer);
+        let answer = ask(closer, &ours, buffer.len());
         let got = Received::of(&answer, &mut buffer).unwrap();
         assert_eq!(&buffer[..got.length], b"hello");
         assert_eq!(got.descriptors.iter().map(name).collect::<Vec<_>>(), expected);
@@ -92,12 +93,39 @@ fn pidfds_come_back_and_strangers_do_not(closer: &Closer) {
     watched.set_read_timeout(Some(DEADLINE)).unwrap();
     assert_eq!(watched.read(&mut [0]).unwrap(), 0);
     // What cannot be read is an error, and nothing to wait for.
-    let answer = closer.way().receive(ours.as_fd(), 100).unwrap();
-    wait_for(&answer);
+    let answer = ask(closer, &ours, 100);
     let error = Received::of(&answer, &mut [0; 100]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     until("the end of those that lingered", || processes().len() == 2);
     drop(other);
+}
+
+fn what_there_is_no_room_for_is_read_all_the_same(closer: &Closer) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let line = Line::new().unwrap();
+    send(&theirs, &[theirs.as_fd(), theirs.as_fd(), theirs.as_fd()]);
+    send(&theirs, &[theirs.as_fd()]);
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..limits }).unwrap();
+    let mut all = Vec::new();
+    while let Ok(one) = ours.as_fd().try_clone_to_owned() {
+        all.push(one);
+    }
+    let refused = Line::new().is_err();
+    closer.way().receive(ours.as_fd(), 100, &line).unwrap();
+    // The other end leaves room for one.
+    let answer = line.into_answer();
+    wait_for(&answer);
+    let mut buffer = [0; 100];
+    let got = Received::of(&answer, &mut buffer).unwrap();
+    setrlimit(Resource::Nofile, limits).unwrap();
+    assert!(refused);
+    assert_eq!((&buffer[..got.length], got.descriptors.len(), got.is_short), (&b"hello"[..], 1, true));
+    // What follows comes with all that it has.
+    let answer = ask(closer, &ours, buffer.len());
+    let got = Received::of(&answer, &mut buffer).unwrap();
+    assert_eq!((&buffer[..got.length], got.descriptors.len(), got.is_short), (&b"hello"[..], 1, false));
+    until("the end of those that closed", || processes().len() == 2);
 }
 
 fn more_than_can_be_closed_is_held_and_closed_later(closer: &Closer) {
@@ -135,6 +163,15 @@ impl Lingering {
         while (&socket).write(&[0; 65536]).is_ok() {}
         Self { socket: socket.into(), other }
     }
+}
+
+/// Has the closer read, and waits for its answer.
+fn ask(closer: &Closer, connection: &UnixStream, most: usize) -> OwnedFd {
+    let line = Line::new().unwrap();
+    closer.way().receive(connection.as_fd(), most, &line).unwrap();
+    let answer = line.into_answer();
+    wait_for(&answer);
+    answer
 }
 
 fn send(socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) {

@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use closer::{Gate, Received, Way};
-use rustix::io::ioctl_fionread;
+use closer::{Gate, Line, Received, Way};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
@@ -130,11 +130,12 @@ impl Socket for BusSocket {
 
 impl Shared {
     /// Reads to `whole[at..]`. Descriptors are installed here where what comes is trusted: `is_trusted` of what is read,
-    /// with what is in front of it.
+    /// with what is in front of it. `spare` is for when there is no room for more.
     async fn read(
         &self,
         whole: &mut [u8],
         at: usize,
+        spare: &mut Option<Line>,
         is_trusted: impl Fn(&[u8]) -> bool,
     ) -> io::Result<(usize, Set)> {
         loop {
@@ -149,7 +150,7 @@ impl Shared {
             let closer = closer.filter(|_| !is_trusted());
             let buffer = whole.get_mut(at..end).unwrap_or_default();
             let got = match closer {
-                Some(closer) => self.receive_elsewhere(closer, buffer).await,
+                Some(closer) => self.receive_elsewhere(closer, buffer, spare).await,
                 None => receive(self.source.as_fd(), buffer),
             };
             match got {
@@ -167,19 +168,38 @@ impl Shared {
     }
 
     /// Has another process read, and takes over the pidfds that came along.
-    async fn receive_elsewhere(&self, closer: &Way, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
+    async fn receive_elsewhere(
+        &self,
+        closer: &Way,
+        buffer: &mut [u8],
+        spare: &mut Option<Line>,
+    ) -> io::Result<(usize, Set)> {
         let started = Instant::now();
         let answer = loop {
-            match closer.receive(self.source.as_fd(), buffer.len()) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && started.elapsed() < PATIENCE => {
-                    sleep(PAUSE).await;
-                }
-                asked => break watch(asked?, tokio::io::Interest::READABLE)?,
+            let error = match Line::new().or_else(|error| spare.take().ok_or(error)) {
+                Ok(line) => match closer.receive(self.source.as_fd(), buffer.len(), &line) {
+                    Ok(()) => break line.into_answer(),
+                    Err(error) => {
+                        spare.get_or_insert(line);
+                        error
+                    }
+                },
+                Err(error) => error,
+            };
+            if !passes(&error) || started.elapsed() >= PATIENCE {
+                return Err(error);
             }
+            sleep(PAUSE).await;
         };
+        let answer = watch(answer, tokio::io::Interest::READABLE)?;
         answer.readable().await?.retain_ready();
-        let Received { length, descriptors } = Received::of(answer.get_ref(), buffer)?;
-        Ok((length, Set { descriptors: descriptors.into(), is_short: false }))
+        let Received { length, descriptors, is_short } = Received::of(answer.get_ref(), buffer)?;
+        drop(answer);
+        if spare.is_none() {
+            // Without room again, the next one to be read may find some.
+            *spare = Line::new().ok();
+        }
+        Ok((length, Set { descriptors: descriptors.into(), is_short }))
     }
 
     /// A bus that does not go on reading is left, and joined anew: it may be that it counts what others do not read as ours,
@@ -210,6 +230,12 @@ impl Drop for Shared {
             self.gate = closer.pass(self.source.as_fd()).ok();
         }
     }
+}
+
+/// Whether an error may be another one soon: all who close are busy, or there is no room for more descriptors.
+fn passes(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    error.kind() == ErrorKind::WouldBlock || matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 struct Look {
@@ -286,11 +312,14 @@ struct Reader {
     start: usize,
     end: usize,
     sets: VecDeque<Set>,
+    /// For when there is no room for more descriptors: what comes with some has to be read elsewhere even then.
+    spare: Option<Line>,
 }
 
 impl Reader {
     fn new(socket: Arc<Shared>) -> Self {
-        Self { socket, buffer: vec![0; BUFFER], start: 0, end: 0, sets: VecDeque::new() }
+        let spare = socket.closer.as_ref().and_then(|_| Line::new().ok());
+        Self { socket, buffer: vec![0; BUFFER], start: 0, end: 0, sets: VecDeque::new(), spare }
     }
 
     fn buffered(&self) -> &[u8] {
@@ -302,7 +331,8 @@ impl Reader {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end = self.end.saturating_sub(self.start);
         self.start = 0;
-        let (length, set) = self.socket.read(&mut self.buffer, self.end, is_of_nobody).await?;
+        let (length, set) =
+            self.socket.read(&mut self.buffer, self.end, &mut self.spare, is_of_nobody).await?;
         self.end = self.end.saturating_add(self.got(length, set)?);
         Ok(())
     }
@@ -330,7 +360,8 @@ impl Reader {
         self.start = self.start.saturating_add(at);
         bytes.resize(length, 0);
         while at < bytes.len() {
-            let (length, set) = self.socket.read(&mut bytes, at, |_| !frame.is_anybodys()).await?;
+            let (length, set) =
+                self.socket.read(&mut bytes, at, &mut self.spare, |_| !frame.is_anybodys()).await?;
             at = at.saturating_add(self.got(length, set)?);
         }
         Ok(bytes)
@@ -443,7 +474,7 @@ impl ReadHalf for Reader {
     /// For the handshake, before the first message.
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         // Nobody but the bus can say anything yet.
-        let (length, set) = self.socket.read(buffer, 0, |_| true).await?;
+        let (length, set) = self.socket.read(buffer, 0, &mut self.spare, |_| true).await?;
         Ok((length, set.descriptors.into()))
     }
 
