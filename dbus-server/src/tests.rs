@@ -66,7 +66,10 @@ const PROBE: Interface<Probe, &'static str> = Interface {
         Method::new("Poison", &[], &[arg("s", "text")], |_, _, call| now(call.reply(&"a\0b"))),
         Method::new("Flood", &[], &[arg("s", "text")], |_, _, call| now(call.reply(&"a".repeat(33 << 20)))),
         Method::new("FailBadly", &[], &[], |_, _, _| {
-            now(Err(ErrorReply::new("no name", "a\0b".repeat(9999))))
+            now(Err(ErrorReply::new("no name", "a\0b".repeat(1 << 20))))
+        }),
+        Method::new("FailWordily", &[], &[], |_, _, _| {
+            now(Err(ErrorReply::new("test.Failed", "x".repeat(99_999))))
         }),
         Method::new("Nothing", &[], &[], |_, _, call| now(call.reply(&()))),
         Method::new("Fail", &[], &[], |_, _, _| now(Err(ErrorReply::new("test.Failed", "as asked")))),
