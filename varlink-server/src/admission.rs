@@ -6,14 +6,15 @@ use std::rc::Rc;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::peer::Peer;
+use tokio::sync::Notify;
+use turns::User;
 
 /// The limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// In all.
     pub total: usize,
-    /// Of one user.
+    /// Of one user, whose ranges of /etc/subuid count as his.
     pub per_uid: usize,
 }
 
@@ -31,24 +32,38 @@ const TOTAL: usize = 4096;
 const PER_UID: usize = 128;
 
 /// The count of connections. Root and the daemon's own user count, but are never turned away.
+///
+/// When there is no place left, who has fewer than another user gets one of that user's: the one that nothing has come in on
+/// for the longest time is closed. So a new user always gets in, however many the others have.
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
     total: Cell<usize>,
-    of_uid: RefCell<HashMap<u32, usize>>,
+    number: Cell<u64>,
+    users: RefCell<HashMap<User, Vec<Rc<Place>>>>,
 }
 
 /// A place among the connections, given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     admission: Rc<Admission>,
-    uid: u32,
+    user: User,
+    place: Rc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// Grows with each use of any place.
+    used: Cell<u64>,
+    is_lost: Cell<bool>,
+    loss: Notify,
 }
 
 impl Admission {
     /// Nobody is connected yet.
     pub fn new(limits: Limits) -> Rc<Self> {
-        Rc::new(Self { limits, total: Cell::new(0), of_uid: RefCell::default() })
+        let (total, number, users) = Default::default();
+        Rc::new(Self { limits, total, number, users })
     }
 
     /// How many connections there are.
@@ -56,29 +71,68 @@ impl Admission {
         self.total.get()
     }
 
-    /// A place for `peer`; `None` when it is over a limit.
-    pub fn admit(self: &Rc<Self>, peer: &Peer) -> Option<Permit> {
-        let uid = peer.uid.as_raw();
-        let mut of_uid = self.of_uid.borrow_mut();
-        let mine = of_uid.get(&uid).copied().unwrap_or(0);
-        let full = self.total.get() >= self.limits.total || mine >= self.limits.per_uid;
-        if full && !peer.is_privileged() {
-            return None;
+    /// A place for a user; `None` when it is over a limit.
+    pub fn admit(self: &Rc<Self>, user: User) -> Option<Permit> {
+        let mine = self.users.borrow().get(&user).map_or(0, Vec::len);
+        if user != User::Privileged {
+            if mine >= self.limits.per_uid {
+                return None;
+            }
+            if self.total.get() >= self.limits.total && !self.take_from_another(mine) {
+                return None;
+            }
         }
-        of_uid.insert(uid, mine + 1);
+        let place =
+            Rc::new(Place { used: Cell::new(self.next()), is_lost: Cell::new(false), loss: Notify::new() });
+        self.users.borrow_mut().entry(user).or_default().push(place.clone());
         self.total.update(|total| total + 1);
-        Some(Permit { admission: self.clone(), uid })
+        Some(Permit { admission: self.clone(), user, place })
+    }
+
+    /// Takes a place from the user who has most, if that is more than one who has `mine` is to have. It is free a little later.
+    fn take_from_another(&self, mine: usize) -> bool {
+        let users = self.users.borrow();
+        let left = |places: &[Rc<Place>]| places.iter().filter(|place| !place.is_lost.get()).count();
+        let others = || users.iter().filter(|(user, _)| **user != User::Privileged).map(|(_, places)| places);
+        let most = others().map(|places| left(places)).max().unwrap_or(0);
+        if most <= mine.saturating_add(1) {
+            return false;
+        }
+        let theirs = others().filter(|places| left(places) == most).flatten();
+        let idlest = theirs.filter(|place| !place.is_lost.get()).min_by_key(|place| place.used.get());
+        if let Some(place) = idlest {
+            place.is_lost.set(true);
+            place.loss.notify_one();
+        }
+        idlest.is_some()
+    }
+
+    fn next(&self) -> u64 {
+        self.number.update(|number| number.wrapping_add(1));
+        self.number.get()
+    }
+}
+
+impl Permit {
+    /// Something has come in.
+    pub fn is_used(&self) {
+        self.place.used.set(self.admission.next());
+    }
+
+    /// Waits until somebody else gets this place.
+    pub async fn lost(&self) {
+        self.place.loss.notified().await;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.total.update(|total| total.saturating_sub(1));
-        let mut of_uid = self.admission.of_uid.borrow_mut();
-        if let Some(mine) = of_uid.get_mut(&self.uid) {
-            *mine = mine.saturating_sub(1);
-            if *mine == 0 {
-                of_uid.remove(&self.uid);
+        let mut users = self.admission.users.borrow_mut();
+        if let Some(places) = users.get_mut(&self.user) {
+            places.retain(|place| !Rc::ptr_eq(place, &self.place));
+            if places.is_empty() {
+                users.remove(&self.user);
             }
         }
     }
@@ -87,34 +141,46 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::process::{Gid, Uid};
-
-    fn peer(uid: u32) -> Peer {
-        Peer { uid: Uid::from_raw(uid), gid: Gid::from_raw(uid), pid: None, pidfd: None }
-    }
 
     #[test]
     fn a_user_at_its_limit_leaves_room_for_others_until_the_total_is_reached() {
         let admission = Admission::new(Limits { total: 3, per_uid: 2 });
-        let first = admission.admit(&peer(70001)).unwrap();
-        let _second = admission.admit(&peer(70001)).unwrap();
-        assert!(admission.admit(&peer(70001)).is_none());
-        let third = admission.admit(&peer(70002)).unwrap();
-        assert!(admission.admit(&peer(70003)).is_none());
+        let first = admission.admit(User::Uid(70001)).unwrap();
+        let _second = admission.admit(User::Uid(70001)).unwrap();
+        assert!(admission.admit(User::Uid(70001)).is_none());
+        let third = admission.admit(User::Uid(70002)).unwrap();
+        // One more would have as many as who has most.
+        assert!(admission.admit(User::Uid(70002)).is_none());
         drop(third);
         drop(first);
         assert_eq!(admission.connections(), 1);
-        assert!(admission.admit(&peer(70001)).is_some());
-        assert_eq!(admission.of_uid.borrow().len(), 1);
+        assert!(admission.admit(User::Uid(70001)).is_some());
+        assert_eq!(admission.users.borrow().len(), 1);
+    }
+
+    #[test]
+    fn a_new_user_gets_a_place_of_the_one_who_has_most() {
+        let admission = Admission::new(Limits { total: 4, per_uid: 3 });
+        let held: Vec<_> = [1, 1, 1, 2].map(|uid| admission.admit(User::Uid(uid)).unwrap()).into();
+        // The first is used again, so the second is the idlest.
+        held[0].is_used();
+        let new = admission.admit(User::Uid(3));
+        assert!(new.is_some());
+        let lost =
+            |held: &[Permit]| -> Vec<_> { held.iter().map(|permit| permit.place.is_lost.get()).collect() };
+        assert_eq!(lost(&held), [false, true, false, false]);
+        // Nobody has two more than nobody now, but for who has two.
+        assert!(admission.admit(User::Uid(4)).is_some());
+        assert_eq!(lost(&held), [false, true, true, false]);
+        assert!(admission.admit(User::Uid(5)).is_none());
     }
 
     #[test]
     fn root_and_the_own_user_always_get_in() {
         let admission = Admission::new(Limits { total: 0, per_uid: 0 });
-        let own = rustix::process::geteuid().as_raw();
-        let permits: Vec<_> = [0, 0, own].map(|uid| admission.admit(&peer(uid)).unwrap()).into();
+        let permits: Vec<_> = [User::Privileged; 3].map(|user| admission.admit(user).unwrap()).into();
         assert_eq!(admission.connections(), permits.len());
-        assert!(admission.admit(&peer(70001)).is_none());
+        assert!(admission.admit(User::Uid(70001)).is_none());
     }
 
     #[test]

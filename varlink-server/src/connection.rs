@@ -1,6 +1,7 @@
 //! One connection: its calls, one after the other, in the order in which they came.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
+use turns::{Turns, User};
 
+use super::admission::Permit;
 use super::descriptors::Descriptors;
 use super::error_reply::ErrorReply;
 use super::inbox::{Inbox, TooLarge};
@@ -42,6 +45,8 @@ pub(super) enum Closed {
     Output(io::Error),
     /// The peer does not read its replies.
     Deadline,
+    /// Somebody else got its place.
+    Evicted,
 }
 
 impl fmt::Display for Closed {
@@ -55,15 +60,10 @@ impl fmt::Display for Closed {
             Self::Input(error) => write!(f, "input cannot be read: {error}"),
             Self::Output(error) => write!(f, "reply cannot be written: {error}"),
             Self::Deadline => f.write_str("the peer did not read its replies"),
+            Self::Evicted => f.write_str("a user with fewer connections got its place"),
         }
     }
 }
-
-/// From this size on a message counts as a large one.
-const LARGE: usize = 4 << 10;
-
-/// A peer that never pauses lets the other tasks run after so many calls, and after a large one.
-const TURN: usize = 32;
 
 pub(super) struct Connection<C: 'static> {
     pub context: Rc<C>,
@@ -74,35 +74,47 @@ pub(super) struct Connection<C: 'static> {
     /// What came with the last message in the inbox.
     luggage: Vec<OwnedFd>,
     write_deadline: Duration,
+    user: User,
 }
 
 impl<C: 'static> Connection<C> {
-    pub fn new(context: Rc<C>, peer: Peer, stream: Stream, inbox: Inbox, write_deadline: Duration) -> Self {
-        let (peer, outbox) = (Rc::new(peer), Rc::default());
-        Self { context, peer, stream, inbox, outbox, luggage: Vec::new(), write_deadline }
+    pub fn new(
+        context: Rc<C>,
+        peer: Peer,
+        user: User,
+        stream: Stream,
+        inbox: Inbox,
+        write_deadline: Duration,
+    ) -> Self {
+        let (peer, outbox) = (Rc::new(peer), Rc::new(RefCell::new(Outbox::new(user))));
+        Self { context, peer, stream, inbox, outbox, luggage: Vec::new(), write_deadline, user }
     }
 
-    /// Serves until the connection ends.
-    pub async fn run(mut self, router: &Router<C>) -> Closed {
-        match self.serve(router).await {
+    /// Serves until the connection ends, in turns.
+    pub async fn run(mut self, router: &Router<C>, turns: &Turns, permit: &Permit) -> Closed {
+        match turns.take(self.user, self.serve(router, turns, permit)).await {
             Ok(never) => match never {},
             Err(closed) => closed,
         }
     }
 
-    async fn serve(&mut self, router: &Router<C>) -> Result<std::convert::Infallible, Closed> {
-        let mut turn = 0_usize;
+    async fn serve(
+        &mut self,
+        router: &Router<C>,
+        turns: &Turns,
+        permit: &Permit,
+    ) -> Result<Infallible, Closed> {
         loop {
             self.receive(router).await?;
+            permit.is_used();
             let call = RawCall::read(self.inbox.message()).map_err(Closed::Garbage)?;
             if call.oneway && call.more {
                 return Err(Closed::Flags);
             }
-            let length = self.inbox.next_message();
+            self.inbox.next_message();
             let luggage = if self.inbox.is_empty() { std::mem::take(&mut self.luggage) } else { Vec::new() };
             self.answer(router, call, luggage).await?;
-            turn = turn.wrapping_add(1);
-            if length > LARGE || turn.is_multiple_of(TURN) {
+            if turns.is_over() {
                 tokio::task::yield_now().await;
             }
         }

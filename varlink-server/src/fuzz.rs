@@ -7,9 +7,10 @@
 
 use fuzzing::Target;
 use serde_json::Value;
+use turns::User;
 
 use crate::idl::Idl;
-use crate::inbox::{Budget, Inbox};
+use crate::inbox::{Budget, Inbox, Share};
 use crate::message::{Object, RawCall};
 use crate::validate::{Rule, check};
 
@@ -21,7 +22,7 @@ macro_rules! corpus {
 
 /// The messages in what comes in pieces of this length.
 fn messages(bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
-    let (mut inbox, mut messages) = (Inbox::new(Some(Budget::new(1 << 20))), Vec::new());
+    let (mut inbox, mut messages) = (Inbox::new(Share::of(&Budget::new(1 << 20), User::Uid(1))), Vec::new());
     for piece in bytes.chunks(piece) {
         inbox.room().extend(piece);
         while inbox.find().unwrap() {

@@ -1,38 +1,80 @@
 //! What a peer has sent: bytes in, pieces of one message out, within limits.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use turns::User;
+
 /// The largest message: 16 MiB as for sd-varlink, which takes a little more when it comes in one piece.
-pub const MESSAGE_MAX: usize = (16 << 20) + CHUNK;
+const MESSAGE_MAX: usize = (16 << 20) + CHUNK;
 
 /// How many of `,:[{` a message may hold. A JSON value has no more nodes than these, so it bounds what a
 /// parsed message takes, which could otherwise be thirty times its text.
 const NODES_MAX: usize = 64 << 10;
 
-/// Up to this size a message is nobody's concern; beyond it, it counts against the [`Budget`].
-const SMALL: usize = 64 << 10;
+/// The same for peers who are not privileged: no method needs nearly as much, and it bounds how long a message takes.
+const UNPRIVILEGED_MESSAGE_MAX: usize = 256 << 10;
+const UNPRIVILEGED_NODES_MAX: usize = 8 << 10;
 
-/// How much is read at once.
+/// How much is read at once. Up to this size a message is nobody's concern; beyond it, it counts against the [`Budget`].
 const CHUNK: usize = 8 << 10;
 
-/// How many bytes the large messages of all unprivileged peers may take together.
+/// How many of a budget's bytes are one user's.
+const SHARE: usize = 8;
+
+/// How many bytes the messages of all unprivileged peers may take together, and which user's take how many.
 #[derive(Debug)]
-pub struct Budget(Cell<usize>);
+pub struct Budget {
+    bytes: usize,
+    spent: Cell<usize>,
+    of_user: RefCell<HashMap<User, usize>>,
+}
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Rc<Self> {
-        Rc::new(Self(Cell::new(bytes)))
+        Rc::new(Self { bytes, spent: Cell::new(0), of_user: RefCell::default() })
+    }
+}
+
+/// A user's share of a budget.
+#[derive(Debug)]
+pub struct Share {
+    budget: Rc<Budget>,
+    user: User,
+}
+
+impl Share {
+    /// The share of a user; `None`: as much as he wants.
+    pub fn of(budget: &Rc<Budget>, user: User) -> Option<Self> {
+        (user != User::Privileged).then(|| Self { budget: budget.clone(), user })
     }
 
     fn spend(&self, bytes: usize) -> bool {
-        let left = self.0.get().checked_sub(bytes);
-        left.inspect(|left| self.0.set(*left)).is_some()
+        if bytes == 0 {
+            return true;
+        }
+        let mut of_user = self.budget.of_user.borrow_mut();
+        let mine = of_user.get(&self.user).copied().unwrap_or(0).saturating_add(bytes);
+        let all = self.budget.spent.get().saturating_add(bytes);
+        if mine > self.budget.bytes / SHARE || all > self.budget.bytes {
+            return false;
+        }
+        of_user.insert(self.user, mine);
+        self.budget.spent.set(all);
+        true
     }
 
     fn refund(&self, bytes: usize) {
-        self.0.set(self.0.get().saturating_add(bytes));
+        self.budget.spent.update(|spent| spent.saturating_sub(bytes));
+        let mut of_user = self.budget.of_user.borrow_mut();
+        if let Some(mine) = of_user.get_mut(&self.user) {
+            *mine = mine.saturating_sub(bytes);
+            if *mine == 0 {
+                of_user.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -51,13 +93,13 @@ pub struct Inbox {
     found: Option<usize>,
     nodes: usize,
     spent: usize,
-    budget: Option<Rc<Budget>>,
+    share: Option<Share>,
 }
 
 impl Inbox {
     /// An empty one; `None` is for a peer that is trusted to send large messages.
-    pub fn new(budget: Option<Rc<Budget>>) -> Self {
-        Self { bytes: Vec::new(), start: 0, searched: 0, found: None, nodes: 0, spent: 0, budget }
+    pub fn new(share: Option<Share>) -> Self {
+        Self { bytes: Vec::new(), start: 0, searched: 0, found: None, nodes: 0, spent: 0, share }
     }
 
     /// Room to append what is read. Only to be asked for when [`Inbox::find`] has found nothing more.
@@ -99,8 +141,12 @@ impl Inbox {
         self.searched += fresh.len();
         let length = self.searched.saturating_sub(self.start);
         self.found = end.map(|_| length);
-        let due = length.saturating_sub(SMALL).saturating_sub(self.spent);
-        if length > MESSAGE_MAX || self.nodes > NODES_MAX || !self.spend(due) {
+        let due = length.saturating_sub(CHUNK).saturating_sub(self.spent);
+        let (length_max, nodes_max) = match self.share {
+            Some(_) => (UNPRIVILEGED_MESSAGE_MAX, UNPRIVILEGED_NODES_MAX),
+            None => (MESSAGE_MAX, NODES_MAX),
+        };
+        if length > length_max || self.nodes > nodes_max || !self.spend(due) {
             return Err(TooLarge);
         }
         Ok(self.found.is_some())
@@ -119,8 +165,8 @@ impl Inbox {
 
     /// Marks the message that was found as dealt with, and returns how long it was.
     pub fn next_message(&mut self) -> usize {
-        if let Some(budget) = &self.budget {
-            budget.refund(self.spent);
+        if let Some(share) = &self.share {
+            share.refund(self.spent);
         }
         (self.spent, self.nodes) = (0, 0);
         let Some(length) = self.found.take() else { return 0 };
@@ -133,7 +179,7 @@ impl Inbox {
     }
 
     fn spend(&mut self, due: usize) -> bool {
-        let afforded = self.budget.as_ref().is_none_or(|budget| budget.spend(due));
+        let afforded = self.share.as_ref().is_none_or(|share| share.spend(due));
         if afforded {
             self.spent += due;
         }
@@ -218,19 +264,40 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_share_a_budget_that_comes_back() {
-        let budget = Budget::new(100);
-        let mut first = Inbox::new(Some(budget.clone()));
-        let mut second = Inbox::new(Some(budget.clone()));
-        assert_eq!(feed(&mut first, &vec![b'x'; SMALL + 60]), Ok(()));
-        assert_eq!(feed(&mut second, &vec![b'x'; SMALL + 60]), Err(TooLarge));
+    fn who_is_not_privileged_sends_small_messages() {
+        let budget = Budget::new(100 << 20);
+        let inbox = || Inbox::new(Share::of(&budget, User::Uid(1)));
+        assert_eq!(feed(&mut inbox(), &vec![b'x'; UNPRIVILEGED_MESSAGE_MAX]), Ok(()));
+        assert_eq!(feed(&mut inbox(), &vec![b'x'; UNPRIVILEGED_MESSAGE_MAX + 1]), Err(TooLarge));
+        assert_eq!(feed(&mut inbox(), &b"0,".repeat(UNPRIVILEGED_NODES_MAX + 1)), Err(TooLarge));
+        let mut root = Inbox::new(Share::of(&budget, User::Privileged));
+        assert_eq!(feed(&mut root, &vec![b'x'; 1 << 20]), Ok(()));
+    }
+
+    #[test]
+    fn each_user_has_a_share_of_a_budget_that_comes_back() {
+        let budget = Budget::new(10 * SHARE);
+        let inbox = |uid| Inbox::new(Share::of(&budget, User::Uid(uid)));
+        let message = |more: usize| vec![b'x'; CHUNK + more];
+        let (mut first, mut second, mut other) = (inbox(1), inbox(1), inbox(2));
+        assert_eq!(feed(&mut first, &message(6)), Ok(()));
+        assert_eq!(feed(&mut second, &message(6)), Err(TooLarge));
+        assert_eq!(feed(&mut other, &message(10)), Ok(()));
         drop((first, second));
-        assert_eq!(budget.0.get(), 100);
-        let mut third = Inbox::new(Some(budget.clone()));
-        let mut message = vec![b'x'; SMALL + 80];
-        message.push(0);
-        assert_eq!(feed(&mut third, &message), Ok(()));
+        assert_eq!(budget.spent.get(), 10);
+        let mut third = inbox(1);
+        let mut ended = message(9);
+        ended.push(0);
+        assert_eq!(feed(&mut third, &ended), Ok(()));
+        assert!(third.find().unwrap());
         third.next_message();
-        assert_eq!(budget.0.get(), 100);
+        drop(other);
+        assert_eq!(budget.spent.get(), 0);
+        assert!(budget.of_user.borrow().is_empty());
+        // All together have no more than there is.
+        let crowd: Vec<_> = (0..20).filter(|&uid| feed(&mut inbox(uid), &message(10)).is_ok()).collect();
+        assert_eq!(crowd.len(), 20, "each gives back what it had");
+        let mut crowd: Vec<_> = (0..20).map(inbox).collect();
+        assert_eq!(crowd.iter_mut().filter_map(|inbox| feed(inbox, &message(10)).ok()).count(), SHARE);
     }
 }

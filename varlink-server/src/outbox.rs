@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use turns::User;
+
 use super::error_reply::ErrorReply;
 use super::message::{CONTINUES, write_error};
 
 /// From this size on, what is buffered is written before more is added.
-pub(super) const BATCH: usize = 64 << 10;
+const BATCH: usize = 64 << 10;
+/// The same for peers who are not privileged: so much is kept for each of those who do not read.
+const UNPRIVILEGED_BATCH: usize = 16 << 10;
 
 /// After more than this the buffer is replaced by a small one.
 const KEEP: usize = 4 << 10;
@@ -18,6 +22,7 @@ pub(super) struct Outbox {
     pub bytes: Vec<u8>,
     /// Each with the place in `bytes` where its message starts.
     luggage: VecDeque<(usize, Vec<OwnedFd>)>,
+    is_unprivileged: bool,
 }
 
 /// What can be written with one system call.
@@ -30,13 +35,18 @@ pub(super) struct Parcel {
 }
 
 impl Outbox {
+    /// An empty one.
+    pub fn new(user: User) -> Self {
+        Self { is_unprivileged: user != User::Privileged, ..Self::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Whether what is buffered is to be written first.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH
+        self.bytes.len() >= if self.is_unprivileged { UNPRIVILEGED_BATCH } else { BATCH }
     }
 
     /// Has descriptors go with the message that starts at `start` and was added last.

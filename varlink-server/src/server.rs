@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use closer::Closer;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
+use turns::{Owners, Turns, User};
 
 use super::admission::{Admission, Limits};
-use super::connection::Connection;
-use super::inbox::{Budget, Inbox};
+use super::connection::{Closed, Connection};
+use super::inbox::{Budget, Inbox, Share};
 use super::listen::Listener;
 use super::peer::Peer;
 use super::router::{About, Interface, Router, TableError};
@@ -27,12 +29,15 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a peer may take to make room for the replies that are buffered for it.
     pub write_deadline: Duration,
-    /// How many bytes the large messages of all unprivileged peers may take together.
+    /// How many bytes the messages of all unprivileged peers may take together, but for what is little; and one user's an
+    /// eighth of that.
     pub large_messages: usize,
     /// Whether handlers want to know which process calls: a descriptor for each connection.
     pub pidfds: bool,
     /// Who closes what peers have passed along. Without it that is done here, and may last.
     pub closer: Option<Closer>,
+    /// Whose work goes on next. All that is served on one thread shares them.
+    pub turns: Turns,
 }
 
 impl Settings {
@@ -41,9 +46,10 @@ impl Settings {
         Self {
             limits: Limits::of_process(),
             write_deadline: Duration::from_secs(30),
-            large_messages: 8 << 20,
+            large_messages: 16 << 20,
             pidfds: true,
             closer: None,
+            turns: Turns::default(),
         }
     }
 }
@@ -54,6 +60,7 @@ pub struct Server<C: 'static> {
     context: Rc<C>,
     admission: Rc<Admission>,
     budget: Rc<Budget>,
+    owners: Owners,
     settings: Settings,
 }
 
@@ -73,6 +80,7 @@ impl<C: 'static> Server<C> {
             context,
             admission: Admission::new(settings.limits),
             budget: Budget::new(settings.large_messages),
+            owners: Owners::default(),
             settings,
         }))
     }
@@ -138,30 +146,49 @@ impl<C: 'static> Server<C> {
             Ok(peer) => peer,
             Err(error) => return tracing::debug!("connection without credentials: {error}"),
         };
-        let privileged = peer.is_privileged();
-        let permit = self.admission.admit(&peer).filter(|_| privileged || !scarce);
+        let user = match peer.uid.as_raw() {
+            _ if peer.is_privileged() => User::Privileged,
+            uid => User::Uid(self.owners.of(uid)),
+        };
         let closer = self.settings.closer.clone();
-        let Some(permit) = permit else {
+        let permit = self.admission.admit(user).filter(|_| user == User::Privileged || !scarce);
+        let Some(permit) = permit.map(Rc::new) else {
             tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
             if takes_descriptors(&stream) {
                 leave(stream, closer.as_ref(), ());
             }
             return;
         };
-        let inbox = Inbox::new((!privileged).then(|| self.budget.clone()));
-        let stream = match Stream::new(stream, self.router.receives_descriptors(), closer, Some(permit)) {
+        if user != User::Privileged {
+            // What the kernel keeps for who does not read counts as ours.
+            let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
+        }
+        let inbox = Inbox::new(Share::of(&self.budget, user));
+        let receives = self.router.receives_descriptors();
+        let stream = match Stream::new(stream, receives, closer, Some(permit.clone())) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
         };
+        let turns = self.settings.turns.clone();
+        if !turns.is_run() {
+            spawn_local(turns.clone().run());
+        }
         let server = self.clone();
         spawn_local(async move {
             let deadline = server.settings.write_deadline;
-            let connection = Connection::new(server.context.clone(), peer, stream, inbox, deadline);
-            let closed = connection.run(&server.router).await;
+            let connection = Connection::new(server.context.clone(), peer, user, stream, inbox, deadline);
+            let served = connection.run(&server.router, &turns, &permit);
+            let closed = tokio::select! {
+                closed = served => closed,
+                () = permit.lost() => Closed::Evicted,
+            };
             tracing::debug!("connection closed: {closed}");
         });
     }
 }
+
+/// How much the kernel keeps for an unprivileged peer, in bytes; it takes twice as much itself.
+const SEND_BUFFER: usize = 16 << 10;
 
 /// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use closer::Closer;
 use rustix::buffer::spare_capacity;
@@ -37,7 +38,7 @@ pub(super) struct Stream {
     /// Whether there may be descriptors with what is read.
     looks_first: bool,
     closer: Option<Closer>,
-    permit: Option<Permit>,
+    permit: Option<Rc<Permit>>,
 }
 
 /// What a read has brought.
@@ -61,7 +62,7 @@ impl Stream {
         socket: OwnedFd,
         receives: bool,
         closer: Option<Closer>,
-        permit: Option<Permit>,
+        permit: Option<Rc<Permit>>,
     ) -> io::Result<Self> {
         // Some may be in it already: it was there before its listener refused any.
         let looks_first = takes_descriptors(&socket);

@@ -139,6 +139,7 @@ fn settings() -> Settings {
         large_messages: 64 << 20,
         pidfds: true,
         closer: None,
+        turns: Default::default(),
     }
 }
 

@@ -35,12 +35,16 @@ fn a_user_over_its_limit_is_turned_away_and_others_are_not() {
         let (mut three, mut four) = (connect(SOMEBODY), connect(SOMEBODY));
         three.call(&echo_call("c")).await;
         four.call(&echo_call("d")).await;
-        assert!(connect(70_000).is_closed().await);
+        // A new user gets a place of one who has more: of those, the one that nothing has come in on for longest.
+        let mut new = connect(70_000);
+        assert_eq!(new.call(&echo_call("new")).await, echo_reply("new"));
+        assert!(one.is_closed().await);
+        drop(new);
         // Root gets in whatever the limits say, and a place that is free again is given away again.
         let mut root = Client(UnixStream::connect(&path).await.unwrap());
         assert_eq!(root.call(&echo_call("root")).await, echo_reply("root"));
-        drop((one, root));
-        while bench.server.connections() > 3 {
+        drop((two, root));
+        while bench.server.connections() > 2 {
             tokio::task::yield_now().await;
         }
         assert_eq!(connect(NOBODY).call(&echo_call("e")).await, echo_reply("e"));
