@@ -159,6 +159,9 @@ all() {
     step userdb 600 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
       --module target/nss/libnss_mymachines.so.2
     step tool 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
+    # By themselves: they measure.
+    step attack 180 env USERDB_MACHINED="$PWD/target/release/userdb-machined" tests/daemon/run.sh \
+      --machined target/release/machined attacks
     step demo 300 demo/test.sh
     suite=trixie stock=257
   fi

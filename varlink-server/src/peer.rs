@@ -30,24 +30,30 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Asks the kernel about the peer of `socket`, and for its pidfd if that is wanted.
+    /// Asks the kernel about the peer of `socket`, but for its pidfd.
     ///
     /// # Errors
-    /// `SO_PEERCRED` failed: `socket` is no connected Unix socket. That there is no pidfd is no error.
-    pub fn of(socket: impl AsFd, pidfd: bool) -> io::Result<Self> {
+    /// `SO_PEERCRED` failed: `socket` is no connected Unix socket.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
         let zero = libc::ucred { pid: 0, uid: 0, gid: 0 };
         // SAFETY: a ucred is three integers.
         let credentials = unsafe { option(&socket, libc::SO_PEERCRED, zero) }?;
-        // SAFETY: a c_int is an integer.
-        let pidfd = pidfd.then(|| unsafe { option::<libc::c_int>(&socket, libc::SO_PEERPIDFD, -1) });
-        let pidfd = pidfd.and_then(Result::ok).filter(|fd| *fd >= 0);
         Ok(Self {
             uid: Uid::from_raw(credentials.uid),
             gid: Gid::from_raw(credentials.gid),
             pid: Pid::from_raw(credentials.pid),
-            // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
-            pidfd: pidfd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            pidfd: None,
         })
+    }
+
+    /// The same peer with its pidfd, if there is one.
+    #[must_use]
+    pub fn pinned(self, socket: impl AsFd) -> Self {
+        // SAFETY: a c_int is an integer.
+        let pidfd = unsafe { option::<libc::c_int>(&socket, libc::SO_PEERPIDFD, -1) };
+        let pidfd = pidfd.ok().filter(|fd| *fd >= 0);
+        // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
+        Self { pidfd: pidfd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }), ..self }
     }
 
     /// Root, or the daemon's own user: may get in whatever the limits say, and may change its settings. Not so where the
@@ -69,12 +75,12 @@ mod tests {
     #[test]
     fn the_peer_of_a_pair_is_this_process() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&one, true).unwrap();
+        let peer = Peer::of(&one).unwrap().pinned(&one);
         assert_eq!(peer.uid, rustix::process::geteuid());
         assert_eq!(peer.gid, rustix::process::getegid());
         assert_eq!(peer.pid, Some(rustix::process::getpid()));
         assert!(peer.is_privileged());
-        assert!(Peer::of(&one, false).unwrap().pidfd.is_none());
+        assert!(Peer::of(&one).unwrap().pidfd.is_none());
     }
 
     #[test]
@@ -87,6 +93,6 @@ mod tests {
 
     #[test]
     fn what_is_no_socket_has_no_peer() {
-        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap(), true).is_err());
+        assert!(Peer::of(std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 }

@@ -142,7 +142,7 @@ impl<C: 'static> Server<C> {
 
     /// While file descriptors are `scarce`, only privileged peers are served.
     fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) {
-        let peer = match Peer::of(&stream, self.settings.pidfds) {
+        let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
             Err(error) => return tracing::debug!("connection without credentials: {error}"),
         };
@@ -163,6 +163,8 @@ impl<C: 'static> Server<C> {
             // What the kernel keeps for who does not read counts as ours.
             let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
         }
+        // After those were turned away who are: it costs more than all else.
+        let peer = if self.settings.pidfds { peer.pinned(&stream) } else { peer };
         let inbox = Inbox::new(Share::of(&self.budget, user));
         let receives = self.router.receives_descriptors();
         let stream = match Stream::new(stream, receives, closer, Some(permit.clone())) {

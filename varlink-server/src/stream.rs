@@ -66,7 +66,7 @@ impl Stream {
     ) -> io::Result<Self> {
         // Some may be in it already: it was there before its listener refused any.
         let looks_first = takes_descriptors(&socket);
-        if !receives {
+        if looks_first && !receives {
             refuse_descriptors(&socket);
         }
         Ok(Self { socket: Some(watch(socket, Interest::READABLE)?), looks_first, closer, permit })
