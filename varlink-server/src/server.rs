@@ -99,6 +99,7 @@ impl<C: 'static> Server<C> {
         }
         let mut reserve = Reserve::new();
         let mut failing = false;
+        let mut accepted = 0_usize;
         loop {
             match self.accept(&listener).await {
                 Ok(stream) => {
@@ -106,8 +107,12 @@ impl<C: 'static> Server<C> {
                     self.serve_stream(stream, scarce);
                     reserve.refill();
                     failing = false;
-                    // A crowd that connects must not keep those waiting that are connected.
-                    tokio::task::consume_budget().await;
+                    // A crowd that connects must not keep those waiting that are connected, nor be taken in faster than it
+                    // is served.
+                    accepted = accepted.wrapping_add(1);
+                    if accepted.is_multiple_of(ACCEPTED) {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(errno) if is_out_of_fds(errno) && reserve.release() => {}
                 Err(errno) => {
@@ -191,6 +196,9 @@ impl<C: 'static> Server<C> {
 
 /// How much the kernel keeps for an unprivileged peer, in bytes; it takes twice as much itself.
 const SEND_BUFFER: usize = 16 << 10;
+
+/// After so many connections others have their turns.
+const ACCEPTED: usize = 8;
 
 /// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);
