@@ -113,7 +113,7 @@ impl<C: 'static> Connection<C> {
             }
             self.inbox.next_message();
             let luggage = if self.inbox.is_empty() { std::mem::take(&mut self.luggage) } else { Vec::new() };
-            self.answer(router, call, luggage).await?;
+            self.answer(router, call, luggage, turns).await?;
             if turns.is_over() {
                 tokio::task::yield_now().await;
             }
@@ -147,6 +147,7 @@ impl<C: 'static> Connection<C> {
         router: &Router<C>,
         raw: RawCall,
         descriptors: Vec<OwnedFd>,
+        turns: &Turns,
     ) -> Result<(), Closed> {
         let RawCall { method, parameters, more, oneway, .. } = raw;
         let replier = |sends| Replier::new(self.outbox.clone(), more, oneway, sends);
@@ -154,7 +155,7 @@ impl<C: 'static> Connection<C> {
             Decision::Run(row, parameters) => {
                 let call = Call { peer: self.peer.clone(), parameters, more, oneway, descriptors };
                 let handler = (row.handler)(self.context.clone(), call, replier(row.descriptors));
-                self.drive(handler).await?
+                self.drive(handler, turns).await?
             }
             Decision::Info(info) => replier(Descriptors::None).reply(info),
             Decision::Description(description) => {
@@ -171,7 +172,7 @@ impl<C: 'static> Connection<C> {
     }
 
     /// Runs a handler to its end, writes what it replies while it waits, and drops it when the peer is gone.
-    async fn drive(&self, mut handler: Answer) -> Result<Result<Done, ErrorReply>, Closed> {
+    async fn drive(&self, mut handler: Answer, turns: &Turns) -> Result<Result<Done, ErrorReply>, Closed> {
         enum Step {
             Done(Result<Done, ErrorReply>),
             Flush,
@@ -186,7 +187,13 @@ impl<C: 'static> Connection<C> {
             });
             match step.await {
                 Step::Done(done) => return Ok(done),
-                Step::Flush => self.flush().await?,
+                Step::Flush => {
+                    self.flush().await?;
+                    // It may have waited for nothing but its next turn.
+                    if turns.is_over() {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Step::HungUp => return Err(Closed::HungUp),
             }
         }
