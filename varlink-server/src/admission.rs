@@ -40,7 +40,15 @@ pub struct Admission {
     limits: Limits,
     total: Cell<usize>,
     number: Cell<u64>,
-    users: RefCell<HashMap<User, Vec<Rc<Place>>>>,
+    users: RefCell<HashMap<User, Places>>,
+}
+
+/// The places of one user.
+#[derive(Debug, Default)]
+struct Places {
+    all: Vec<Rc<Place>>,
+    /// How many of them are not lost to somebody else: counted, as it is asked for at each connection.
+    left: usize,
 }
 
 /// A place among the connections, given back when dropped.
@@ -73,7 +81,7 @@ impl Admission {
 
     /// A place for a user; `None` when it is over a limit.
     pub fn admit(self: &Rc<Self>, user: User) -> Option<Permit> {
-        let mine = self.users.borrow().get(&user).map_or(0, Vec::len);
+        let mine = self.users.borrow().get(&user).map_or(0, |places| places.all.len());
         if user != User::Privileged {
             if mine >= self.limits.per_uid {
                 return None;
@@ -84,32 +92,44 @@ impl Admission {
         }
         let place =
             Rc::new(Place { used: Cell::new(self.next()), is_lost: Cell::new(false), loss: Notify::new() });
-        self.users.borrow_mut().entry(user).or_default().push(place.clone());
+        let mut users = self.users.borrow_mut();
+        let places = users.entry(user).or_default();
+        places.all.push(place.clone());
+        places.left = places.left.saturating_add(1);
+        drop(users);
         self.total.update(|total| total + 1);
         Some(Permit { admission: self.clone(), user, place })
     }
 
     /// Takes a place from the user who has most, if that is more than one who has `mine` is to have. It is free a little later.
     fn take_from_another(&self, mine: usize) -> bool {
-        let users = self.users.borrow();
-        let left = |places: &[Rc<Place>]| places.iter().filter(|place| !place.is_lost.get()).count();
-        let others = || users.iter().filter(|(user, _)| **user != User::Privileged).map(|(_, places)| places);
-        let most = others().map(|places| left(places)).max().unwrap_or(0);
+        let mut users = self.users.borrow_mut();
+        let others = users.iter_mut().filter(|(user, _)| **user != User::Privileged);
+        let others: Vec<_> = others.map(|(_, places)| places).collect();
+        let most = others.iter().map(|places| places.left).max().unwrap_or(0);
         if most <= mine.saturating_add(1) {
             return false;
         }
-        let theirs = others().filter(|places| left(places) == most).flatten();
-        let idlest = theirs.filter(|place| !place.is_lost.get()).min_by_key(|place| place.used.get());
-        if let Some(place) = idlest {
-            place.is_lost.set(true);
-            place.loss.notify_one();
-        }
-        idlest.is_some()
+        let theirs = others.into_iter().filter(|places| places.left == most);
+        let idlest = theirs.filter_map(|places| Some((places.idlest()?, places)));
+        let Some((place, places)) = idlest.min_by_key(|(place, _)| place.used.get()) else { return false };
+        place.is_lost.set(true);
+        place.loss.notify_one();
+        places.left = places.left.saturating_sub(1);
+        true
     }
 
     fn next(&self) -> u64 {
         self.number.update(|number| number.wrapping_add(1));
         self.number.get()
+    }
+}
+
+impl Places {
+    /// The one that nothing has come in on for the longest time.
+    fn idlest(&self) -> Option<Rc<Place>> {
+        let left = self.all.iter().filter(|place| !place.is_lost.get());
+        left.min_by_key(|place| place.used.get()).cloned()
     }
 }
 
@@ -130,8 +150,13 @@ impl Drop for Permit {
         self.admission.total.update(|total| total.saturating_sub(1));
         let mut users = self.admission.users.borrow_mut();
         if let Some(places) = users.get_mut(&self.user) {
-            places.retain(|place| !Rc::ptr_eq(place, &self.place));
-            if places.is_empty() {
+            if let Some(at) = places.all.iter().position(|place| Rc::ptr_eq(place, &self.place)) {
+                places.all.swap_remove(at);
+            }
+            if !self.place.is_lost.get() {
+                places.left = places.left.saturating_sub(1);
+            }
+            if places.all.is_empty() {
                 users.remove(&self.user);
             }
         }

@@ -99,18 +99,19 @@ impl<C: 'static> Server<C> {
         }
         let mut reserve = Reserve::new();
         let mut failing = false;
-        let mut accepted = 0_usize;
+        let mut taken_in = 0_usize;
         loop {
             match self.accept(&listener).await {
                 Ok(stream) => {
                     let scarce = reserve.is_used();
-                    self.serve_stream(stream, scarce);
+                    let is_served = self.serve_stream(stream, scarce);
                     reserve.refill();
                     failing = false;
                     // A crowd that connects must not keep those waiting that are connected, nor be taken in faster than it
-                    // is served.
-                    accepted = accepted.wrapping_add(1);
-                    if accepted.is_multiple_of(ACCEPTED) {
+                    // is served. Those that are turned away cost little, and stand in the way of who waits behind them.
+                    taken_in = taken_in.saturating_add(if is_served { SERVED } else { 1 });
+                    if taken_in >= BURST {
+                        taken_in = 0;
                         tokio::task::yield_now().await;
                     }
                 }
@@ -145,11 +146,14 @@ impl<C: 'static> Server<C> {
         self.serve_stream(stream, false);
     }
 
-    /// While file descriptors are `scarce`, only privileged peers are served.
-    fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) {
+    /// Whether it is served. While file descriptors are `scarce`, only privileged peers are.
+    fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) -> bool {
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
-            Err(error) => return tracing::debug!("connection without credentials: {error}"),
+            Err(error) => {
+                tracing::debug!("connection without credentials: {error}");
+                return false;
+            }
         };
         let user = match peer.uid.as_raw() {
             _ if peer.is_privileged() => User::Privileged,
@@ -162,7 +166,7 @@ impl<C: 'static> Server<C> {
             if takes_descriptors(&stream) {
                 leave(stream, closer.as_ref(), ());
             }
-            return;
+            return false;
         };
         if user != User::Privileged {
             // What the kernel keeps for who does not read counts as ours.
@@ -174,7 +178,10 @@ impl<C: 'static> Server<C> {
         let receives = self.router.receives_descriptors();
         let stream = match Stream::new(stream, receives, closer, Some(permit.clone())) {
             Ok(stream) => stream,
-            Err(error) => return tracing::warn!("cannot watch a connection: {error}"),
+            Err(error) => {
+                tracing::warn!("cannot watch a connection: {error}");
+                return false;
+            }
         };
         let turns = self.settings.turns.clone();
         if !turns.is_run() {
@@ -191,14 +198,16 @@ impl<C: 'static> Server<C> {
             };
             tracing::debug!("connection closed: {closed}");
         });
+        true
     }
 }
 
 /// How much the kernel keeps for an unprivileged peer, in bytes; it takes twice as much itself.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// After so many connections others have their turns.
-const ACCEPTED: usize = 8;
+/// After taking in so many connections, others have their turns: one that is turned away counts as one, one that is served as more.
+const BURST: usize = 64;
+const SERVED: usize = 8;
 
 /// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);
