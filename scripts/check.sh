@@ -179,7 +179,6 @@ all() {
     --in target/release:/build --in policy:/policy
   step broker-lifecycle 300 booted $suite 200 tests/lifecycle/broker.sh --broker --in .:/src
   step tool-ours 300 booted $suite 200 tests/tool/booted.sh --in .:/src
-  [ -n "$next" ] || step containers 900 tests/tool/containers.sh
   [ -n "$next" ] || step no-systemd 900 tests/tool/no-systemd.sh
   step lifecycle-$stock 600 booted $suite 500 tests/lifecycle/run.sh --in .:/src
   if [ -z "$next" ]; then
@@ -201,6 +200,7 @@ long() {
   step build 1800 make all
   step lab-252 1200 tests/lab/root.sh bookworm
   step boot-252 300 tests/boot/run.sh bookworm
+  step containers 900 tests/tool/containers.sh
   step miri 2400 scripts/miri.sh
   step fuzz-long 5400 scripts/fuzz.sh 60
   step vm 5400 tests/system/vm.sh

@@ -271,8 +271,11 @@ class Polkit(place.Case):
             self.assertEqual(as_child(USER, "Register", {"name": "his", "class": "container", "leader": his}), OK)
             self.assertEqual(as_child(USER, call[0], {"name": "his", **call[1]}), OK)
             self.assert_ends(his)
-            until(lambda: listed() == {}, "the end of the machine")
+            # It is there until the service is over, which its user does not end.
+            self.assertEqual(list(listed()), ["his"])
             self.assertTrue(place.is_active(unit) and processes.is_running(main))
+            run("systemctl", "stop", unit)
+            until(lambda: listed() == {}, "the end of the machine")
         unit, main = self.service("sleep infinity & exec sleep infinity", f"--property=User={USER}")
         self.until_his(main)
         self.assertEqual(as_child(USER, "Register", {"name": "his", "class": "container", "leader": main}), OK)
