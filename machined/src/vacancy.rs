@@ -1,5 +1,6 @@
 //! Hears when control groups become empty: those of machines whose leader has ended. One inotify(7) descriptor watches
-//! `cgroup.events` of them all, cgroup-v2.rst. No process of a machine that is gone can bring one into its group.
+//! `cgroup.events` of them all, cgroup-v2.rst, and their directories: the kernel tells 10 ms late that a group is empty, and
+//! not at all if that is removed meanwhile. No process of a machine that is gone can bring one into its group.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -29,7 +30,7 @@ struct Watched {
 #[derive(Debug, Default)]
 struct Groups {
     by_watch: HashMap<i32, Watched>,
-    by_key: HashMap<Key, i32>,
+    by_key: HashMap<Key, [i32; 2]>,
 }
 
 /// The set of watched groups.
@@ -62,16 +63,19 @@ impl Vacancy {
     pub fn watch(&self, key: Key, group: &Path) -> io::Result<bool> {
         let events = group.join("cgroup.events");
         // Before it is looked at, so that nothing is missed in between.
-        let watch = match add_watch(self.inotify.get_ref(), &events, WatchFlags::MODIFY) {
-            Ok(watch) => watch,
+        let watches = match self.add(group, &events) {
+            Ok(watches) => watches,
             Err(Errno::NOENT) => return Ok(false),
             Err(errno) => return Err(errno.into()),
         };
         let mut groups = self.groups.borrow_mut();
-        groups.by_key.insert(key, watch);
-        let watched = groups.by_watch.entry(watch);
-        let watched = watched.or_insert_with(|| Watched { keys: BTreeSet::new(), events: events.clone() });
-        watched.keys.insert(key);
+        groups.by_key.insert(key, watches);
+        for watch in watches {
+            let watched = groups.by_watch.entry(watch);
+            let watched =
+                watched.or_insert_with(|| Watched { keys: BTreeSet::new(), events: events.clone() });
+            watched.keys.insert(key);
+        }
         drop(groups);
         let is_populated = is_populated(&events);
         if !is_populated {
@@ -80,16 +84,31 @@ impl Vacancy {
         Ok(is_populated)
     }
 
+    fn add(&self, group: &Path, events: &Path) -> Result<[i32; 2], Errno> {
+        let inotify = self.inotify.get_ref();
+        let changed = add_watch(inotify, events, WatchFlags::MODIFY)?;
+        match add_watch(inotify, group, WatchFlags::DELETE_SELF) {
+            Ok(removed) => Ok([changed, removed]),
+            Err(errno) => {
+                if !self.groups.borrow().by_watch.contains_key(&changed) {
+                    let _ = remove_watch(inotify, changed);
+                }
+                Err(errno)
+            }
+        }
+    }
+
     /// Stops to watch for a machine. That it is not watched for is no error.
     pub fn forget(&self, key: Key) {
         let mut groups = self.groups.borrow_mut();
-        let Some(watch) = groups.by_key.remove(&key) else { return };
-        let Some(watched) = groups.by_watch.get_mut(&watch) else { return };
-        watched.keys.remove(&key);
-        if watched.keys.is_empty() {
-            groups.by_watch.remove(&watch);
-            // With its group it may be gone.
-            let _ = remove_watch(self.inotify.get_ref(), watch);
+        for watch in groups.by_key.remove(&key).into_iter().flatten() {
+            let Some(watched) = groups.by_watch.get_mut(&watch) else { continue };
+            watched.keys.remove(&key);
+            if watched.keys.is_empty() {
+                groups.by_watch.remove(&watch);
+                // With its group it may be gone.
+                let _ = remove_watch(self.inotify.get_ref(), watch);
+            }
         }
     }
 
@@ -149,7 +168,7 @@ impl Vacancy {
                 break false;
             }
         };
-        let mut vacated = Vec::new();
+        let mut vacated = BTreeSet::new();
         for watch in changed {
             let groups = self.groups.borrow();
             if let Some(watched) =
@@ -159,7 +178,7 @@ impl Vacancy {
             }
         }
         vacated.iter().for_each(|&key| self.forget(key));
-        Ok((vacated, is_all))
+        Ok((vacated.into_iter().collect(), is_all))
     }
 }
 
