@@ -152,7 +152,7 @@ all() {
   else
     step build 1800 make all
     without_release
-    step fuzz 300 scripts/fuzz.sh
+    step fuzz 600 scripts/fuzz.sh
     step nss 900 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
     step c 900 tests/c/run.sh
     step daemon 900 tests/daemon/run.sh --machined target/release/machined
@@ -160,7 +160,7 @@ all() {
       --module target/nss/libnss_mymachines.so.2
     step tool 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
     # By themselves: they measure.
-    step attack 180 env USERDB_MACHINED="$PWD/target/release/userdb-machined" tests/daemon/run.sh \
+    step attack 300 env USERDB_MACHINED="$PWD/target/release/userdb-machined" tests/daemon/run.sh \
       --machined target/release/machined attacks
     step demo 300 demo/test.sh
     suite=trixie stock=257
