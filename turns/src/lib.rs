@@ -4,8 +4,8 @@
 //! has more to do than a slice of time allows ([`Turns::is_over`]) lets go of its turn, and is given another one later.
 //!
 //! Turns go to root and to the daemon's own user first. Among all other users the next one goes to the one who has used
-//! least time lately, and among his connections to the one that waits longest. So a user with many connections, or with
-//! costly calls, is as slow as he is alone, and no slower for anybody else than one with a single connection.
+//! least time lately, and among the connections of that user to the one that waits longest. So a user with many connections,
+//! or with costly calls, is as slow as without others, and no slower for anybody else than one with a single connection.
 //!
 //! Whose a uid is say [`Owners`]. The queue itself is `queue`, which knows no clock and no runtime.
 

@@ -1,7 +1,7 @@
 //! A Varlink client: one connection to a service, calls and streams of replies, with descriptors both ways.
 //!
 //! It blocks, but never longer than its [`Patience`], and needs no runtime. Streams are read as they are consumed: who
-//! takes his time makes the service wait, and neither side keeps more than a socket's buffer.
+//! is slow makes the service wait, and neither side keeps more than a socket's buffer.
 //!
 //! ```no_run
 //! use varlink_client::{Client, Patience};

@@ -14,7 +14,7 @@ use turns::User;
 pub struct Limits {
     /// In all.
     pub total: usize,
-    /// Of one user, whose ranges of /etc/subuid count as his.
+    /// Of one user, whose ranges of /etc/subuid count as that user.
     pub per_uid: usize,
 }
 

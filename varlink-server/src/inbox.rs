@@ -46,7 +46,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// The share of a user; `None`: as much as he wants.
+    /// The share of a user; `None`: as much as is wanted.
     pub fn of(budget: &Rc<Budget>, user: User) -> Option<Self> {
         (user != User::Privileged).then(|| Self { budget: budget.clone(), user })
     }
