@@ -331,7 +331,7 @@ class Starting(Swept):
 
         def check(both, _):
             until(lambda: not processes.is_running(both[1].pid) and groups() == [], "the end of what a dead leader left")
-            self.assertEqual(sorted(listed()), ["box", "other"])
+            until(lambda: sorted(listed()) == ["box", "other"], "the end of its machine")
             self.assert_addresses("box", "10.1.0.1", "10.1.0.2")
             self.assertTrue(processes.is_running(self.box.pid))
         # The directories are there.
