@@ -84,6 +84,8 @@ impl Processes for KernelProcesses {
 
 #[cfg(test)]
 mod tests {
+    use registry::start_time_of_stat;
+
     use super::*;
 
     #[test]
