@@ -5,67 +5,19 @@
 //! where the queue then has more of that name, the machine came and went too quickly to be told from others, and an event
 //! says so by having no incarnation.
 
-use core::ffi::CStr;
-
 use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
+use crate::event::{Change, Event, MonitorOptions};
 use crate::inotify::Notice;
 use crate::known::{Known, Table, Watched};
 use crate::names::{Listing, each_name};
+use crate::notices::Notices;
 use crate::origin::Origin;
+use crate::registry_watch::{About, RegistryWatch};
 use crate::snapshot::Snapshot;
-use crate::system::{
-    Borrowed, Descriptor, add_to_poll, new_poll, read, readable_of_poll, unwatch, watch, watch_path,
-};
-
-/// What may become of a machine, and of the monitor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[non_exhaustive]
-pub enum Change {
-    /// It was there when the monitor began.
-    Present,
-    /// All that were there have been told.
-    Listed,
-    /// It has come.
-    New,
-    /// It is there no longer.
-    Removed,
-    /// Its record was written anew.
-    Changed,
-    /// The kernel kept no more, and what happened since the last event is lost: all that is known has to be forgotten.
-    Overflow,
-}
-
-/// What became of a machine.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Event {
-    /// What it was.
-    pub change: Change,
-    /// Which machine; `None` of [`Change::Listed`] and [`Change::Overflow`].
-    pub name: Option<MachineName>,
-    /// Which of those of this name, see [`Snapshot::incarnation`]; `None` where its record does not tell, or there was none
-    /// any more when it could be read.
-    pub incarnation: Option<u64>,
-    /// What its record said, of a machine that is there.
-    pub machine: Option<Snapshot>,
-}
-
-/// What a monitor is to tell.
-#[derive(Clone, Copy, Default, Debug)]
-#[non_exhaustive]
-pub struct MonitorOptions {
-    /// Begin with the machines that are there, as [`Change::Present`], and then [`Change::Listed`].
-    pub list: bool,
-    /// Where there is no registry, wait for it; and again where it goes.
-    pub wait_for_registry: bool,
-    /// A machine goes when its leader does, whether a daemon takes its record away or not. Takes a descriptor for each.
-    pub watch_leaders: bool,
-    /// No other machine than that of this name.
-    pub only: Option<MachineName>,
-}
+use crate::system::{Borrowed, Descriptor, add_to_poll, new_poll, readable_of_poll};
 
 /// Tells which machine came, went or changed, in the order in which it happened.
 #[derive(Debug)]
@@ -76,13 +28,8 @@ pub struct Monitor {
     known: Table,
     /// Readable when there is something to tell: the watch, and the leaders.
     poll: Descriptor,
-    watch: Descriptor,
-    /// The number of the watch of the records, and of that of a directory above.
-    records: Option<i32>,
-    above: Option<i32>,
-    /// What was read of the watch, and where what was not dealt with yet begins.
-    queue: Buffer<u8>,
-    next: usize,
+    notices: Notices,
+    registry: RegistryWatch,
     /// Found, and not told yet.
     found: Buffer<Event>,
     next_step: Step,
@@ -99,16 +46,6 @@ enum Step {
     Gone,
 }
 
-const RECORDS: &CStr = c"/run/systemd/machines";
-/// Where the directory of the records may come to be, the nearest first.
-const ABOVE: [&CStr; 2] = [c"/run/systemd", c"/run"];
-/// A file that is renamed to its place is new or changed; everything the daemon writes is.
-const ENTRIES: u32 = libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_MOVED_FROM;
-const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
-const ENDS: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
-/// So much is read of the watch at a time, and so often in a row before what was read is looked at.
-const PIECE: usize = 4096;
-const PIECES: usize = 256;
 /// So often is a record that was just read looked at again because something happened to it.
 const SETTLING: usize = 16;
 
@@ -127,18 +64,15 @@ impl Monitor {
     /// As [`Monitor::new`]; but no registry is none where that is waited for.
     #[inline(never)]
     pub fn with(options: MonitorOptions) -> Result<Self, Errno> {
-        let (poll, watch) = (new_poll()?, watch()?);
-        add_to_poll(poll.borrow(), watch.borrow())?;
+        let (poll, notices) = (new_poll()?, Notices::new()?);
+        add_to_poll(poll.borrow(), notices.watch().borrow())?;
         let mut monitor = Self {
             origin: Origin::new(),
             options,
             poll,
-            watch,
-            records: None,
-            above: None,
+            notices,
+            registry: RegistryWatch::default(),
             known: Table::new(),
-            queue: Buffer::new(),
-            next: 0,
             found: Buffer::new(),
             next_step: Step::Enter { is_first: true },
         };
@@ -173,88 +107,43 @@ impl Monitor {
                 }
                 Step::Gone => return Err(Errno::STALE),
             }
-            if let Some(notice) = self.head() {
-                self.deal_with(notice)?;
-                self.next = self.next.saturating_add(notice.length);
+            if let Some(notice) = self.notices.first() {
+                self.deal_with(&notice)?;
+                self.notices.pass(&notice);
                 continue;
             }
-            if !self.fill()? && !self.look_at_leaders()? {
+            if !self.notices.fill()? && !self.look_at_leaders()? {
                 return Ok(None);
             }
         }
     }
 
-    fn head(&self) -> Option<Notice> {
-        Notice::first(self.queue.get(self.next..).unwrap_or_default())
-    }
-
-    /// Reads what was noticed, behind what was not dealt with yet; `false` if there is nothing.
-    #[inline(never)]
-    fn fill(&mut self) -> Result<bool, Errno> {
-        let left = self.queue.len().saturating_sub(self.next);
-        self.queue.cut_out(self.next, left);
-        self.next = 0;
-        let mut is_any = false;
-        for _ in 0..PIECES {
-            let length = self.queue.len();
-            self.queue.fill(0, PIECE)?;
-            let room = self.queue.get_mut(length..).unwrap_or_default();
-            let read = match read(self.watch.borrow(), room) {
-                Ok(piece) => Ok(piece.len()),
-                Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-                Err(errno) => Err(errno),
-            };
-            let read_length = read.unwrap_or_default();
-            self.queue.truncate(length.saturating_add(read_length));
-            read?;
-            if read_length == 0 {
-                break;
-            }
-            is_any = true;
-        }
-        Ok(is_any)
-    }
-
-    /// Whether something happened to a record after this place of the queue.
-    fn is_met_again(&self, name: &MachineName, mut at: usize) -> bool {
-        while let Some(notice) = Notice::first(self.queue.get(at..).unwrap_or_default()) {
-            if notice.name.as_ref() == Some(name) || notice.is_any(libc::IN_Q_OVERFLOW) {
-                return true;
-            }
-            at = at.saturating_add(notice.length);
-        }
-        false
-    }
-
     /// Deals with the first notice of the queue. Where something is short it stays the first, and nothing has changed.
-    fn deal_with(&mut self, notice: Notice) -> Result<(), Errno> {
-        if notice.is_any(libc::IN_Q_OVERFLOW) {
-            return self.overflow();
-        }
-        if Some(notice.watch) == self.above {
+    fn deal_with(&mut self, notice: &Notice) -> Result<(), Errno> {
+        match self.registry.about(notice) {
+            About::Overflow => return self.overflow(),
             // It may be there now; or what is above it is not.
-            self.next_step = Step::Enter { is_first: false };
-            return Ok(());
-        }
-        if Some(notice.watch) != self.records {
-            return Ok(());
-        }
-        if notice.is_any(ENDS) {
-            return self.end();
+            About::Above => {
+                self.next_step = Step::Enter { is_first: false };
+                return Ok(());
+            }
+            About::Nothing => return Ok(()),
+            About::End => return self.end(),
+            About::Entry => {}
         }
         let wanted = |name: &MachineName| self.options.only.is_none_or(|only| only == *name);
         let Some(name) = notice.name.filter(wanted).filter(|_| !notice.is_any(libc::IN_ISDIR)) else {
             return Ok(());
         };
         if notice.is_any(libc::IN_MOVED_TO) {
-            self.was_written(name, notice.length)
+            self.was_written(name, notice)
         } else {
             self.was_removed(&name)
         }
     }
 
     fn overflow(&mut self) -> Result<(), Errno> {
-        self.found.push(told(Change::Overflow, None, None))?;
+        self.found.push(Event::of(Change::Overflow, None, None))?;
         self.known.clear();
         self.next_step = Step::Enter { is_first: true };
         Ok(())
@@ -264,16 +153,14 @@ impl Monitor {
     fn end(&mut self) -> Result<(), Errno> {
         let mut removed = Buffer::new();
         for known in self.known.iter().filter(|known| !known.is_over) {
-            removed.push(told(Change::Removed, Some(known.name), known.incarnation))?;
+            removed.push(Event::of(Change::Removed, Some(known.name), known.incarnation))?;
         }
         self.found.reserve(removed.len())?;
         while let Some(event) = removed.remove(0) {
             self.found.push(event)?;
         }
         self.known.clear();
-        if let Some(number) = self.records.take() {
-            unwatch(&self.watch, number);
-        }
+        self.registry.stop(self.notices.watch());
         let waits = self.options.wait_for_registry;
         self.next_step = if waits { Step::Enter { is_first: false } } else { Step::Gone };
         Ok(())
@@ -282,20 +169,18 @@ impl Monitor {
     fn was_removed(&mut self, name: &MachineName) -> Result<(), Errno> {
         let Ok(place) = self.known.place(name) else { return Ok(()) };
         if let Some(known) = self.known.get(place).filter(|known| !known.is_over) {
-            self.found.push(told(Change::Removed, Some(*name), known.incarnation))?;
+            self.found.push(Event::of(Change::Removed, Some(*name), known.incarnation))?;
         }
         self.known.remove(place);
         Ok(())
     }
 
-    fn was_written(&mut self, name: MachineName, length: usize) -> Result<(), Errno> {
-        let behind = self.next.saturating_add(length);
+    fn was_written(&mut self, name: MachineName, notice: &Notice) -> Result<(), Errno> {
         let mut machine = None;
-        if !self.is_met_again(&name, behind) {
+        if !self.notices.is_met_again(&name, notice) {
             machine = Snapshot::if_there(&name)?;
-            let start = behind.saturating_sub(self.next);
-            self.fill()?;
-            if self.is_met_again(&name, start) {
+            self.notices.fill()?;
+            if self.notices.is_met_again(&name, notice) {
                 machine = None;
             }
         }
@@ -313,7 +198,7 @@ impl Monitor {
         if is_other {
             // Once it is certain that nothing is short.
             let fresh = self.known_of(name, machine.as_ref())?;
-            self.found.push(told(Change::Removed, Some(name), old))?;
+            self.found.push(Event::of(Change::Removed, Some(name), old))?;
             return self.has_come(fresh, machine);
         }
         if is_over {
@@ -326,18 +211,18 @@ impl Monitor {
             has_ended = fresh.is_over;
             self.known.insert(fresh)?;
         }
-        self.found.push(Event { machine, ..told(Change::Changed, Some(name), incarnation) })?;
-        if has_ended { self.found.push(told(Change::Removed, Some(name), incarnation)) } else { Ok(()) }
+        self.found.push(Event { machine, ..Event::of(Change::Changed, Some(name), incarnation) })?;
+        if has_ended { self.found.push(Event::of(Change::Removed, Some(name), incarnation)) } else { Ok(()) }
     }
 
     /// Takes in a machine, in the place of one of its name, for which there is room.
     fn has_come(&mut self, known: Known, machine: Option<Snapshot>) -> Result<(), Errno> {
         let (name, incarnation, is_over) = (known.name, known.incarnation, known.is_over);
         self.known.insert(known)?;
-        self.found.push(Event { machine, ..told(Change::New, Some(name), incarnation) })?;
+        self.found.push(Event { machine, ..Event::of(Change::New, Some(name), incarnation) })?;
         if is_over {
             // It came and went.
-            self.found.push(told(Change::Removed, Some(name), incarnation))?;
+            self.found.push(Event::of(Change::Removed, Some(name), incarnation))?;
         }
         Ok(())
     }
@@ -364,7 +249,7 @@ impl Monitor {
     /// Tells of a leader that has ended; `false` if none has.
     fn look_at_leaders(&mut self) -> Result<bool, Errno> {
         let number = match readable_of_poll(&self.poll)? {
-            Some(number) if number != self.watch.borrow().number() => number,
+            Some(number) if number != self.notices.watch().borrow().number() => number,
             readable => return Ok(readable.is_some()),
         };
         self.found.reserve(1)?;
@@ -372,7 +257,7 @@ impl Monitor {
         let Some(place) = self.known.iter().position(has) else { return Ok(false) };
         let Some(known) = self.known.get_mut(place) else { return Ok(false) };
         (known.leader, known.is_over) = (None, true);
-        let event = told(Change::Removed, Some(known.name), known.incarnation);
+        let event = Event::of(Change::Removed, Some(known.name), known.incarnation);
         self.found.push(event)?;
         Ok(true)
     }
@@ -380,8 +265,8 @@ impl Monitor {
     /// Watches the directory of the records, and takes in what is there.
     #[inline(never)]
     fn enter(&mut self, is_first: bool) -> Result<(), Errno> {
-        if self.records.is_none() && !self.watch_records()? {
-            let waits = self.options.wait_for_registry;
+        let waits = self.options.wait_for_registry;
+        if !self.registry.is_there() && !self.registry.start(self.notices.watch(), waits)? {
             if is_first && !waits {
                 return Err(Errno::NOENT);
             }
@@ -400,7 +285,7 @@ impl Monitor {
                 .place(machine.name())
                 .is_ok_and(|place| known.get(place).is_some_and(|known| !known.is_over));
             if is_alive && (self.options.list || !is_first) {
-                let event = told(change, Some(*machine.name()), machine.incarnation());
+                let event = Event::of(change, Some(*machine.name()), machine.incarnation());
                 self.found.push(Event { machine: Some(machine), ..event })?;
             }
         }
@@ -411,42 +296,10 @@ impl Monitor {
     }
 
     fn tell_listed(&mut self, is_first: bool) -> Result<(), Errno> {
-        if is_first && self.options.list { self.found.push(told(Change::Listed, None, None)) } else { Ok(()) }
-    }
-
-    /// Watches the directory of the records, or a directory above where it may come to be; whether it is there.
-    fn watch_records(&mut self) -> Result<bool, Errno> {
-        loop {
-            match watch_path(&self.watch, RECORDS, ENTRIES | ITSELF) {
-                Ok(number) => {
-                    self.records = Some(number);
-                    if let Some(number) = self.above.take() {
-                        unwatch(&self.watch, number);
-                    }
-                    return Ok(true);
-                }
-                Err(Errno::NOENT) if self.options.wait_for_registry => {}
-                Err(Errno::NOENT) => return Ok(false),
-                Err(errno) => return Err(errno),
-            }
-            let before = self.above;
-            for path in ABOVE {
-                match watch_path(&self.watch, path, libc::IN_CREATE | libc::IN_MOVED_TO | ITSELF) {
-                    Ok(number) => {
-                        self.above = Some(number);
-                        break;
-                    }
-                    Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-            if self.above == before {
-                return if before.is_some() { Ok(false) } else { Err(Errno::NOENT) };
-            }
-            if let Some(before) = before {
-                unwatch(&self.watch, before);
-            }
-            // It may have come before it was watched for.
+        if is_first && self.options.list {
+            self.found.push(Event::of(Change::Listed, None, None))
+        } else {
+            Ok(())
         }
     }
 
@@ -464,25 +317,26 @@ impl Monitor {
             }
         }
         for _ in 0..SETTLING {
-            if !self.fill()? {
+            if !self.notices.fill()? {
                 break;
             }
-            while let Some(notice) = self.head() {
-                if notice.is_any(libc::IN_Q_OVERFLOW | ENDS) || Some(notice.watch) != self.records {
-                    // It is dealt with later, or is of no watch any more.
-                    if notice.is_any(libc::IN_Q_OVERFLOW) || Some(notice.watch) == self.records {
-                        return Ok(());
+            while let Some(notice) = self.notices.first() {
+                match self.registry.about(&notice) {
+                    // It is dealt with later.
+                    About::Overflow | About::End => return Ok(()),
+                    About::Above | About::Nothing => {}
+                    About::Entry => {
+                        let wanted = |name: &MachineName| self.options.only.is_none_or(|only| only == *name);
+                        if let Some(name) = notice.name.filter(wanted) {
+                            if let Ok(place) = known.place(&name) {
+                                known.remove(place);
+                            }
+                            machines.keep(|machine| *machine.name() != name);
+                            self.take_in_one(known, machines, name)?;
+                        }
                     }
-                } else if let Some(name) = notice.name
-                    && self.options.only.is_none_or(|only| only == name)
-                {
-                    if let Ok(place) = known.place(&name) {
-                        known.remove(place);
-                    }
-                    machines.keep(|machine| *machine.name() != name);
-                    self.take_in_one(known, machines, name)?;
                 }
-                self.next = self.next.saturating_add(notice.length);
+                self.notices.pass(&notice);
             }
         }
         Ok(())
@@ -523,8 +377,4 @@ impl Drop for Monitor {
             }
         }
     }
-}
-
-fn told(change: Change, name: Option<MachineName>, incarnation: Option<u64>) -> Event {
-    Event { change, name, incarnation, machine: None }
 }

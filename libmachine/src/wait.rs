@@ -3,7 +3,8 @@
 use registry::MachineName;
 
 use crate::errno::Errno;
-use crate::monitor::{Change, Monitor, MonitorOptions};
+use crate::event::{Change, MonitorOptions};
+use crate::monitor::Monitor;
 use crate::snapshot::Snapshot;
 use crate::system::wait_for;
 
