@@ -64,7 +64,7 @@ tell_each_minute() {
 
 # step NAME SECONDS COMMAND...
 step() {
-  local teller name=$1 limit=$2 log=$logs/$1.log rc=0 p f s lines verdict began=$SECONDS
+  local teller name=$1 limit=$2 log=$logs/$1.log rc=0 p f s lines verdict told began=$SECONDS
   shift 2
   names+=" $name "
   case " ${only[*]-} " in '  ' | *" $name "*) ;; *) return ;; esac
@@ -100,7 +100,10 @@ step() {
   grep -a '^SKIPPED' "$log"
   verdict=$(printf '%-8s %-18s %5d passed %3d failed %3d skipped %5d s' \
     "$verdict" "$name" "$p" "$f" "$s" $((SECONDS - began)))
-  summary+="$verdict"$'\n'$(grep -a '^SKIPPED' "$log" | sed 's/^/         /')$'\n'
+  # What failed is told where a long output is looked at first.
+  told='^SKIPPED'
+  [ "$f" = 0 ] || told='^SKIPPED|^FAILED|^test .*FAILED$|^error|^not done after'
+  summary+="$verdict"$'\n'$(grep -aE "$told" "$log" | cut -c1-200 | head -n 30 | sed 's/^/         /')$'\n'
   printf '%s\n' "$verdict"
 }
 
