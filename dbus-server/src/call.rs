@@ -16,7 +16,7 @@ use crate::credentials::Credentials;
 use crate::error_reply::ErrorReply;
 
 /// How large a message may be on the system bus, dbus-daemon(1), `max_message_size`.
-const REPLY_MAX: usize = 32 << 20;
+pub(crate) const REPLY_MAX: usize = 32 << 20;
 /// How long the text of an error may be, in characters: as what a call has in it, twice, which it may quote.
 const TEXT_MAX: usize = 2 << 20;
 /// The error that has no name of its own.

@@ -33,6 +33,7 @@ mod inquiry;
 mod introspection;
 mod label;
 mod link;
+mod long_reply;
 mod properties;
 mod queue;
 mod readers;

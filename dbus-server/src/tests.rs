@@ -156,6 +156,11 @@ struct Recorder {
     has_read: Rc<Notify>,
 }
 
+/// A bus that sends nothing.
+pub(crate) fn silent_bus() -> Rc<dyn Bus> {
+    Rc::new(Recorder::default())
+}
+
 impl Bus for Recorder {
     fn send(&self, message: Message) {
         self.sent.borrow_mut().push(message);

@@ -151,7 +151,7 @@ pub(super) async fn list(operations: Rc<Operations>, call: Call) -> Result<Reply
         let usage = image.space.usage.unwrap_or(UNKNOWN);
         (name.clone(), kind.name(), *read_only, *created, *modified, usage, path_of(name))
     };
-    call.reply(&(images.iter().map(row).collect::<Vec<_>>(),))
+    call.reply_rows(images.iter().map(row)).await
 }
 
 /// What is inside the image that a method of the manager, which names it, or of the image itself, is about.

@@ -1,0 +1,320 @@
+"""Images without systemd: a pool that hangs, is full or is large, a daemon that is killed in the middle, and images that
+somebody made to do harm."""
+
+import fcntl
+import os
+import pathlib
+import shutil
+import subprocess
+import threading
+import time
+import unittest
+
+import fuse
+import varlink
+import world
+from machine1 import WithBus, raw
+from service import MANAGER, NAME, ROOT
+from varlink import Client, as_user, ask, call, message
+from waiting import until
+
+POOL = pathlib.Path("/var/lib/machines")
+IMAGE = "io.systemd.MachineImage."
+# What is made or removed has such a name until it is done.
+STAGED = ".#mymachines."
+OK = varlink.OK
+# How many images a large pool has, and how long others may wait meanwhile, in seconds.
+MANY, SHORT = 10000, 0.005
+
+
+class WithPool(WithBus):
+    """A pool of its own, on a tmpfs."""
+
+    pool_options = "mode=755,size=512m,nr_inodes=200000"
+
+    def setUp(self):
+        super().setUp()
+        POOL.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", self.pool_options, "tmpfs", POOL], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", POOL], check=True)
+
+    @staticmethod
+    def tree(name="tree", files=0, **texts):
+        """An image that is a directory, with files in its /etc and as many others."""
+        root = POOL / name
+        (root / "etc").mkdir(parents=True)
+        for file, text in texts.items():
+            (root / "etc" / file.replace("_", "-")).write_text(text)
+        for number in range(files):
+            if number % 100 == 0:
+                (root / f"{number}").mkdir()
+            (root / f"{number - number % 100}" / f"{number}").write_bytes(b"x" * 1000)
+        return root
+
+    @staticmethod
+    def names():
+        return sorted(os.listdir(POOL))
+
+    def images(self):
+        """The names without lock files, which a kill leaves and the next who locks takes."""
+        return [name for name in self.names() if not name.endswith(".lck")]
+
+    @staticmethod
+    def files(name):
+        """All paths of an image."""
+        return sorted(str(path.relative_to(POOL / name)) for path in (POOL / name).rglob("*"))
+
+    @staticmethod
+    def staged():
+        return [name for name in os.listdir(POOL) if name.startswith(STAGED) and not name.endswith(".lck")]
+
+    @staticmethod
+    def workers():
+        """The processes of the daemon that do something with images."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    words = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if b"--image-worker" in words:
+                    found.append(int(entry))
+        return found
+
+
+class Waits:
+    """What a client waits for cheap answers, again and again, while something else goes on: the processor time that the
+    daemon takes from the question to the answer. How loaded the machine is makes no difference to that."""
+
+    def __init__(self, daemon):
+        # The clock of another process, as clock_getcpuclockid(3) has it.
+        self.clock = (~daemon.pid << 3) | 2
+        self.waits, self.is_over = [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.thread.join()
+
+    def run(self):
+        question = message("List", {"name": ".host"})
+        with Client() as client:
+            while not self.is_over.is_set():
+                began = time.clock_gettime(self.clock)
+                client.send(question)
+                client.receive()
+                self.waits.append(time.clock_gettime(self.clock) - began)
+
+
+class Large(WithPool):
+    def test_others_are_answered_while_ten_thousand_images_are_listed(self):
+        self.start_both()
+        for number in range(MANY // 2):
+            (POOL / f"tree-{number}").mkdir()
+            (POOL / f"disk-{number}.raw").touch()
+
+        # By processes of their own, or python's own work would be what the others wait for.
+        def by_bus():
+            with raw() as client:
+                return len(client.manager("ListImages")[0])
+
+        def by_varlink():
+            with Client() as client:
+                return len(client.stream(f"{IMAGE}List"))
+
+        for way, ask_for in ("bus", by_bus), ("varlink", by_varlink):
+            longest = []
+            for _ in range(5):
+                with Waits(self.machined) as other:
+                    self.assertEqual(as_user(os.getuid(), ask_for), MANY + 1)
+                self.assertGreater(len(other.waits), 20, "somebody asked meanwhile")
+                longest.append(max(other.waits))
+            print(f"  {way}: longest wait in ms: {[round(1000 * wait, 2) for wait in longest]}", flush=True)
+            self.assertLess(min(longest), SHORT, way)
+
+
+class Killed(WithPool):
+    """A daemon that is killed in the middle of a change, at many moments."""
+
+    def kill_in(self, change, is_begun):
+        """Kills the daemon once the change has begun, and returns what its worker left when it is gone, too."""
+        with Client() as client:
+            client.send(change)
+            until(is_begun, "the change has begun")
+            self.machined.kill()
+        until(lambda: not self.workers(), "the worker's end")
+
+    def assert_tidied(self):
+        self.start()
+        until(lambda: not self.staged(), "what was left is removed")
+
+    def test_a_copy_that_is_interrupted_has_no_name_and_is_removed_at_the_next_start(self):
+        self.tree(files=5000)
+        whole = self.files("tree")
+        self.start()
+        interrupted = 0
+        for part in 0, 5, 20, 45:
+            def has_begun(part=part):
+                return any(len(os.listdir(POOL / name)) >= part for name in self.staged())
+
+            self.kill_in(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}), has_begun)
+            if "copy" in self.names():
+                # It was done before the kill came.
+                self.assertEqual(self.files("copy"), whole)
+                shutil.rmtree(POOL / "copy")
+            else:
+                self.assertEqual(len(self.staged()), 1, self.names())
+                interrupted += 1
+            self.assert_tidied()
+            self.assertEqual(self.images(), ["tree"])
+        self.assertGreaterEqual(interrupted, 2)
+        self.assertEqual(ask(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}), OK)
+        self.assertEqual(self.files("copy"), whole)
+
+    def test_an_image_whose_removal_is_interrupted_is_none_any_more_and_goes_at_the_next_start(self):
+        self.start()
+        for part in 51, 40, 10:
+            self.tree(files=5000)
+
+            def has_begun(part=part):
+                return any(len(os.listdir(POOL / name)) <= part for name in self.staged())
+
+            self.kill_in(message(f"{IMAGE}Remove", {"name": "tree"}), has_begun)
+            self.assertNotIn("tree", self.names())
+            self.assert_tidied()
+            self.assertEqual(self.images(), [])
+
+    def test_what_others_have_begun_is_left_to_them(self):
+        others = [".#importd-tree0123456789abcdef", ".#mymachine.tree", "mymachines.tree"]
+        held, free = POOL / f"{STAGED}held.1-0", POOL / f"{STAGED}free.1-0"
+        for path in held, free, *(POOL / name for name in others):
+            path.mkdir()
+        (POOL / f"{STAGED}link.1-0").symlink_to("/run")
+        lock = os.open(held, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.start()
+        until(lambda: not free.exists(), "what nobody holds is removed")
+        # It goes through the directory in one go: a second start's is done when a second one is.
+        free.mkdir()
+        self.restart()
+        until(lambda: not free.exists(), "what nobody holds is removed again")
+        self.assertEqual(self.names(), sorted([held.name, f"{STAGED}link.1-0", *others]))
+
+    def test_a_caller_that_goes_away_leaves_a_whole_copy(self):
+        self.tree(files=2000)
+        self.start()
+        with Client() as client:
+            client.send(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}))
+            until(self.staged, "the copy has begun")
+        until((POOL / "copy").exists, "the copy")
+        self.assertEqual(self.staged(), [])
+
+
+class Full(WithPool):
+    pool_options = "mode=755,size=4m,nr_inodes=2000"
+
+    def test_a_copy_that_does_not_fit_is_told_and_leaves_nothing(self):
+        self.tree(files=300)
+        (POOL / "disk.raw").write_bytes(b"x" * (1 << 20))
+        (POOL / "ballast").write_bytes(b"x" * (1 << 20))
+        before = self.names()
+        self.start()
+        for name in "tree", "disk":
+            told = ask(f"{IMAGE}Clone", {"name": name, "newName": "copy"})
+            self.assertEqual(told, "io.systemd.System ENOSPC", name)
+            self.assertEqual(self.names(), before)
+        self.assertEqual(ask(f"{IMAGE}Remove", {"name": "tree"}), OK)
+        self.assertEqual(self.names(), [name for name in before if name != "tree"])
+
+
+@unittest.skipUnless(fuse.is_there(), "needs FUSE, and root")
+class Hanging(WithPool):
+    def test_a_pool_that_does_not_answer_holds_up_only_who_asks_for_images(self):
+        self.start_both()
+        self.register("web", self.leader())
+        hanging = fuse.Hanging(str(POOL))
+        self.addCleanup(hanging.end)
+        asking = [Client() for _ in range(8)]
+        for client in asking:
+            self.addCleanup(client.close)
+            client.send(message(f"{IMAGE}List", {"name": "tree"}))
+        changing = Client()
+        self.addCleanup(changing.close)
+        changing.send(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}))
+        until(lambda: len(self.workers()) >= 4, "the workers wait")
+        for _ in range(20):
+            self.assert_served()
+        began = time.monotonic()
+        self.machined.kill()
+        self.start()
+        self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual(list(varlink.listed()), ["web"])
+        self.wait_for_name()
+        self.assert_served()
+        began = time.monotonic()
+        with Client() as client:
+            self.assertEqual(client.ask(f"{IMAGE}List", {"name": "tree"}), "io.systemd.System ETIMEDOUT")
+        self.assertLess(time.monotonic() - began, 15)
+        self.assertEqual(self.machined.stop(), 0)
+
+
+class Hostile(WithPool):
+    def test_what_is_no_small_file_in_an_image_is_as_good_as_missing(self):
+        self.start_both()
+        for number, made in enumerate(("fifo", "device", "huge", "zero", "out", "loop", "directory")):
+            root = self.tree(made, os_release="ID=an\n")
+            hostname = root / "etc/hostname"
+            if made == "fifo":
+                os.mkfifo(hostname)
+            elif made == "device":
+                subprocess.run(["mknod", hostname, "c", "1", "5"], check=True)
+            elif made == "huge":
+                with hostname.open("wb") as file:
+                    file.truncate(1 << 30)
+            elif made == "directory":
+                hostname.mkdir()
+            else:
+                outside = POOL / "outside"
+                outside.write_text("outside\n")
+                hostname.symlink_to({"zero": "/dev/zero", "out": f"../../../../../../..{outside}", "loop": "hostname"}[made])
+            began = time.monotonic()
+            with raw() as client:
+                self.assertEqual(client.manager("GetImageHostname", "s", made), [""], made)
+                self.assertEqual(client.manager("GetImageOSRelease", "s", made), [{"ID": "an"}], made)
+            [reply] = [call(f"{IMAGE}List", {"name": made, "acquireMetadata": "yes"})]
+            self.assertNotIn("hostname", reply["parameters"], made)
+            self.assertLess(time.monotonic() - began, 5, f"{number} {made}")
+            self.assert_served()
+
+    @unittest.skipUnless(shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin"), "needs mkfs.ext4")
+    def test_a_disk_is_read_without_systemd_and_one_that_makes_no_sense_harms_nobody(self):
+        source = pathlib.Path("/run/source")
+        (source / "etc").mkdir(parents=True)
+        (source / "etc/hostname").write_text("box\n")
+        disk = POOL / "disk.raw"
+        subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-d", source, disk, "2M"], check=True)
+        self.start_both()
+        with raw() as client:
+            self.assertEqual(client.manager("GetImageHostname", "s", "disk"), ["box"])
+            whole = disk.read_bytes()
+            told = set()
+            for place in range(1024, 1024 + 256, 16):
+                disk.write_bytes(whole[:place] + b"\xff" * 16 + whole[place + 16:])
+                answer = client.manager("GetImageHostname", "s", "disk")
+                told.add(answer if isinstance(answer, str) else answer[0])
+            for answer in told:
+                self.assertRegex(answer, "^box$|^(NotSupported|IOError|System.Error.EUCLEAN): ")
+            self.assertTrue(told - {"box"}, "a broken superblock is told")
+            disk.write_bytes(whole)
+            self.assertEqual(client.manager("GetImageHostname", "s", "disk"), ["box"])
+        self.assert_served()
+
+
+if __name__ == "__main__":
+    world.main()
