@@ -145,6 +145,7 @@ without_release() {
   step licences 120 scripts/licences.py
   step cve 60 scripts/cve.py
   step rust 1800 cargo test --locked --workspace --no-fail-fast --target-dir target
+  step rust-api 300 libmachine/api.py check
   step nss-unit 600 env -C nss-mymachines cargo test --locked
 }
 

@@ -9,6 +9,7 @@ use crate::snapshot::Snapshot;
 
 /// All machines of the host.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct AllMachines {
     /// Those whose records could be read, in no order; one whose leader has gone may be among them.
     pub machines: Buffer<Snapshot>,

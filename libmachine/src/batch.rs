@@ -65,6 +65,12 @@ impl Batch {
         rest.get(..length.wrapping_add(1))
     }
 
+    /// The machines that the process at this place is in, as `outer/inner`; `None` if it is in none.
+    pub fn path(&self, index: usize) -> Option<&str> {
+        let text = self.path_with_zero(index)?.strip_suffix(&[0])?;
+        core::str::from_utf8(text).ok()
+    }
+
     /// How many of the processes are in a machine.
     pub fn found(&self) -> usize {
         self.places.iter().fold(0, |number, &place| number.wrapping_add(usize::from(place != 0)))

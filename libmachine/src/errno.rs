@@ -68,9 +68,44 @@ impl Errno {
     }
 }
 
+/// What each error means wherever a query returns it; machine(3) says what to do.
+const SENTENCES: [(Errno, &str); 16] = [
+    (Errno::INVAL, "an argument is not valid"),
+    (Errno::NXIO, "no machine is, or has, what was asked for"),
+    (Errno::NOTUNIQ, "more than one machine has what was asked for"),
+    (Errno::NODATA, "the record of the machine does not tell"),
+    (Errno::NONET, "the machine shares the network of the host"),
+    (Errno::NOENT, "there is no registry of machines"),
+    (Errno::BADMSG, "the record of the machine is damaged"),
+    (Errno::SRCH, "the process has gone"),
+    (Errno::REMOTE, "the process is of another PID namespace"),
+    (Errno::UNATCH, "the control group is outside of the cgroup namespace of the caller"),
+    (Errno::STALE, "the registry was removed, and a new monitor is needed"),
+    (Errno::CHILD, "the monitor belongs to the parent of this process"),
+    (Errno::TIMEDOUT, "the deadline is over"),
+    (Errno::INTR, "a signal came"),
+    (Errno::NOMEM, "memory is short"),
+    (Errno::AFNOSUPPORT, "the address is neither IPv4 nor IPv6"),
+];
+
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "errno {}", self.0)
+        match SENTENCES.iter().find(|(errno, _)| errno == self) {
+            Some((_, sentence)) => f.write_str(sentence),
+            None => self.by_the_system(f),
+        }
+    }
+}
+
+impl Errno {
+    #[cfg(feature = "std")]
+    fn by_the_system(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", std::io::Error::from_raw_os_error(self.0))
+    }
+
+    #[cfg(not(feature = "std"))]
+    fn by_the_system(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {} of the system", self.0)
     }
 }
 
@@ -80,5 +115,26 @@ impl core::error::Error for Errno {}
 impl From<Errno> for std::io::Error {
     fn from(errno: Errno) -> Self {
         Self::from_raw_os_error(errno.0)
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn an_error_reads_as_a_sentence_and_becomes_one_of_the_system() {
+        assert_eq!(Errno::NXIO.to_string(), "no machine is, or has, what was asked for");
+        assert_eq!(Errno(libc::EACCES).to_string(), "Permission denied (os error 13)");
+        let error = std::io::Error::from(Errno::SRCH);
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+        for (place, (errno, sentence)) in SENTENCES.iter().enumerate() {
+            assert!(!sentence.ends_with('.') && sentence.contains(' '), "{sentence}");
+            assert!(
+                SENTENCES.iter().skip(place + 1).all(|(other, _)| other != errno),
+                "{sentence} is said twice"
+            );
+        }
     }
 }

@@ -4,6 +4,56 @@
 //! Everything is read from files and from the kernel at the moment of the call: no daemon is asked, nothing is kept
 //! between calls, nothing waits, no thread is started. A shortage of memory is an error like any other.
 //!
+//! # Which machine is this process in?
+//!
+//! ```
+//! use libmachine::{Errno, machines_of_pid};
+//!
+//! // Of machines that are nested in each other, the outermost first. 0 is the caller.
+//! let machines = machines_of_pid(0)?;
+//! let names: Vec<&str> = machines.iter().map(|machine| machine.name().as_str()).collect();
+//! println!("{}", if names.is_empty() { "the host".into() } else { names.join("/") });
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! # And these many?
+//!
+//! One call for all of them costs a fraction of a call for each.
+//!
+//! ```
+//! use libmachine::{Batch, Errno};
+//!
+//! let pids = [1, i32::try_from(std::process::id()).unwrap()];
+//! let batch = Batch::of(&pids)?;
+//! for (place, pid) in pids.iter().enumerate() {
+//!     println!("{pid} {}", batch.path(place).unwrap_or("-"));
+//! }
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! # Which machines are there, and which come and go?
+//!
+//! ```
+//! use libmachine::{Change, Errno, Monitor, MonitorOptions};
+//!
+//! let mut options = MonitorOptions::default();
+//! options.list = true;
+//! options.wait_for_registry = true;
+//! let mut monitor = Monitor::with(options)?;
+//! while let Some(event) = monitor.next_event()? {
+//!     match (event.change, event.name) {
+//!         (Change::Present | Change::New, Some(name)) => println!("there is {name}"),
+//!         (Change::Removed, Some(name)) => println!("{name} is gone"),
+//!         (Change::Overflow, _) => println!("all over again"),
+//!         _ => {}
+//!     }
+//! }
+//! // Now wait until the monitor, which is `AsFd`, is readable: `examples/watch.rs` does it with tokio.
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! Errors are those of errno(3), with one meaning each ([`Errno`]), and become an [`std::io::Error`] by `?`.
+//!
 //! Without the feature `std` the crate has no panic path that survives optimisation: it is the core of libmachine's C
 //! interface. With it come processes pinned by pidfd, their parents and their signals, for those who manage machines.
 
@@ -73,6 +123,13 @@ pub use stock::{class as stock_class, interfaces as stock_interfaces};
 pub use suggest::suggest;
 pub use system::{Borrowed, Descriptor, peer as pid_of_peer};
 pub use wait::{wait_for_end, wait_for_machine};
+
+// What the functions above take and return: no other crate is needed for them.
+#[cfg(feature = "std")]
+pub use registry::Process;
+pub use registry::{Address, Class, IdKind, IdRange, MachineId, MachineName, MappedId, NameRule};
+#[cfg(feature = "std")]
+pub use rustix::process::{Pid, Signal};
 
 #[cfg(feature = "std")]
 pub use cgroup::{ControlGroup, UnitPlace};

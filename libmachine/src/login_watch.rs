@@ -7,6 +7,7 @@ use crate::system::{Borrowed, Descriptor, read, watch, watch_path};
 
 /// What sd-login's monitor can wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Category {
     /// `seat`.
     Seat,

@@ -68,6 +68,7 @@ pub(crate) fn head(entry: &[u8]) -> Option<(usize, u8)> {
 
 /// What was seen in the directory of the records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Seen {
     /// No file at all, or no directory.
     Nothing,
@@ -77,6 +78,7 @@ pub enum Seen {
 
 /// Which names are listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Listing {
     /// All.
     All,

@@ -17,6 +17,7 @@ use crate::process::ProcessHandle;
 
 /// A kind of namespace, namespaces(7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Namespace {
     /// Its network.
     Network,

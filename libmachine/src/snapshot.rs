@@ -13,6 +13,7 @@ use crate::system::{Descriptor, System, open, open_process, read_all, status};
 
 /// A text that a record may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Field {
     /// Container or virtual machine.
     Class,
@@ -36,6 +37,7 @@ pub enum Field {
 
 /// A number that a record may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Number {
     /// The uid that registered it.
     Owner,
