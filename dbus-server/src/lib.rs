@@ -20,6 +20,7 @@
 //! };
 //! ```
 
+mod arrival;
 mod bus;
 mod call;
 mod credentials;
@@ -31,6 +32,7 @@ mod fuzz;
 mod header;
 mod inquiry;
 mod introspection;
+mod joining;
 mod label;
 mod link;
 mod long_reply;
@@ -53,11 +55,11 @@ pub use call::{Call, Reply, Turn};
 pub use credentials::Credentials;
 pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
+pub use joining::{join_bus, join_system_bus, system_bus_appears};
 pub use label::Label;
 pub use link::{Link, Traffic};
 pub use queue::Limits;
 pub use server::Server;
-pub use socket::{join_bus, join_system_bus};
 pub use table::{
     Answer, Argument, Changes, Get, Handler, Interface, Look, Method, Object, Place, Property, Set, Signal,
     Value, arg, now,

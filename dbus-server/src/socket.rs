@@ -19,7 +19,6 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,14 +29,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
 };
 use tokio::time::{sleep, timeout};
-use zbus::address::Transport;
-use zbus::address::transport::UnixSocket;
+use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
-use zbus::runtime::traits::{PollIo, Runtime as ZbusRuntime};
+use zbus::runtime::traits::{PollIo, Runtime as _};
 use zbus::runtime::{Interest, IoSource};
 use zbus::wire::serialized::{Context, Data};
-use zbus::{Address, Connection, Message, connection};
 
 use crate::header::{CUT, Frame, START};
 use crate::runtime::{Registration, Runtime, watch};
@@ -63,40 +60,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon those who close descriptors are asked again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Joins the system bus. The `closer` reads what comes with descriptors; without it they are installed here.
-///
-/// # Errors
-/// There is none, or it does not let us in.
-pub async fn join_system_bus(closer: Option<Way>) -> zbus::Result<Connection> {
-    let address = Address::system()?;
-    let path = match address.transport() {
-        Transport::Unix(unix) => match unix.path() {
-            UnixSocket::File(path) => path.clone(),
-            UnixSocket::Abstract(name) => {
-                let mut path = std::ffi::OsString::from("\0");
-                path.push(name);
-                PathBuf::from(path)
-            }
-            _ => return Err(zbus::Error::Unsupported),
-        },
-        _ => return Err(zbus::Error::Unsupported),
-    };
-    let socket = BusSocket::new(Runtime.connect_unix(&path).await?, closer)?;
-    connection::Builder::socket(socket).runtime(Runtime).build().await
-}
-
-/// Joins a bus over a connection to it, as this user, which the bus has to know the connection to be of.
-///
-/// # Errors
-/// It does not let us in.
-pub async fn join_bus(socket: OwnedFd, user: u32, closer: Option<Way>) -> zbus::Result<Connection> {
-    let socket = BusSocket::new(socket.into(), closer)?;
-    connection::Builder::socket(socket).user_id(user).runtime(Runtime).build().await
-}
-
 /// A socket that is connected to a bus.
 #[derive(Debug)]
-struct BusSocket(Arc<Shared>);
+pub struct BusSocket(Arc<Shared>);
 
 struct Shared {
     registration: Registration,
@@ -113,7 +79,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl BusSocket {
-    fn new(source: IoSource, closer: Option<Way>) -> io::Result<Self> {
+    pub fn new(source: IoSource, closer: Option<Way>) -> io::Result<Self> {
         let registration = Runtime.register_io_source(source.clone())?;
         Ok(Self(Arc::new(Shared { registration, source, closer, gate: None })))
     }
@@ -305,7 +271,7 @@ struct Set {
 
 /// The half that messages come in by.
 #[derive(Debug)]
-struct Reader {
+pub struct Reader {
     socket: Arc<Shared>,
     /// What was read and is no message yet is at `start..end`.
     buffer: Vec<u8>,
@@ -485,7 +451,7 @@ impl ReadHalf for Reader {
 
 /// The half that messages go out by.
 #[derive(Debug)]
-struct Writer(Arc<Shared>);
+pub struct Writer(Arc<Shared>);
 
 #[async_trait]
 impl WriteHalf for Writer {

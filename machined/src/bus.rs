@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use closer::Way;
-use dbus_server::{join_bus, join_system_bus};
+use dbus_server::{join_bus, join_system_bus, system_bus_appears};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -29,7 +29,8 @@ pub const BUS: Peer = Peer {
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long another bus than the host's has.
 const OTHER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long to wait before the bus is tried again, at first and at most.
+/// How long to wait before a bus is tried again whose socket is there, at first and at most: nothing tells when somebody
+/// begins to listen to it, or lets us in.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How many calls wait for their answers at a time; others wait for their turn. A bus lets a daemon wait for 128
@@ -216,6 +217,10 @@ impl Bus {
                 Err(error) => {
                     debug!("Cannot join the system bus: {error}");
                     self.membership.send_replace(Membership::Absent);
+                    if system_bus_appears().await.is_ok_and(|was_awaited| was_awaited) {
+                        pause = PAUSE;
+                        continue;
+                    }
                 }
             }
             sleep(pause).await;

@@ -108,6 +108,8 @@ pub struct Daemon {
     unannounced: RefCell<HashSet<Key>>,
     /// Whose record on disk is behind.
     unpublished: RefCell<BTreeSet<Key>>,
+    /// Told when something on disk falls behind.
+    fell_behind: Notify,
     publisher: Publisher,
     watch: Watch,
     vacancy: Vacancy,
@@ -127,6 +129,7 @@ impl Daemon {
             closing: RefCell::default(),
             unannounced: RefCell::default(),
             unpublished: RefCell::default(),
+            fell_behind: Notify::new(),
             publisher,
             watch,
             vacancy,
@@ -392,9 +395,13 @@ impl Daemon {
         }
     }
 
-    /// Writes records anew that could not be written when they changed (the disk was full), once per second.
+    /// Writes anew what could not be written when it changed (the disk was full), once per second until that is done:
+    /// nothing tells when there is room again. Nothing runs while all is written.
     pub async fn mind_unpublished(&self) {
         loop {
+            while self.unpublished.borrow().is_empty() && !self.publisher.is_behind() {
+                self.fell_behind.notified().await;
+            }
             tokio::time::sleep(RETRY).await;
             let keys = std::mem::take(&mut *self.unpublished.borrow_mut());
             for key in keys {
@@ -407,12 +414,19 @@ impl Daemon {
     }
 
     fn carry_out(&self, effects: &[Effect]) -> Result<(), Error> {
-        Ok(self.publisher.carry_out(&self.machines.borrow(), effects)?)
+        let done = self.publisher.carry_out(&self.machines.borrow(), effects);
+        if done.is_err() || self.publisher.is_behind() {
+            self.fell_behind.notify_one();
+        }
+        Ok(done?)
     }
 
     /// Brings the published index in line with the records, for what happened while no daemon ran.
     pub async fn tidy(&self) {
         self.publisher.tidy(&self.machines).await;
+        if self.publisher.is_behind() {
+            self.fell_behind.notify_one();
+        }
     }
 
     /// Notes for the next run that nothing is behind, if that is so. Nothing may change after this.

@@ -213,6 +213,11 @@ impl Publisher {
         }
     }
 
+    /// Whether [`Publisher::catch_up`] has something to do.
+    pub fn is_behind(&self) -> bool {
+        self.index_is_behind.get() || !self.obsolete.borrow().is_empty()
+    }
+
     /// All records were read: from now on links and lists follow the table.
     pub fn complete(&self) {
         self.is_complete.send_replace(true);
@@ -232,7 +237,7 @@ impl Publisher {
 
     /// Says that links and lists are in line with so many records, as the last thing that is done, if they are.
     pub fn leave_in_order(&self, records: usize) {
-        if self.is_tidy.get() && !self.index_is_behind.get() && self.obsolete.borrow().is_empty() {
+        if self.is_tidy.get() && !self.is_behind() {
             log(self.derived.link(IN_ORDER, &records.to_string()));
         }
     }

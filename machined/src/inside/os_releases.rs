@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::guest::Guest;
@@ -24,6 +24,8 @@ type Answer = Result<Rc<Fields>, Errno>;
 pub struct OsReleases {
     files: Rc<Reading>,
     known: RefCell<HashMap<Key, (Instant, Rc<Fields>)>>,
+    /// Told when there is something to be forgotten later.
+    learned: Notify,
     /// What is being read, for whoever waits for it.
     reading: RefCell<HashMap<Key, watch::Receiver<Option<Answer>>>>,
     /// Who was asked for last.
@@ -36,6 +38,7 @@ impl OsReleases {
         Rc::new(Self {
             files: Reading::new(inside),
             known: RefCell::default(),
+            learned: Notify::new(),
             reading: RefCell::default(),
             last: Cell::default(),
         })
@@ -77,6 +80,7 @@ impl OsReleases {
                 && let Ok(fields) = &read
             {
                 this.known.borrow_mut().insert(key, (Instant::now(), fields.clone()));
+                this.learned.notify_one();
             }
             answer.send_replace(Some(read));
         });
@@ -103,9 +107,12 @@ impl OsReleases {
         self.reading.borrow_mut().remove(&key);
     }
 
-    /// Forgets what is not fresh any more, now and then.
+    /// Forgets what is not fresh any more, now and then. Nothing runs while nothing is known.
     pub async fn forget_old(&self) {
         loop {
+            while self.known.borrow().is_empty() {
+                self.learned.notified().await;
+            }
             tokio::time::sleep(FRESH).await;
             let mut known = self.known.borrow_mut();
             known.retain(|_, (read, _)| read.elapsed() < FRESH);
