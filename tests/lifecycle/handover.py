@@ -198,7 +198,13 @@ class Handover(place.Case):
             f"--directory={image}", f"--machine={name}", "--as-pid2", "sleep", "infinity")
         self.addCleanup(run, "systemctl", "stop", unit, check=False)
         self.addCleanup(run, "machinectl", "kill", "--signal=KILL", name, check=False)
-        until(lambda: f'"{name}"' in busctl("ListMachines") and "running" in property_of(name, "State"), "the container")
+
+        def is_there():
+            # Debian 12's does, on some kernels: that is no fault of what is tested here.
+            if "stack smashing detected" in run("journalctl", "--quiet", "--boot", "--unit", unit, "--output=cat"):
+                self.skipTest("this Debian's systemd-nspawn died of 'stack smashing detected'")
+            return f'"{name}"' in busctl("ListMachines") and "running" in property_of(name, "State")
+        until(is_there, "the container")
 
     def dependent(self, dependency):
         """A unit that wants or requires the original."""
