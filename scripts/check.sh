@@ -206,6 +206,7 @@ long() {
   step boot-252 300 tests/boot/run.sh bookworm
   step containers 900 tests/tool/containers.sh
   step miri 2400 scripts/miri.sh
+  step mutated-images 1800 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
   step fuzz-long 5400 scripts/fuzz.sh 60
   step vm 5400 tests/system/vm.sh
 }

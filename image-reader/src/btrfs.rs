@@ -2,10 +2,8 @@
 
 use lambutter::{BlockRead, Btrfs, Path};
 
+use crate::links::{Found, followed};
 use crate::tree::{LARGEST, Tree};
-
-/// How many links are followed for one file.
-const LINKS: usize = 40;
 
 struct Bytes(&'static [u8]);
 
@@ -37,7 +35,7 @@ struct Volume(Btrfs<Bytes>);
 
 impl Tree for Volume {
     fn file(&mut self, path: &str) -> Option<Vec<u8>> {
-        let path = self.followed(path)?;
+        let path = followed(path, |path| self.look(path))?;
         let inode = self.0.resolve(Path::new(path.as_bytes())?).ok()?;
         let about = self.0.metadata(&inode).ok()?;
         let length = usize::try_from(about.size).ok().filter(|&length| length <= LARGEST)?;
@@ -58,36 +56,11 @@ impl Tree for Volume {
 }
 
 impl Volume {
-    /// The path without links.
-    fn followed(&mut self, path: &str) -> Option<String> {
-        let mut left: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
-        let (mut done, mut links) = (Vec::<String>::new(), 0);
-        while let Some(part) = left.pop() {
-            match part.as_str() {
-                "" | "." => continue,
-                ".." => {
-                    done.pop();
-                    continue;
-                }
-                _ => done.push(part),
-            }
-            let so_far = format!("/{}", done.join("/"));
-            let inode = self.0.resolve(Path::new(so_far.as_bytes())?).ok()?;
-            if !self.0.metadata(&inode).ok()?.is_symlink() {
-                continue;
-            }
-            links += 1;
-            if links > LINKS {
-                return None;
-            }
-            let target = String::from_utf8(self.0.read_link(Path::new(so_far.as_bytes())?).ok()?).ok()?;
-            if target.starts_with('/') {
-                done.clear()
-            } else {
-                done.truncate(done.len().saturating_sub(1))
-            }
-            left.extend(target.rsplit('/').map(str::to_owned));
+    fn look(&mut self, path: &str) -> Option<Found> {
+        let inode = self.0.resolve(Path::new(path.as_bytes())?).ok()?;
+        if self.0.metadata(&inode).ok()?.is_symlink() {
+            return self.0.read_link(Path::new(path.as_bytes())?).ok().map(Found::Link);
         }
-        Some(format!("/{}", done.join("/")))
+        Some(Found::Other)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::gpt::{self, Partition};
 use crate::tree::Tree;
-use crate::{btrfs, ext4};
+use crate::{btrfs, erofs, ext4};
 
 /// The files of an operating system that say what it is, where there are such.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -25,9 +25,8 @@ impl Found {
 }
 
 /// What is there and cannot be read: its name, where its magic number is, and that.
-const KNOWN: [(&str, usize, &[u8]); 6] = [
+const KNOWN: [(&str, usize, &[u8]); 5] = [
     ("a squashfs", 0, b"hsqs"),
-    ("an erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
     ("an xfs", 0, b"XFSB"),
     ("an f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2]),
     ("encrypted, by LUKS", 0, b"LUKS\xba\xbe"),
@@ -58,6 +57,9 @@ fn open(bytes: &'static [u8]) -> Result<Box<dyn Tree>, String> {
     }
     if btrfs::is_there(bytes) {
         return btrfs::open(bytes);
+    }
+    if erofs::is_there(bytes) {
+        return erofs::open(bytes);
     }
     let known = KNOWN.into_iter().find(|(_, at, magic)| {
         at.checked_add(magic.len()).and_then(|end| bytes.get(*at..end)) == Some(*magic)

@@ -7,8 +7,10 @@
 mod arena;
 mod btrfs;
 mod disk;
+mod erofs;
 mod ext4;
 mod gpt;
+mod links;
 mod locked;
 mod tree;
 

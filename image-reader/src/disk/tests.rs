@@ -84,6 +84,30 @@ fn the_files_are_read_out_of_every_file_system_that_is_known() {
     }
 }
 
+const PLAIN_EROFS: &[u8] = include_bytes!("../../testdata/plain.erofs");
+const LZ4_EROFS: &[u8] = include_bytes!("../../testdata/lz4.erofs");
+const CHUNKED_EROFS: &[u8] = include_bytes!("../../testdata/chunked.erofs");
+const PACKED_EROFS: &[u8] = include_bytes!("../../testdata/packed.erofs");
+
+#[test]
+fn an_erofs_is_read_as_far_as_nothing_is_compressed() {
+    let info: String = (1..=400).map(|line| format!("LINE{line}=text\n")).collect();
+    for (image, has_info) in [(PLAIN_EROFS, true), (CHUNKED_EROFS, true), (LZ4_EROFS, false)] {
+        let mut expected = expected();
+        if has_info {
+            expected.insert(2, ("machine-info", info.as_bytes()));
+        }
+        let found = read(image).unwrap().0;
+        let found: Vec<_> = found.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        assert_eq!(found, expected);
+    }
+    assert!(told(PACKED_EROFS.to_vec()).unwrap_err().contains("small files put together"));
+    assert_told(gpt::disk_of(&[(ROOT, LZ4_EROFS)], 512), "a partition");
+    let mut strange = PLAIN_EROFS.to_vec();
+    strange[1024 + 80 + 1] = 1;
+    assert!(told(strange).unwrap_err().contains("features that nobody here knows: 0x100"));
+}
+
 #[test]
 fn the_partition_with_the_operating_system_is_read() {
     let Some(image) = ext4() else { return };
@@ -118,7 +142,12 @@ fn images_with_changed_bytes_are_read_or_refused() {
         (state % below as u64) as usize
     };
     // A btrfs is large, and copied for each round.
-    for (image, rounds) in [(ext4(), rounds), (btrfs(), rounds / 10)] {
+    for (image, rounds) in [
+        (ext4(), rounds),
+        (btrfs(), rounds / 10),
+        (Some(PLAIN_EROFS.to_vec()), rounds),
+        (Some(CHUNKED_EROFS.to_vec()), rounds),
+    ] {
         let Some(image) = image else { continue };
         // What is not zero is where something can be changed that is read.
         let places: Vec<usize> = (0..image.len()).filter(|&place| image[place] != 0).collect();
