@@ -6,10 +6,14 @@ One that starts to work fails until it is taken out here.
 # By whose daemon runs.
 GAPS = {
     "stock257": {
+        "a fifo in an image holds up nobody":
+            "the whole daemon waits for whoever opens the FIFO next",
         "a leader that is registered already is refused and its unit lives":
             "it stops the unit of the one that was there",
     },
     "stock262": {
+        "a fifo in an image holds up nobody":
+            "the whole daemon waits for whoever opens the FIFO next",
         "a registrar is left alone when its machine ends or is refused":
             "it sends SIGTERM to the process that registered the machine",
         "a leader that is registered already is refused and its unit lives":

@@ -191,6 +191,22 @@ class Images(ImageCase):
         self.assertIn("Device or resource busy", refused("busctl", "call", bus.SERVICE, "/org/freedesktop/machine1",
                                                          bus.MANAGER, "GetImageHostname", "s", "tree"))
 
+    def test_a_fifo_in_an_image_holds_up_nobody(self):
+        root = self.tree("tree", os_release="ID=an\n")
+        self.tree("other", hostname="box\n")
+        os.mkfifo(root / "etc/hostname")
+        # Where the daemon hangs it is of no use to the tests behind this one.
+        self.addCleanup(run, "systemctl", "restart", "systemd-machined.service", deadline=PATIENCE)
+        self.addCleanup(run, "systemctl", "kill", "--signal=KILL", "systemd-machined.service")
+
+        def answer(*words):
+            return out("busctl", "--timeout=3", "call", bus.SERVICE, bus.PATH, bus.MANAGER, *words).strip()
+
+        self.assertEqual(answer("GetImageHostname", "s", "tree"), 's ""')
+        self.assertIn('"ID" "an"', answer("GetImageOSRelease", "s", "tree"))
+        self.assertEqual(answer("GetImageHostname", "s", "other"), 's "box"')
+        self.assertIn(".host", answer("ListMachines"))
+
 
 # Takes an image for itself as systemd-nspawn does: the lock of an open file description.
 HOLDER = """
