@@ -20,7 +20,7 @@ MACHINED = [
     (
         "services",
         ["addresses", "authorization", "host", "host_names", "image_workers", "inside", "late_maps",
-         "spare_memory", "systemd"],
+         "spare_memory", "subscription", "systemd"],
         True,
     ),
     ("operations", ["operations"], True),

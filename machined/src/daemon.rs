@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::{ControlGroup, ProcessHandle};
-use registry::{Addresses, IdRange, MachineName, Record};
+use registry::{Addresses, Class, IdRange, MachineName, Record};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tokio::sync::Notify;
@@ -42,6 +42,8 @@ pub struct Surroundings {
     pub uid: u32,
     /// The id of this boot.
     pub boot_id: String,
+    /// The id of this run of the daemon.
+    pub run_id: String,
     /// The PID namespace in which the daemon's process ids mean something.
     pub pid_namespace: Option<u64>,
     /// The user namespace of the daemon, and its uid and gid maps, which are those of every process in it.
@@ -86,8 +88,17 @@ pub enum Change {
         /// Whether it will be noticed when its group is empty.
         is_watched: bool,
     },
+    /// Something else is known of it: its addresses, its unit, its group, its id maps, or where it is in its life.
+    Altered(Key),
     /// It was dropped from the table, whatever became of it.
-    Forgotten(Key),
+    Forgotten {
+        /// The machine.
+        key: Key,
+        /// What it was called.
+        name: MachineName,
+        /// What it was.
+        class: Class,
+    },
 }
 
 /// The daemon's state.
@@ -258,7 +269,7 @@ impl Daemon {
     /// Drops a machine from the registry; what runs in it is left alone. Returns its last record.
     pub fn forget(&self, key: Key) -> Option<Record> {
         let (record, effects) = self.machines.borrow_mut().remove(key)?;
-        self.changes.announce(Change::Forgotten(key));
+        self.changes.announce(Change::Forgotten { key, name: record.name, class: record.class });
         self.closing.borrow_mut().remove(&key);
         self.unannounced.borrow_mut().remove(&key);
         self.let_go_of_leader(key);
@@ -310,7 +321,7 @@ impl Daemon {
     /// Takes in what a machine's name resolves to now, and whether the host reaches it there.
     pub fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
         let effects = self.machines.borrow_mut().set_addresses(key, addresses, is_reached);
-        self.publish(key, &effects);
+        self.alter(key, &effects);
     }
 
     /// Takes in which names mean something else than a machine, so that no address leads there.
@@ -330,21 +341,21 @@ impl Daemon {
         };
         let is_missing = uid_map.is_empty() || gid_map.is_empty();
         let effects = self.machines.borrow_mut().set_maps(key, uid_map, gid_map);
-        self.publish(key, &effects);
+        self.alter(key, &effects);
         is_missing.then_some(name)
     }
 
     /// Takes in that the service manager has a job for a machine's unit.
     pub fn set_scope_job(&self, key: Key, job: String) {
         let effects = self.machines.borrow_mut().set_scope_job(key, job);
-        self.publish(key, &effects);
+        self.alter(key, &effects);
     }
 
     /// Takes in that this job is done, and which control group the unit has.
     pub fn end_scope_job(&self, key: Key, group: Option<String>) {
         let group = group.map(|group| (group::id_of(&group), group));
         let effects = self.machines.borrow_mut().end_scope_job(key, group);
-        self.publish(key, &effects);
+        self.alter(key, &effects);
         self.settled.notify_waiters();
     }
 
@@ -355,8 +366,9 @@ impl Daemon {
 
     /// Notes that a machine was told to end.
     pub fn is_told_to_end(&self, key: Key) {
-        if self.machines.borrow().get(key).is_some() {
-            self.closing.borrow_mut().insert(key);
+        let is_there = self.machines.borrow().get(key).is_some();
+        if is_there && self.closing.borrow_mut().insert(key) {
+            self.changes.announce(Change::Altered(key));
         }
     }
 
@@ -368,11 +380,11 @@ impl Daemon {
     /// Notes that nobody is to be told of a machine before this is taken back.
     pub fn keep_quiet_of(&self, key: Key, quiet: bool) {
         let mut unannounced = self.unannounced.borrow_mut();
-        if quiet {
-            unannounced.insert(key)
-        } else {
-            unannounced.remove(&key)
-        };
+        let is_changed = if quiet { unannounced.insert(key) } else { unannounced.remove(&key) };
+        drop(unannounced);
+        if is_changed {
+            self.changes.announce(Change::Altered(key));
+        }
     }
 
     /// Whether the service manager has a job for a machine's unit, or is asked for one.
@@ -392,6 +404,14 @@ impl Daemon {
         if let Err(error) = self.carry_out(effects) {
             warn!("{}; trying again every second", with_causes(&error));
             self.unpublished.borrow_mut().insert(key);
+        }
+    }
+
+    /// The same for something that has changed, of which the services hear, too.
+    fn alter(&self, key: Key, effects: &[Effect]) {
+        if !effects.is_empty() {
+            self.publish(key, effects);
+            self.changes.announce(Change::Altered(key));
         }
     }
 

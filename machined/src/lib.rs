@@ -25,6 +25,7 @@ mod publisher;
 mod restore;
 mod spare_memory;
 mod start;
+mod subscription;
 mod systemd;
 mod unit_part;
 mod vacancy;

@@ -148,7 +148,12 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     let restored = restored.map_err(|error| Failure::new("cannot read the registry", error))?;
     operations.give_memory_back();
 
-    let interfaces = vec![varlink::machine::interface(), varlink::image::interface(), service::interface()];
+    let interfaces = vec![
+        varlink::machine::interface(),
+        varlink::image::interface(),
+        varlink::registry::interface(),
+        service::interface(),
+    ];
     let settings = Settings { closer: Some(closer), ..Settings::of_process() };
     let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, settings)
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
@@ -261,12 +266,19 @@ fn surroundings(options: &Options, places: &Places) -> Result<Surroundings, Fail
     Ok(Surroundings {
         uid: rustix::process::geteuid().as_raw(),
         boot_id,
+        run_id: run_id().map_err(|error| Failure::new("cannot have an id made by /proc", error))?,
         pid_namespace,
         user_namespace: user_namespace(),
         systemd: systemd.flatten(),
         slice: places.slice,
         grace: options.grace,
     })
+}
+
+/// 32 random hexadecimal digits.
+fn run_id() -> io::Result<String> {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    Ok(uuid.chars().filter(char::is_ascii_hexdigit).collect())
 }
 
 fn user_namespace() -> Option<UserNamespace> {

@@ -4,6 +4,7 @@ use varlink_server::About;
 
 pub mod image;
 pub mod machine;
+pub mod registry;
 
 /// What `org.varlink.service.GetInfo` says about this daemon.
 pub const ABOUT: About = About {

@@ -90,4 +90,9 @@ impl Operations {
     pub fn boot_id(&self) -> &str {
         &self.daemon.surroundings.boot_id
     }
+
+    /// The id of this run of the daemon.
+    pub fn run_id(&self) -> &str {
+        &self.daemon.surroundings.run_id
+    }
 }

@@ -97,7 +97,8 @@ impl Operations {
                     self.follow_unit(key);
                 }
             }
-            Change::Forgotten(key) => {
+            Change::Altered(_) => {}
+            Change::Forgotten { key, .. } => {
                 self.keeper.left(key);
                 self.os_releases.left(key);
                 self.inside.left(key);
@@ -128,6 +129,11 @@ impl Operations {
     /// The addresses of a machine; `None` if they are not known.
     pub(super) fn listing(&self, key: Key) -> Option<Listing> {
         self.keeper.listing(&*self.daemon, key)
+    }
+
+    /// Who hears of every change of the table of machines.
+    pub fn changes(&self) -> &Announcements<Change> {
+        &self.daemon.changes
     }
 
     /// Who hears of machines that come and go.

@@ -21,6 +21,7 @@ mod process_id;
 mod register;
 
 use process_id::ProcessId;
+pub(super) use process_id::ProcessReply;
 
 /// The interface.
 pub fn interface() -> Interface<Operations> {

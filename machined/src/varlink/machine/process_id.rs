@@ -115,7 +115,7 @@ pub(super) fn peer_identity(peer: &Peer) -> Option<Process> {
 /// A process in an answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ProcessReply {
+pub(in crate::varlink) struct ProcessReply {
     pid: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pidfd_id: Option<u64>,
@@ -123,7 +123,7 @@ pub(super) struct ProcessReply {
 }
 
 impl ProcessReply {
-    pub(super) fn new(process: Process, operations: &Operations) -> Self {
+    pub(in crate::varlink) fn new(process: Process, operations: &Operations) -> Self {
         Self { pid: process.pid, pidfd_id: process.pidfd_id, boot_id: operations.boot_id().to_owned() }
     }
 }

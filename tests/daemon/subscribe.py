@@ -1,0 +1,221 @@
+"""Clients that follow what machines there are."""
+
+import json
+import os
+import select
+import tempfile
+import time
+
+import world
+from varlink import INVALID, OK, Client, ask, listed, message, verdict
+from waiting import DEADLINE, until
+
+SUBSCRIBE = "io.mymachines.Registry.Subscribe"
+# The long check has ten thousand and a hundred.
+MACHINES = int(os.environ.get("MACHINES", "300"))
+SUBSCRIBERS = int(os.environ.get("SUBSCRIBERS", "20"))
+
+
+class Follower:
+    """A client of the stream, and what it makes of it."""
+
+    def __init__(self, **parameters):
+        self.client = Client(deadline=60)
+        self.machines, self.instance, self.sequence, self.ready = {}, None, 0, False
+        self.largest = 0
+        self.client.send(message(SUBSCRIBE, parameters, more=True))
+
+    def close(self):
+        self.client.close()
+
+    def take(self):
+        """Takes in one reply, and finds fault with it."""
+        reply = self.client.receive()
+        assert reply and "error" not in reply and reply["continues"], reply
+        told = reply["parameters"]
+        assert self.instance in (None, told["instance"])
+        assert told["sequence"] == self.sequence + 1, (told["sequence"], self.sequence)
+        assert told["ready"] or not self.ready
+        assert len(told["changes"]) <= 64
+        self.instance, self.sequence, self.ready = told["instance"], told["sequence"], told["ready"]
+        self.largest = max(self.largest, len(told["changes"]))
+        for change in told["changes"]:
+            kind, name, machine = change["kind"], change["name"], change.get("machine")
+            assert (name in self.machines) == (kind != "new"), change
+            if kind == "removed":
+                assert machine is None
+                del self.machines[name]
+            else:
+                assert machine["name"] == name
+                self.machines[name] = machine
+        return told["changes"]
+
+    def snapshot(self):
+        while not self.ready:
+            self.take()
+        return self
+
+    def until(self, condition, what):
+        """Takes in what comes until condition(machines) is true."""
+        end = time.monotonic() + DEADLINE
+        while not condition(self.machines):
+            assert time.monotonic() < end, f"{what} was not told; there are {list(self.machines)[:9]}"
+            if self.client.messages or select.select([self.client.socket], [], [], 0.1)[0]:
+                self.take()
+
+
+class Lister:
+    """A process that calls List again and again meanwhile: how long each call took, sorted."""
+
+    def __enter__(self):
+        reader, self.writer = os.pipe()
+        self.took, self.report = [], tempfile.TemporaryFile("w+")
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.writer)
+                took = []
+                while not select.select([reader], [], [], 0)[0]:
+                    start = time.monotonic()
+                    assert ask("List", {"name": ".host"}) == OK
+                    took.append(time.monotonic() - start)
+                json.dump(took, self.report)
+                self.report.flush()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(reader)
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.writer)
+        assert os.waitpid(self.pid, 0)[1] == 0, "List failed"
+        self.report.seek(0)
+        self.took = sorted(json.load(self.report))
+        self.report.close()
+
+
+class Subscribing(world.Case):
+    run_options = "mode=755,size=1g,nr_inodes=400000"
+
+    def setUp(self):
+        super().setUp()
+        self.start()
+
+    def follow(self, **parameters):
+        follower = Follower(**parameters)
+        self.addCleanup(follower.close)
+        return follower
+
+    def assert_as_listed(self, follower):
+        def same():
+            there = listed()
+            fields = [field for field in ("class", "service", "id", "leader", "unit", "subgroup")
+                      if any(field in machine for machine in there.values())]
+            expected = {name: [machine.get(field) for field in fields] for name, machine in there.items()}
+            while follower.client.messages or select.select([follower.client.socket], [], [], 0)[0]:
+                follower.take()
+            return {name: [machine.get(field) for field in fields]
+                    for name, machine in follower.machines.items()} == expected
+        until(same, "what List tells")
+
+    def test_a_follower_is_told_what_is_there_and_then_what_changes(self):
+        self.register("one", self.leader(), service="lab")
+        follower = self.follow().snapshot()
+        self.assertEqual(follower.machines["one"]["service"], "lab")
+        self.assertEqual(follower.machines["one"]["state"], "running")
+        self.assertTrue(follower.machines["one"]["isPublic"])
+        second = self.leader()
+        self.register("two", second)
+        follower.until(lambda machines: "two" in machines, "a new machine")
+        self.assert_as_listed(follower)
+        second.kill()
+        follower.until(lambda machines: "two" not in machines, "the end of its leader")
+        self.assertEqual(ask("Unregister", {"name": "one"}), OK)
+        follower.until(lambda machines: not machines, "the end of a machine")
+
+    def test_a_follower_of_nothing_is_told_so_at_once(self):
+        follower = self.follow()
+        self.assertEqual((follower.take(), follower.ready), ([], True))
+
+    @world.needs_root
+    def test_changes_of_addresses_are_told(self):
+        container = self.container("10.1.0.2/24")
+        self.register("web", container)
+        follower = self.follow().snapshot()
+        follower.until(lambda machines: machines["web"].get("addresses") == ["10.1.0.2"], "its address")
+        container.add("10.1.0.3/24")
+        follower.until(lambda machines: "10.1.0.3" in machines["web"]["addresses"], "an address more")
+        # The other one goes with the first of its network.
+        container.remove("10.1.0.2/24")
+        follower.until(lambda machines: not machines["web"]["addresses"], "no address")
+
+    def test_only_what_is_wanted_is_told(self):
+        follower, vms = self.follow(names=["b", "none"]), self.follow(**{"class": "vm"})
+        for name, kind in ("a", "container"), ("b", "container"), ("c", "vm"):
+            self.register(name, self.leader(), **{"class": kind})
+        follower.until(lambda machines: "b" in machines, "b")
+        vms.until(lambda machines: "c" in machines, "c")
+        self.assertEqual((set(follower.machines), set(vms.machines)), ({"b"}, {"c"}))
+
+    def test_what_makes_no_sense_is_refused(self):
+        for parameters, field in ({"names": ["a/b"]}, "names"), ({"names": ["n"] * 1025}, "names"), \
+                ({"class": "host"}, "class"), ({"fields": []}, "fields"), ({"names": 1}, "names"):
+            with Client() as client:
+                client.send(message(SUBSCRIBE, parameters, more=True))
+                self.assertEqual(verdict(client.receive()), f"{INVALID} {field}")
+        self.assertEqual(ask(SUBSCRIBE), "org.varlink.service.ExpectedMore")
+
+    def test_a_new_run_is_another_instance(self):
+        self.register("web", self.leader())
+        first = self.follow().snapshot()
+        self.restart()
+        with self.assertRaises(AssertionError):
+            first.take()
+        second = self.follow().snapshot()
+        self.assertEqual(set(second.machines), {"web"})
+        self.assertNotEqual(first.instance, second.instance)
+
+    def test_crowds_are_told_all_and_one_who_sleeps_harms_nobody(self):
+        """With figures: snapshot, burst, List meanwhile."""
+        leaders = [self.leader() for _ in range(MACHINES)]
+        with Client(60) as client:
+            for number, leader in enumerate(leaders):
+                told = client.call("Register", {"name": f"m{number}", "class": "container", "leader": leader.pid})
+                self.assertEqual(verdict(told), OK)
+        before = time.monotonic()
+        first = self.follow().snapshot()
+        took = time.monotonic() - before
+        self.assertEqual((len(first.machines), first.largest), (MACHINES, 64))
+        followers = [self.follow().snapshot() for _ in range(SUBSCRIBERS - 1)]
+        sleeper, memory = followers.pop(), self.machined.rss()
+
+        # Everything changes: what was there goes, and comes again.
+        burst = min(MACHINES, 1000)
+        with Lister() as lister:
+            with Client(60) as client:
+                for number in range(burst):
+                    self.assertEqual(client.ask("Unregister", {"name": f"m{number}"}), OK)
+                before = time.monotonic()
+                for number in range(burst):
+                    parameters = {"name": f"m{number}", "class": "container", "leader": leaders[number].pid}
+                    self.assertEqual(client.ask("Register", {**parameters, "service": "again"}), OK)
+                registered = time.monotonic() - before
+            for follower in followers:
+                follower.until(lambda machines: len(machines) == MACHINES and all(
+                    machines[f"m{number}"].get("service") == "again" for number in range(burst)), "all of the burst")
+            told = time.monotonic() - before
+        # It is told the last state when it wakes up.
+        sleeper.until(lambda machines: len(machines) == MACHINES and all(
+            machines[f"m{number}"].get("service") == "again" for number in range(burst)), "the last state")
+        self.assert_as_listed(sleeper)
+        self.assertLess(self.machined.rss() - memory, 20 << 10)
+        slowest = lister.took
+        self.assertTrue(slowest)
+        print(f"{MACHINES} machines, {SUBSCRIBERS} subscribers: snapshot {took * 1000:.0f} ms; {burst} registered again in "
+              f"{registered * 1000:.0f} ms, all told after {told * 1000:.0f} ms; {len(slowest)} calls of List meanwhile, "
+              f"median {slowest[len(slowest) // 2] * 1000:.1f} ms, slowest {slowest[-1] * 1000:.1f} ms", flush=True)
+
+
+if __name__ == "__main__":
+    world.main()
