@@ -55,9 +55,9 @@ pub use call::{Call, Reply, Turn};
 pub use credentials::Credentials;
 pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
-pub use joining::{join_bus, join_system_bus, system_bus_appears};
+pub use joining::{appears_at, join_at, join_bus, join_peer, session_bus, system_bus};
 pub use label::Label;
-pub use link::{Link, Traffic};
+pub use link::{Link, Traffic, listen};
 pub use queue::Limits;
 pub use server::Server;
 pub use table::{

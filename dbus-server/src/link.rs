@@ -135,6 +135,17 @@ impl Link {
     }
 }
 
+/// Shows `hear` every message that comes in, until the connection ends: of one that nothing is served on.
+pub async fn listen(messages: MessageStream, hear: impl Fn(&Message)) {
+    let mut messages = messages;
+    while let Some(message) = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await {
+        match message {
+            Ok(message) => hear(&message),
+            Err(error) => tracing::debug!("the peer: {error}"),
+        }
+    }
+}
+
 impl Traffic {
     /// Serves until the connection ends, inside a `LocalSet`. Every message that comes in is shown to `hear` first.
     pub async fn run<C: 'static, O: Clone + 'static>(

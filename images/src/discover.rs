@@ -88,8 +88,10 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
             }
         }
     }
-    if !known.contains(HOST_NAME) {
-        found(host(places)?);
+    if !known.contains(HOST_NAME)
+        && let Some(path) = places.host()
+    {
+        found(host(&path)?);
     }
     Ok(())
 }
@@ -118,7 +120,10 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
             }
         }
     }
-    if name == HOST_NAME { host(places) } else { Err(Error::NoSuchImage(name.to_owned())) }
+    match places.host().filter(|_| name == HOST_NAME) {
+        Some(path) => host(&path),
+        None => Err(Error::NoSuchImage(name.to_owned())),
+    }
 }
 
 fn open_directory(path: &str) -> Result<Option<OwnedFd>> {
@@ -174,15 +179,14 @@ fn describe(
 }
 
 /// What the host runs from.
-fn host(places: &Places) -> Result<Image> {
-    let path = places.host();
-    let fail = Error::of("look at", &path);
-    let stat = look(CWD, &path).map_err(&fail)?;
+fn host(path: &str) -> Result<Image> {
+    let fail = Error::of("look at", path);
+    let stat = look(CWD, path).map_err(&fail)?;
     let found = Found {
         name: HOST_NAME.to_owned(),
-        path: path.clone(),
+        path: path.to_owned(),
         directory: CWD,
-        file: &path,
+        file: path,
         stat,
         is_mstack: false,
         vendor: false,

@@ -34,6 +34,6 @@ pub use files_inside::Metadata;
 pub use image::{HOST_NAME, Image, Kind};
 pub use metadata::metadata;
 pub use name::ImageName;
-pub use places::Places;
+pub use places::{Places, User};
 pub use pool::{Pool, pool};
 pub use staged::tidy;

@@ -110,7 +110,7 @@ impl PathLock {
         if !are_wanted() {
             return Ok(nothing);
         }
-        if path == places.host() {
+        if places.host().is_some_and(|host| path == host) {
             return if mode == Mode::Shared { Ok(nothing) } else { Err(Error::InUse(path.to_owned())) };
         }
         let found = stat(path).map_err(Error::of("look at", path))?;
@@ -227,7 +227,7 @@ mod tests {
         NameLock::take(&places, &name).unwrap();
         let host = ImageName::new(HOST_NAME).unwrap();
         assert_eq!(NameLock::take(&places, &host).unwrap_err(), Error::InUse(HOST_NAME.to_owned()));
-        let root = places.host();
+        let root = places.host().unwrap();
         PathLock::take(&places, &root, Mode::Shared).unwrap();
         assert_eq!(PathLock::take(&places, &root, Mode::Exclusive).unwrap_err(), Error::InUse(root));
     }

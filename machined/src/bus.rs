@@ -1,14 +1,15 @@
-//! The system bus: one connection for the whole daemon, which is joined when there is a bus, and joined again when it
-//! comes back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
+//! The bus: one connection for the whole daemon, which is joined when there is a bus, and joined again when it comes
+//! back. Nothing waits for it: without a bus, machines are registered and looked up as ever.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use closer::Way;
-use dbus_server::{join_bus, join_system_bus, system_bus_appears};
+use dbus_server::{appears_at, join_at, join_bus, join_peer, session_bus, system_bus};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -86,7 +87,7 @@ impl From<zbus::Error> for CallError {
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoBus => f.write_str("there is no system bus"),
+            Self::NoBus => f.write_str("there is no bus"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Refused { name, message } => write!(f, "{name}: {message}"),
             Self::Broken(error) => error.fmt(f),
@@ -116,9 +117,59 @@ impl Membership {
     }
 }
 
+/// Which bus.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// The system's.
+    System,
+    /// That of a user's session.
+    Session,
+    /// None: a service manager that speaks D-Bus itself, at this socket.
+    Manager(PathBuf),
+}
+
+impl Which {
+    /// Joins it.
+    async fn join(&self, closer: Option<Way>) -> zbus::Result<Connection> {
+        let socket = self.socket()?;
+        match self {
+            Self::System | Self::Session => join_at(&socket, closer).await,
+            Self::Manager(_) => join_peer(&socket, closer).await,
+        }
+    }
+
+    /// Where it is.
+    fn socket(&self) -> zbus::Result<PathBuf> {
+        match self {
+            Self::System => system_bus(),
+            Self::Session => session_bus(),
+            Self::Manager(socket) => Ok(socket.clone()),
+        }
+    }
+
+    /// Waits until there is a file in its place, and returns whether there was none.
+    async fn appears(&self) -> bool {
+        match self.socket() {
+            Ok(socket) => appears_at(&socket).await.unwrap_or(false),
+            Err(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::System => "the system bus",
+            Self::Session => "the session bus",
+            Self::Manager(_) => "the user's service manager",
+        })
+    }
+}
+
 /// The daemon's place on the bus.
 #[derive(Debug)]
 pub struct Bus {
+    which: Which,
     membership: watch::Sender<Membership>,
     /// Whether it is joined at all.
     is_wanted: Cell<bool>,
@@ -131,6 +182,7 @@ pub struct Bus {
 impl Default for Bus {
     fn default() -> Self {
         Self {
+            which: Which::System,
             membership: watch::Sender::new(Membership::Absent),
             is_wanted: Cell::new(false),
             places: Arc::new(Semaphore::new(OPEN)),
@@ -141,8 +193,8 @@ impl Default for Bus {
 
 impl Bus {
     /// A place on the bus, with somebody to read what comes with descriptors.
-    pub fn with(closer: Way) -> Self {
-        Self { closer: Some(closer), ..Self::default() }
+    pub fn with(which: Which, closer: Way) -> Self {
+        Self { which, closer: Some(closer), ..Self::default() }
     }
 
     /// The connection. One that is just being made is waited for; a bus that is not there is not.
@@ -205,19 +257,19 @@ impl Bus {
     pub async fn run(&self, introduce: impl AsyncFn(&Connection) -> Result<(), CallError>) {
         let mut pause = PAUSE;
         loop {
-            match join(&introduce, self.closer.clone()).await {
+            match join(&self.which, &introduce, self.closer.clone()).await {
                 Ok(connection) => {
-                    info!("Joined the system bus.");
+                    info!("Joined {}.", self.which);
                     pause = PAUSE;
                     self.membership.send_replace(Membership::Joined(connection.clone()));
                     connection.closed().await;
                     self.membership.send_replace(Membership::Joining);
-                    warn!("Lost the system bus; joining it again when it is back.");
+                    warn!("Lost {}; joining it again when it is back.", self.which);
                 }
                 Err(error) => {
-                    debug!("Cannot join the system bus: {error}");
+                    debug!("Cannot join {}: {error}", self.which);
                     self.membership.send_replace(Membership::Absent);
-                    if system_bus_appears().await.is_ok_and(|was_awaited| was_awaited) {
+                    if self.which.appears().await {
                         pause = PAUSE;
                         continue;
                     }
@@ -230,14 +282,18 @@ impl Bus {
 }
 
 async fn join(
+    which: &Which,
     introduce: &impl AsyncFn(&Connection) -> Result<(), CallError>,
     closer: Option<Way>,
 ) -> Result<Connection, CallError> {
-    let connecting = timeout(DEADLINE, join_system_bus(closer)).await;
+    let connecting = timeout(DEADLINE, which.join(closer)).await;
     let connection = connecting.map_err(|_| CallError::Timeout)??;
     let named = async {
         introduce(&connection).await?;
-        request_name(&connection).await
+        match which {
+            Which::Manager(_) => Ok(()),
+            Which::System | Which::Session => request_name(&connection).await,
+        }
     };
     match named.await {
         Ok(()) => Ok(connection),

@@ -40,6 +40,8 @@ const DEEPEST: usize = 256;
 pub struct Surroundings {
     /// The daemon's own uid.
     pub uid: u32,
+    /// Whether it is that user's own daemon, and serves nobody else, nor the host.
+    pub is_users: bool,
     /// The id of this boot.
     pub boot_id: String,
     /// The id of this run of the daemon.
@@ -48,7 +50,7 @@ pub struct Surroundings {
     pub pid_namespace: Option<u64>,
     /// The user namespace of the daemon, and its uid and gid maps, which are those of every process in it.
     pub user_namespace: Option<UserNamespace>,
-    /// The control group of process 1, if that is systemd.
+    /// The control group of the service manager, if that is systemd: of process 1, or of the user's.
     pub systemd: Option<ControlGroup>,
     /// The slice that the scopes of machines are in.
     pub slice: &'static str,

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
@@ -24,8 +25,10 @@ use walk::Walk;
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// Where the unified hierarchy is mounted: alone, or beside the old ones.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-/// The group of all machines' groups.
+/// The group of all machines' groups, below the root of the hierarchy.
 const PARENT: &str = "machines";
+/// The same for the daemon of a user: below the group that the user's session was given.
+static USERS_PARENT: OnceLock<String> = OnceLock::new();
 /// What stands between a name and its number; no machine name has it.
 const NUMBER: char = '~';
 /// How many groups of machines of one name may be about to end.
@@ -57,6 +60,19 @@ fn hierarchy() -> Option<&'static Path> {
     })
 }
 
+/// Has machines' groups made below that of this process, which is a user's own. To be called once, at the start.
+pub fn make_below_own() {
+    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get());
+    if let Some(own) = own.ok().and_then(|own| unified_path(&own)) {
+        let own = own.trim_matches('/');
+        let _ = USERS_PARENT.set(format!("{own}{}{PARENT}", if own.is_empty() { "" } else { "/" }));
+    }
+}
+
+fn parent() -> &'static str {
+    USERS_PARENT.get().map_or(PARENT, String::as_str)
+}
+
 /// Where a machine's control group is in the file system; `None` where it is not known, or is the daemon's too.
 pub fn directory_of(group: &str) -> Option<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -84,7 +100,7 @@ impl Group {
     /// has ended. What the kernel says to the rest; nothing is left behind then.
     pub fn create(machine: &MachineName, leader: &ProcessHandle) -> io::Result<(Self, Option<Home>)> {
         let hierarchy = hierarchy().ok_or(Errno::OPNOTSUPP)?;
-        let parent = hierarchy.join(PARENT);
+        let parent = hierarchy.join(parent());
         make(&parent)?;
         let mut group = Self::make_one(&parent, machine)?;
         group.id = inode(&group.path);
@@ -124,7 +140,8 @@ impl Group {
     fn make_one(parent: &Path, machine: &MachineName) -> io::Result<Self> {
         for number in 1..=MAX_PREDECESSORS {
             let name = if number == 1 { machine.to_string() } else { format!("{machine}{NUMBER}{number}") };
-            let mut group = Self { path: parent.join(&name), name: format!("/{PARENT}/{name}"), id: None };
+            let mut group =
+                Self { path: parent.join(&name), name: format!("/{}/{name}", self::parent()), id: None };
             if matches!(group.is_populated(), Ok(true)) {
                 continue;
             }
@@ -152,12 +169,12 @@ impl Group {
     /// The group that a record names, if it is one that this daemon made for the machine, and not a unit's.
     pub fn of_record(record: &Record) -> Option<Self> {
         let name = record.cgroup.as_deref().filter(|_| record.unit.is_none())?;
-        let machine = name.strip_prefix('/')?.strip_prefix(PARENT)?.strip_prefix('/')?;
+        let machine = name.strip_prefix('/')?.strip_prefix(parent())?.strip_prefix('/')?;
         let (owner, number) = machine.split_once(NUMBER).unwrap_or((machine, "2"));
         if owner != record.name.as_str() || number.parse::<u32>().is_err() {
             return None;
         }
-        let path = hierarchy()?.join(PARENT).join(machine);
+        let path = hierarchy()?.join(parent()).join(machine);
         Some(Self { path, name: name.to_owned(), id: record.cgroup_id })
     }
 
@@ -292,9 +309,9 @@ impl Group {
     pub fn sweep(is_in_use: impl Fn(&str) -> bool, grace: Duration) {
         let Some(hierarchy) = hierarchy() else { return };
         let mut left = Vec::new();
-        for path in children(&hierarchy.join(PARENT)) {
+        for path in children(&hierarchy.join(parent())) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let (name, id) = (format!("/{PARENT}/{name}"), inode(&path));
+            let (name, id) = (format!("/{}/{name}", parent()), inode(&path));
             let group = Self { path, name, id };
             if group.is_doomed() {
                 tokio::task::spawn_local(group.end(grace));

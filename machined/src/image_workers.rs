@@ -50,13 +50,16 @@ pub struct ImageWorkers {
     is_tidied: Rc<Cell<bool>>,
 }
 
-impl Default for ImageWorkers {
-    fn default() -> Self {
-        Self::of_program(&["/proc/self/exe", MODE], DEADLINE)
-    }
-}
-
 impl ImageWorkers {
+    /// For the images of the host, or for those of the user whose daemon this is.
+    pub fn new(user: Option<&images::User>) -> Self {
+        let mut words = vec!["/proc/self/exe", MODE];
+        if let Some(images::User { runtime, state, settings, library }) = user {
+            words.extend([runtime, state, settings, library].map(String::as_str));
+        }
+        Self::of_program(&words, DEADLINE)
+    }
+
     fn of_program(program: &[&str], deadline: Duration) -> Self {
         Self {
             program: program.iter().map(|&word| word.to_owned()).collect(),

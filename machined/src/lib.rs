@@ -28,6 +28,7 @@ mod start;
 mod subscription;
 mod systemd;
 mod unit_part;
+mod user;
 mod vacancy;
 mod varlink;
 mod watch;

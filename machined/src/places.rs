@@ -30,6 +30,8 @@ pub struct Places {
     pub socket: PathBuf,
     /// The second name of that, which clients of images use.
     pub image_socket: PathBuf,
+    /// Where those look who call any service by the name of its interface; `None` where systemd makes these links.
+    pub registry: Option<PathBuf>,
     /// The slice that the scopes of machines are in.
     pub slice: &'static str,
 }
@@ -47,9 +49,8 @@ impl Places {
     }
 
     /// Those of the daemon of the user who has this runtime directory, file-hierarchy(7).
-    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon of a user has no command line yet"))]
     pub fn user(runtime: &Path) -> Self {
-        Self::below(runtime)
+        Self { registry: Some(runtime.join("varlink/registry")), ..Self::below(runtime) }
     }
 
     fn below(runtime: &Path) -> Self {
@@ -68,6 +69,7 @@ impl Places {
             aliases: place(ALIAS_DIRECTORY),
             socket: place(SOCKET),
             image_socket: place(IMAGE_SOCKET),
+            registry: None,
             slice: "machine.slice",
         }
     }

@@ -17,15 +17,16 @@ use tokio::signal::unix::SignalKind;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
-use varlink_server::{Listener, Server, Settings, is_served, path_of, service};
+use varlink_server::{Listener, Server, Settings, is_served, listen_privately_at, path_of, service};
 use zbus::Connection;
 
 use crate::addresses::{Keeper, Notifications, Watch as Source};
-use crate::bus::{Bus, CallError};
-use crate::cli::{BusChoice, Options};
+use crate::bus::{Bus, CallError, Which};
+use crate::cli::Options;
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
 use crate::dbus;
 use crate::eviction;
+use crate::group;
 use crate::host_names;
 use crate::image_workers;
 use crate::inside::{self, Doorman, Inside};
@@ -38,6 +39,7 @@ use crate::predecessors;
 use crate::publisher::Publisher;
 use crate::restore::{Restored, restore};
 use crate::systemd::Systemd;
+use crate::user::{self, User};
 use crate::vacancy::Vacancy;
 use crate::varlink;
 use crate::watch::Watch;
@@ -64,11 +66,12 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
+    let joined = options.bus().unwrap_or_else(|error| error.exit());
     // Before there is anything that a copy of this process should not have. Where it fails, one is made when it is needed.
     let doorman = inside::fork().ok();
     log::set_level(options.log_level.number());
     log::start("machined", options.log_target);
-    if eviction::is_out_of_place() {
+    if !options.user && eviction::is_out_of_place() {
         error!(
             "systemd-machined has this place. To put machined there, type: systemctl enable --now machined"
         );
@@ -87,7 +90,7 @@ pub fn main() -> ExitCode {
         Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
     };
     // All that was held, the registry too, is given up here.
-    let ended = LocalSet::new().block_on(&runtime, run(options, closer, doorman));
+    let ended = LocalSet::new().block_on(&runtime, run(options, joined, closer, doorman));
     match ended {
         Ok(is_evicted) => {
             if is_evicted {
@@ -105,7 +108,12 @@ fn give_up(failure: &Failure) -> ExitCode {
 }
 
 /// Returns whether the daemon has lost its place.
-async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Result<bool, Failure> {
+async fn run(
+    options: Options,
+    joined: Option<Which>,
+    closer: Closer,
+    doorman: Option<Doorman>,
+) -> Result<bool, Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per machine and per connection.
     raise_descriptor_limit();
@@ -117,12 +125,18 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     let _file_size = signals(SignalKind::from_raw(libc::SIGXFSZ))?;
 
     predecessors::end().await;
-    let places = Places::system();
+    let user = options.user.then(User::of_process).transpose()?;
+    if user.as_ref().is_some_and(|user| user.systemd.is_none()) {
+        group::make_below_own();
+    }
+    let places = user.as_ref().map_or_else(Places::system, |user| Places::user(&user.runtime));
     let publisher = Publisher::open(&places).map_err(cannot_open)?;
     // Before anything is read or written: what is there may be in the middle of being written.
     publisher.lock().map_err(|error| Failure::new("another machined keeps the registry", error))?;
     let (notifications, source) = match Notifications::open() {
         Ok(notifications) => (Some(notifications), Source::Notifications),
+        // What a user may not is not worth a warning at each start.
+        Err(_) if user.is_some() => (None, Source::Polling),
         Err(error) => {
             warn!("Addresses are looked at once per second: {}", with_causes(&error));
             (None, Source::Polling)
@@ -132,16 +146,31 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
         Keeper::new(source).map_err(|error| Failure::new("cannot hold on to the host's network", error))?;
     let watch = Watch::new().map_err(|error| Failure::new("cannot watch processes", error))?;
     let vacancy = Vacancy::new().map_err(|error| Failure::new("cannot watch control groups", error))?;
-    let daemon = Rc::new(Daemon::new(surroundings(&options, &places)?, publisher, watch, vacancy));
-    let (keeper, bus, systemd) =
-        (Rc::new(keeper), Rc::new(Bus::with(closer.way())), Rc::new(Systemd::default()));
+    let daemon =
+        Rc::new(Daemon::new(surroundings(&options, user.as_ref(), &places)?, publisher, watch, vacancy));
+    let (keeper, systemd) = (Rc::new(keeper), Rc::new(Systemd::default()));
+    let bus = Rc::new(Bus::with(joined.clone().unwrap_or(Which::System), closer.way()));
+    // A user's systemd is spoken to without a bus: it is there where there is none, too.
+    let manager = match &user {
+        Some(user) => Rc::new(Bus::with(Which::Manager(user.private.clone()), closer.way())),
+        None => bus.clone(),
+    };
     let inside = Inside::new(doorman);
     let inside = inside
         .map_err(|error| Failure::new("cannot hear of who goes into machines", io::Error::from(error)))?;
-    let operations =
-        Operations::new(daemon.clone(), keeper.clone(), bus.clone(), systemd.clone(), Rc::new(inside));
-    if options.bus == BusChoice::System {
+    let operations = Operations::new(
+        daemon.clone(),
+        keeper.clone(),
+        manager.clone(),
+        systemd.clone(),
+        Rc::new(inside),
+        user.as_ref().map(|user| &user.images),
+    );
+    if joined.is_some() {
         join_bus(&bus, &systemd, &daemon, &operations);
+    }
+    if user.as_ref().is_some_and(|user| user.systemd.is_some()) {
+        join_manager(&manager, &systemd);
     }
     daemon.set_reserved(host_names::read());
     let restored = restore(&daemon, &keeper).await;
@@ -154,7 +183,8 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
         varlink::registry::interface(),
         service::interface(),
     ];
-    let settings = Settings { closer: Some(closer), ..Settings::of_process() };
+    let only = user.is_some().then_some(daemon.surroundings.uid);
+    let settings = Settings { closer: Some(closer), only, ..Settings::of_process() };
     let server = Server::new(operations.clone(), varlink::ABOUT, interfaces, settings)
         .map_err(|error| Failure::new("interface descriptions do not fit", error))?;
     for listener in listeners(&places)? {
@@ -162,7 +192,7 @@ async fn run(options: Options, closer: Closer, doorman: Option<Doorman>) -> Resu
     }
     operations.follow_restored();
 
-    let eviction = eviction::watch();
+    let eviction = if user.is_some() { None } else { eviction::watch() };
     tokio::select! {
         failed = daemon.mind_ends() => {
             failed.map_err(|error| Failure::new("cannot watch processes any more", error))?;
@@ -190,6 +220,23 @@ fn join_bus(bus: &Rc<Bus>, systemd: &Rc<Systemd>, daemon: &Rc<Daemon>, operation
     });
 }
 
+/// Listens to the systemd of a user, whenever it is there.
+fn join_manager(manager: &Rc<Bus>, systemd: &Rc<Systemd>) {
+    manager.want();
+    let (manager, systemd) = (manager.clone(), systemd.clone());
+    tokio::task::spawn_local(async move {
+        manager
+            .run(async |connection| {
+                let (messages, listening) = (connection.into(), systemd.clone());
+                tokio::task::spawn_local(dbus_server::listen(messages, move |message| {
+                    listening.hear(message);
+                }));
+                systemd.listen_directly(connection).await
+            })
+            .await;
+    });
+}
+
 /// Serves on a new connection to the bus, and listens to process 1. What comes before all machines are known waits for that.
 async fn introduce(
     systemd: &Rc<Systemd>,
@@ -208,7 +255,7 @@ async fn introduce(
         machines.publisher().completed().await;
         serving.await;
     });
-    if daemon.surroundings.systemd.is_some() {
+    if daemon.surroundings.systemd.is_some() && !daemon.surroundings.is_users {
         systemd.listen(connection).await?;
     }
     Ok(())
@@ -257,19 +304,23 @@ async fn note_down(restored: Vec<Note>) {
     }
 }
 
-fn surroundings(options: &Options, places: &Places) -> Result<Surroundings, Failure> {
+fn surroundings(options: &Options, user: Option<&User>, places: &Places) -> Result<Surroundings, Failure> {
     let boot_id =
         libmachine::boot_id().map_err(|error| Failure::new("cannot read the boot id from /proc", error))?;
     let pid_namespace = rustix::fs::stat("/proc/self/ns/pid").ok().map(|stat| stat.st_ino);
-    let systemd =
-        eviction::is_booted().then(|| ProcessHandle::open(1).and_then(|init| init.control_group()).ok());
+    let systemd = match user {
+        Some(user) => user.systemd.clone(),
+        None if eviction::is_booted() => ProcessHandle::open(1).and_then(|init| init.control_group()).ok(),
+        None => None,
+    };
     Ok(Surroundings {
         uid: rustix::process::geteuid().as_raw(),
+        is_users: user.is_some(),
         boot_id,
         run_id: run_id().map_err(|error| Failure::new("cannot have an id made by /proc", error))?,
         pid_namespace,
         user_namespace: user_namespace(),
-        systemd: systemd.flatten(),
+        systemd,
         slice: places.slice,
         grace: options.grace,
     })
@@ -299,12 +350,19 @@ fn listeners(places: &Places) -> Result<Vec<Listener>, Failure> {
     if is_ours {
         let cannot = |error| Failure::new(format!("cannot listen at {}", path.display()), error);
         if listeners.is_empty() || !is_served(path) {
-            listeners.push(varlink_server::listen_at(path).map_err(cannot)?);
+            let listen =
+                if places.registry.is_some() { listen_privately_at } else { varlink_server::listen_at };
+            listeners.push(listen(path).map_err(cannot)?);
         }
-        remove_dead(Path::new(RESOLVE_HOOK));
+        if places.registry.is_none() {
+            remove_dead(Path::new(RESOLVE_HOOK));
+        }
         let image = places.image_socket.as_path();
         if !is_served(image) {
             varlink_server::alias(image, path).map_err(cannot)?;
+        }
+        if let Some(registry) = &places.registry {
+            user::register(path, image, registry).map_err(cannot)?;
         }
     }
     Ok(listeners)

@@ -59,7 +59,7 @@ pub use descriptors::Descriptors;
 pub use errno::errno_name;
 pub use error_reply::ErrorReply;
 pub use idl::IdlError;
-pub use listen::{Listener, alias, is_served, listen_at, listen_on, path_of};
+pub use listen::{Listener, alias, is_served, listen_at, listen_on, listen_privately_at, path_of};
 pub use peer::Peer;
 pub use reply::{Done, Replier};
 pub use router::{About, Answer, Call, Handler, Interface, Method, More, TableError};

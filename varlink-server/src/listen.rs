@@ -74,6 +74,18 @@ pub fn path_of(socket: impl AsFd) -> Option<PathBuf> {
 /// # Errors
 /// `AddrInUse` when somebody listens there; `AlreadyExists` when there is something at `path` that is no socket; else what the kernel says.
 pub fn listen_at(path: &Path) -> io::Result<Listener> {
+    listen_with_mode(path, 0o666)
+}
+
+/// The same, on a socket of mode 0600.
+///
+/// # Errors
+/// As [`listen_at`].
+pub fn listen_privately_at(path: &Path) -> io::Result<Listener> {
+    listen_with_mode(path, 0o600)
+}
+
+fn listen_with_mode(path: &Path, mode: u32) -> io::Result<Listener> {
     if let Some(directory) = path.parent()
         && !directory.exists()
     {
@@ -99,7 +111,7 @@ pub fn listen_at(path: &Path) -> io::Result<Listener> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     // Before `listen`, so that nobody can meet the socket with another mode.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     listen(&socket, BACKLOG)?;
     Listener::new(socket)
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub large_messages: usize,
     /// Whether handlers want to know which process calls: a descriptor for each connection.
     pub pidfds: bool,
+    /// The only uid whose peers are served, where that is not everybody's.
+    pub only: Option<u32>,
     /// Who closes what peers have passed along. Without it that is done here, and may last.
     pub closer: Option<Closer>,
     /// Whose work goes on next. All that is served on one thread shares them.
@@ -48,6 +50,7 @@ impl Settings {
             write_deadline: Duration::from_secs(30),
             large_messages: 16 << 20,
             pidfds: true,
+            only: None,
             closer: None,
             turns: Turns::default(),
         }
@@ -160,9 +163,14 @@ impl<C: 'static> Server<C> {
             uid => User::Uid(self.owners.of(uid)),
         };
         let closer = self.settings.closer.clone();
-        let permit = self.admission.admit(user).filter(|_| user == User::Privileged || !scarce);
+        let is_welcome = self.settings.only.is_none_or(|uid| uid == peer.uid.as_raw());
+        let may_have_one = is_welcome && (user == User::Privileged || !scarce);
+        let permit = may_have_one.then(|| self.admission.admit(user)).flatten();
         let Some(permit) = permit.map(Rc::new) else {
-            tracing::debug!(uid = peer.uid.as_raw(), "too many connections, turned one away");
+            tracing::debug!(
+                uid = peer.uid.as_raw(),
+                "turned a connection away: too many, or not of whom this serves"
+            );
             if takes_descriptors(&stream) {
                 leave(stream, closer.as_ref(), ());
             }

@@ -138,6 +138,7 @@ fn settings() -> Settings {
         write_deadline: Duration::from_secs(30),
         large_messages: 64 << 20,
         pidfds: true,
+        only: None,
         closer: None,
         turns: Default::default(),
     }

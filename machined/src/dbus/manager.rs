@@ -230,7 +230,7 @@ fn list(operations: &Operations, call: &Call) -> Result<Reply, ErrorReply> {
             let name = record.name.as_str();
             (name, record.class.name(), record.service.as_deref().unwrap_or_default(), path_of(name))
         });
-        let host = (HOST_NAME, Host::CLASS, "", path_of(HOST_NAME));
-        call.reply(&(rows.chain([host]).collect::<Vec<_>>(),))
+        let host = operations.host_target().ok().map(|_| (HOST_NAME, Host::CLASS, "", path_of(HOST_NAME)));
+        call.reply(&(rows.chain(host).collect::<Vec<_>>(),))
     })
 }

@@ -46,7 +46,7 @@ pub(super) fn find(operations: Rc<Operations>, label: Label, call: Call) -> Loca
 pub(super) fn labels(operations: Rc<Operations>, _: Call) -> LocalFuture<Vec<Label>> {
     Box::pin(ready(operations.machines(|machines| {
         let names = machines.iter().map(|(_, record)| Label::of(record.name.as_str()));
-        names.chain([Label::of(HOST_NAME)]).collect()
+        names.chain(operations.host_target().ok().map(|_| Label::of(HOST_NAME))).collect()
     })))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn labels(operations: Rc<Operations>, _: Call) -> LocalFuture<Vec<Lab
 /// `NoSuchMachine`.
 pub(super) fn target(operations: &Operations, name: &str) -> Result<Target, ErrorReply> {
     if name == HOST_NAME {
-        return Ok(Target::Host);
+        return operations.host_target().map_err(|_| errors::no_such_machine(name));
     }
     // A name that no machine can have is that of none.
     let key = MachineName::new(name.as_bytes()).ok().and_then(|name| operations.by_name(&name));

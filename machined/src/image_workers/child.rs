@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use images::{Image, ImageName, Places};
+use images::{Image, ImageName, Places, User};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::request::{Answer, Failure, Metadata, Request, Update};
@@ -22,12 +22,20 @@ const LONGEST: u64 = 64 * 1024;
 pub fn main() -> ExitCode {
     // A worker that hangs in a file system hears of it when that answers again.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let mut words = std::env::args().skip(2);
+    // The directories of the user whose images they are.
+    let places = match [words.next(), words.next(), words.next(), words.next()] {
+        [Some(runtime), Some(state), Some(settings), Some(library)] => {
+            Places::of(User { runtime, state, settings, library })
+        }
+        _ => Places::system(),
+    };
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else {
         return ExitCode::FAILURE;
     };
     let socket = UnixStream::from(socket);
     let Ok(writer) = socket.try_clone() else { return ExitCode::FAILURE };
-    match serve(BufReader::new(socket), writer, &Places::system()) {
+    match serve(BufReader::new(socket), writer, &places) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

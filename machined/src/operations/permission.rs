@@ -53,6 +53,10 @@ impl Operations {
         is_own: impl Fn() -> bool,
         details: Details<'_>,
     ) -> Result<Authorized<A>, Error> {
+        // Polkit knows nothing of a user's own daemon, and root has one of its own.
+        if self.daemon.surroundings.is_users && caller.uid != self.daemon.surroundings.uid {
+            return Err(Error::PermissionDenied);
+        }
         decide(&self.polkit.on(&self.bus), self.daemon.surroundings.uid, caller, is_own, details).await
     }
 }

@@ -81,6 +81,14 @@ impl Operations {
         }
     }
 
+    /// The host, which is no machine of a user's.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`].
+    pub fn host_target(&self) -> Result<Target, Error> {
+        if self.daemon.surroundings.is_users { Err(Error::NoSuchMachine) } else { Ok(Target::Host) }
+    }
+
     /// The host, as clients see it.
     pub fn host(&self) -> Host {
         Host::look(self.daemon.surroundings.systemd.is_some())

@@ -145,7 +145,7 @@ impl Operations {
             class: registration.class,
             leader: leader.map_err(|error| Error::system("duplicate the pidfd", &error))?,
             pid: registration.leader.pid(),
-            uid: registration.uid,
+            uid: Some(registration.uid).filter(|&uid| uid != 0 && uid != self.daemon.surroundings.uid),
             properties: std::mem::take(&mut registration.scope_properties),
         };
         let key = self.complete_and_admit(record, registration)?;

@@ -46,14 +46,17 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Over these machines, and with services of their own, which hear of every change from now on.
+    /// Over these machines, and with services of their own, which hear of every change from now on. The images are the
+    /// host's, or this user's.
     pub fn new(
         daemon: Rc<Daemon>,
         keeper: Rc<Keeper<Key>>,
         bus: Rc<Bus>,
         systemd: Rc<Systemd>,
         inside: Rc<Inside>,
+        user: Option<&images::User>,
     ) -> Rc<Self> {
+        let image_workers = ImageWorkers::new(user);
         let operations = Rc::new(Self {
             daemon,
             keeper,
@@ -62,7 +65,7 @@ impl Operations {
             polkit: Polkit::default(),
             os_releases: OsReleases::new(inside.clone()),
             inside,
-            image_workers: ImageWorkers::default(),
+            image_workers,
             late_maps: LateMaps::default(),
             spare_memory: SpareMemory::default(),
             units_followed: Followed::default(),

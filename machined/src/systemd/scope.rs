@@ -45,8 +45,8 @@ pub struct Scope {
     pub leader: OwnedFd,
     /// The process id of its leader.
     pub pid: i32,
-    /// Who registers it.
-    pub uid: u32,
+    /// Whose the unit is, if that is not the service manager's own user.
+    pub uid: Option<u32>,
     /// What the registrar wants beyond; it comes last, and so decides.
     pub properties: Vec<ScopeProperty>,
 }
@@ -119,8 +119,8 @@ impl Scope {
             ("CollectMode", Variant::from("inactive-or-failed")),
             ("TasksMax", Variant::from(TASKS_MAX)),
         ];
-        if self.uid != 0 {
-            properties.push(("User", Variant::from(self.uid.to_string())));
+        if let Some(uid) = self.uid {
+            properties.push(("User", Variant::from(uid.to_string())));
         }
         let mut all: Vec<ScopeProperty> =
             properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -135,7 +135,7 @@ impl Scope {
 mod tests {
     use super::*;
 
-    fn scope(uid: u32, properties: Vec<ScopeProperty>) -> Scope {
+    fn scope(uid: Option<u32>, properties: Vec<ScopeProperty>) -> Scope {
         let machine = MachineName::new(b"my-vm").unwrap();
         let leader = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         Scope { machine, slice: "machine.slice", class: Class::Vm, leader, pid: 42, uid, properties }
@@ -157,13 +157,13 @@ mod tests {
     fn what_the_registrar_wants_comes_last_even_if_it_repeats() {
         let own = vec![("Slice".to_owned(), Variant::from("other.slice"))];
         let of_root = ["Slice", "Description", "PIDs", "Delegate", "CollectMode", "TasksMax", "Slice"];
-        assert_eq!(names(&scope(0, own)), of_root);
+        assert_eq!(names(&scope(None, own)), of_root);
     }
 
     #[test]
     fn the_scope_of_a_users_machine_is_the_users() {
         let leader = ("PIDs", Variant::from(vec![42_u32]));
-        let properties = scope(1000, Vec::new()).all_properties(leader).unwrap();
+        let properties = scope(Some(1000), Vec::new()).all_properties(leader).unwrap();
         assert_eq!(properties.last(), Some(&("User".to_owned(), Variant::from("1000"))));
     }
 }

@@ -27,6 +27,8 @@ pub struct Systemd {
     owner: RefCell<Option<String>>,
     /// Whether the bus has told it unasked, since it was joined.
     is_told: Cell<bool>,
+    /// Whether it is spoken to without a bus, so that whatever comes is its own.
+    is_alone: Cell<bool>,
 }
 
 impl Systemd {
@@ -57,6 +59,17 @@ impl Systemd {
         Ok(())
     }
 
+    /// Listens, over a connection to the service manager itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn listen_directly(&self, connection: &Connection) -> Result<(), CallError> {
+        self.is_alone.set(true);
+        call(connection.clone(), MANAGER, "Subscribe", (), DEADLINE, ()).await?;
+        self.jobs.doubt();
+        Ok(())
+    }
+
     /// The bus was asked. A signal that was heard meanwhile, by another task, may have come after the answer, and is never
     /// older.
     fn is_answered(&self, owner: Option<String>) {
@@ -83,6 +96,14 @@ impl Systemd {
     /// [subscribed](Self::subscribe) to.
     pub fn hear(&self, message: &Message) -> bool {
         let header = message.header();
+        if self.is_alone.get() {
+            if is_of(&header, PATH, MANAGER.interface)
+                && let Some(member) = header.member()
+            {
+                self.take_in(member.as_str(), message);
+            }
+            return false;
+        }
         if is_from(&header, BUS.service, &BUS.path, BUS.interface) {
             return self.hear_bus(&header, message);
         }
@@ -136,8 +157,11 @@ impl Systemd {
 }
 
 fn is_from(header: &Header<'_>, sender: &str, path: &str, interface: &str) -> bool {
-    header.sender().is_some_and(|name| name.as_str() == sender)
-        && header.path().is_some_and(|object| object.as_str() == path)
+    header.sender().is_some_and(|name| name.as_str() == sender) && is_of(header, path, interface)
+}
+
+fn is_of(header: &Header<'_>, path: &str, interface: &str) -> bool {
+    header.path().is_some_and(|object| object.as_str() == path)
         && header.interface().is_some_and(|name| name.as_str() == interface)
 }
 

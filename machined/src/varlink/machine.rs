@@ -186,7 +186,7 @@ fn lookup(operations: &Operations, call: &Call) -> Result<Option<Target>, ErrorR
     let process = ProcessId::of(&call.parameters, "pid")?;
     let by_name = match name {
         None => None,
-        Some(LookupName::Host) => Some(Target::Host),
+        Some(LookupName::Host) => Some(operations.host_target()?),
         Some(LookupName::Machine(name)) => {
             Some(Target::Machine(operations.by_name(&name).ok_or(Error::NoSuchMachine)?))
         }

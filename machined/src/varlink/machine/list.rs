@@ -118,7 +118,10 @@ pub(super) async fn list(
             replier.reply(&machine(&operations, key, metadata).await?.ok_or(Error::NoSuchMachine)?)
         }
         None => {
-            let mut held = host(&operations, metadata).await?;
+            let mut held = match operations.host_target() {
+                Ok(_) => Some(host(&operations, metadata).await?),
+                Err(_) => None,
+            };
             let (mut last, mut ahead) = (None, Ahead::default());
             while let Some(key) = operations.machines(|machines| machines.after(last).map(|(key, _)| key)) {
                 last = Some(key);
@@ -126,13 +129,14 @@ pub(super) async fn list(
                     ahead.look(&operations);
                 }
                 // It may have gone while the last one was written.
-                if let Some(next) = machine(&operations, key, metadata).await? {
+                if let Some(next) = machine(&operations, key, metadata).await?
+                    && let Some(held) = held.replace(next)
+                {
                     replier.send(&held).await?;
-                    held = next;
                 }
                 ahead.passed();
             }
-            replier.reply(&held)
+            replier.reply(&held.ok_or(Error::NoSuchMachine)?)
         }
     }
 }
