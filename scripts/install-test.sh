@@ -69,6 +69,8 @@ into_destdir() {
     sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
     share/doc/mymachines/README.md share/mymachines/installed include/machine.h \
     share/polkit-1/actions/mymachines.policy share/dbus-1/system-services/org.freedesktop.machine1.service \
+    lib/systemd/user/machined.service lib/systemd/user/machined.socket lib/systemd/user/machine.slice \
+    lib/systemd/user/machines.target share/dbus-1/services/mymachines-user.service \
     lib/systemd/system/systemd-machined.service.d/bus-name.conf; do
     check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
   done

@@ -49,6 +49,7 @@ record=$prefix/share/mymachines/installed
 docs=$prefix/share/doc/mymachines
 bindir=${BINDIR:-$prefix/bin} sbindir=${SBINDIR:-$prefix/sbin}
 mandir=${MANDIR:-$prefix/share/man} unitdir=${UNITDIR:-$prefix/lib/systemd/system}
+userunitdir=$(dirname "$unitdir")/user
 for directory in "$bindir" "$sbindir" "$mandir" "$unitdir" "${NSSDIR:-/}" "${LIBDIR:-/}"; do
   case $directory in *[[:space:]]*) fail "'$directory' has blanks" ;; /*) ;; *) fail "'$directory' is no absolute path" ;; esac
 done
@@ -104,6 +105,17 @@ files() {
   echo "644 systemd/userdb-machined.socket.in $unitdir/userdb-machined.socket"
   echo "644 systemd/userdb-machined.timer.in $unitdir/userdb-machined.timer"
   echo "644 systemd/bus-name.conf $unitdir/systemd-machined.service.d/bus-name.conf"
+  echo "644 systemd/user/machined.service.in $userunitdir/machined.service"
+  echo "644 systemd/user/machined.socket.in $userunitdir/machined.socket"
+  # Where stock has them, from systemd 258 on, they are its own; below /usr only a package of systemd's may have them. Without
+  # a file systemd makes the slice all the same.
+  if [ "$prefix" != /usr ]; then
+    for page in machine.slice machines.target; do
+      [ -z "$destdir" ] && [ -e "/usr/lib/systemd/user/$page" ] || echo "644 systemd/user/$page $userunitdir/$page"
+    done
+  fi
+  # In any directory of a session's bus the name of this file may be any: where stock has one, both say the same.
+  echo "644 policy/mymachines-user.service $prefix/share/dbus-1/services/mymachines-user.service"
   echo "644 policy/mymachines.policy $prefix/share/polkit-1/actions/mymachines.policy"
   echo "644 policy/mymachines.conf $busdir/mymachines.conf"
   # The bus wants a file of this name; below /usr it is systemd's, and says the same.
@@ -304,6 +316,7 @@ uninstall_all() {
   if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
     systemctl disable --now --quiet userdb-machined.timer machined.socket machined.service userdb-machined.socket \
       userdb-machined.service machined-takeover.service 2>/dev/null || true
+    systemctl --global disable --quiet machined.service machined.socket 2>/dev/null || true
     end_daemons
   fi
   while read -r sum file; do
