@@ -25,7 +25,7 @@ MACHINED = [
     ),
     ("operations", ["operations"], True),
     ("front ends", ["dbus", "varlink"], True),
-    ("start", ["cli", "eviction", "main", "predecessors", "restore", "start"], False),
+    ("start", ["cli", "eviction", "main", "predecessors", "restore", "start", "user"], False),
 ]
 
 USE = re.compile(r"^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.M)
