@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 
 import bus
 from scene import PATIENCE, Case, out, refused, run, unit_property, until
@@ -11,6 +12,8 @@ from scene import PATIENCE, Case, out, refused, run, unit_property, until
 POOL = pathlib.Path("/var/lib/machines")
 IMAGE = "org.freedesktop.machine1.Image"
 UNKNOWN = 2**64 - 1
+# What varlinkctl says of a parameter that is not valid: 262 in other words than 257.
+INVALID = "InvalidParameter|Invalid argument\n"
 
 
 def listed(*options):
@@ -39,6 +42,14 @@ def varlink(parameters, more=False):
     options = ["--more"] if more else []
     text = out("varlinkctl", "call", "--json=short", *options, socket, "io.systemd.MachineImage.List", json.dumps(parameters))
     return [json.loads(line) for line in text.replace("\x1e", "").splitlines() if line]
+
+
+def make_loop_devices():
+    """More of them than one: another boot on the same host may use the first."""
+    for number in range(16):
+        path = pathlib.Path(f"/dev/loop{number}")
+        if not path.exists():
+            os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, number))
 
 
 class ImageCase(Case):
@@ -101,6 +112,7 @@ class Images(ImageCase):
         self.assertIn("ID=an", image["OSRelease"])
 
     def test_what_is_inside_a_disk_is_told(self):
+        make_loop_devices()
         root = pathlib.Path("/var/tmp/disk-root")
         (root / "etc").mkdir(parents=True)
         self.addCleanup(shutil.rmtree, root)
@@ -164,9 +176,9 @@ class Images(ImageCase):
         self.assertLessEqual({"modificationTimestamp", "usage", "usageExclusive"}, images["disk"].keys())
         socket = "/run/systemd/machine/io.systemd.Machine"
         method = "io.systemd.MachineImage.List"
-        for name, error in (("nothing", "NoSuchImage"), ("a/b", "InvalidParameter")):
-            self.assertIn(error, refused("varlinkctl", "call", socket, method, json.dumps({"name": name})))
-        self.assertIn("ExpectedMore", refused("varlinkctl", "call", socket, method, "{}"))
+        for name, error in (("nothing", "NoSuchImage"), ("a/b", INVALID)):
+            self.assertRegex(refused("varlinkctl", "call", socket, method, json.dumps({"name": name})), error)
+        self.assertRegex(refused("varlinkctl", "call", socket, method, "{}"), "ExpectedMore|called without 'more' flag")
 
     def test_an_image_is_enabled_and_disabled_by_name(self):
         self.tree("tree")
