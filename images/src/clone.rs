@@ -7,13 +7,14 @@ use rustix::io::Errno;
 
 use crate::btrfs;
 use crate::change::{DIRECTORY, free_name, open_pool};
+use crate::data::FileData;
 use crate::error::{Error, Result};
 use crate::image::{Image, Kind};
 use crate::name::ImageName;
 use crate::places::Places;
 use crate::side_files;
 use crate::staged::Staged;
-use crate::tree::{Copy, Data, is_subvolume};
+use crate::tree::{Copy, is_subvolume};
 
 /// Copies an image to the pool, and the files that belong to it. It has no name until it is whole.
 ///
@@ -45,7 +46,7 @@ fn file(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std
         Staged::make(pool, name.as_str(), |name| openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop))?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let target = openat(pool, staged.name(), flags, Mode::empty())?;
-    Data::new().copy(&source, &target)?;
+    FileData::new().copy(&source, &target, &mut |_| {})?;
     fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
     staged.finish(&format!("{name}.raw"))
 }

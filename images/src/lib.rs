@@ -8,6 +8,7 @@ mod block;
 mod btrfs;
 mod change;
 mod clone;
+mod data;
 mod discover;
 mod disk;
 mod error;
@@ -28,6 +29,7 @@ mod version;
 
 pub use change::{clean, remove, rename, set_limit, set_pool_limit, set_read_only};
 pub use clone::clone;
+pub use data::FileData;
 pub use discover::{find, list};
 pub use error::{Error, Result};
 pub use files_inside::Metadata;

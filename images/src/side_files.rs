@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, open, openat, renameat_with, unlink};
 use rustix::io::Errno;
 
+use crate::data::FileData;
 use crate::image::Image;
 use crate::places::Places;
-use crate::tree::Data;
 
 /// What stands beside an image, by what its name ends in.
 const BESIDE: [&str; 10] = [
@@ -68,5 +68,5 @@ fn copy_one(from: &str, to: &str) -> Result<(), Errno> {
     let source = open(from, flags, Mode::empty())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let target: OwnedFd = openat(CWD, to, flags, Mode::from_raw_mode(0o644))?;
-    Data::new().copy(&source, &target)
+    FileData::new().copy(&source, &target, &mut |_| {})
 }

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps,
-    Uid, XattrFlags, chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, fsetxattr,
-    fstat, futimens, ioctl_ficlone, ioctl_getflags, ioctl_setflags, linkat, mkdirat, mknodat, openat,
-    openat2, readlinkat, renameat_with, seek, statat, symlinkat, unlinkat, utimensat,
+    Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens,
+    ioctl_getflags, ioctl_setflags, linkat, mkdirat, mknodat, openat, openat2, readlinkat, renameat_with,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::btrfs;
+use crate::data::FileData;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -174,7 +175,7 @@ fn remove_simple(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 pub(crate) struct Copy {
     /// Hard links: what was copied, by device and inode, as the directory's descriptor and the name there.
     links: HashMap<(u64, u64), String>,
-    data: Data,
+    data: FileData,
     /// What is not copied: the copy itself, where it is made below what is copied.
     target: (u64, u64),
 }
@@ -184,7 +185,8 @@ impl Copy {
     /// hard links are kept, and blocks shared where the file system can. Nothing that is mounted below is copied.
     pub(crate) fn tree(source: impl AsFd, target: impl AsFd) -> Result<()> {
         let stat = fstat(target.as_fd())?;
-        let mut copy = Self { links: HashMap::new(), data: Data::new(), target: (stat.st_dev, stat.st_ino) };
+        let mut copy =
+            Self { links: HashMap::new(), data: FileData::new(), target: (stat.st_dev, stat.st_ino) };
         copy.directory(source.as_fd(), target.as_fd())
     }
 
@@ -253,7 +255,7 @@ impl Copy {
         let source = openat(&pair.source, name, flags, Mode::empty())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
-        self.data.copy(&source, &target)?;
+        self.data.copy(&source, &target, &mut |_| {})?;
         finish(&source, &target)
     }
 
@@ -344,87 +346,4 @@ fn copy_attributes(source: &OwnedFd, target: &OwnedFd) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Copies the data of files, and learns what the file system can do.
-pub(crate) struct Data {
-    /// Whether blocks may be shared.
-    can_share: bool,
-    buffer: Vec<u8>,
-}
-
-/// What is no larger is read and written at once.
-const SMALL: u64 = 64 * 1024;
-
-impl Data {
-    pub(crate) const fn new() -> Self {
-        Self { can_share: true, buffer: Vec::new() }
-    }
-
-    /// Copies the data of a file, or shares its blocks. Holes stay holes, but for those of small files.
-    pub(crate) fn copy(&mut self, source: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        let size = u64::try_from(fstat(source)?.st_size).map_err(|_| Errno::IO)?;
-        if self.can_share && size > 0 {
-            match ioctl_ficlone(target, source) {
-                Ok(()) => return Ok(()),
-                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY) => self.can_share = false,
-                Err(_) => {}
-            }
-        }
-        if size <= SMALL {
-            return self.piece(source, target, 0, size);
-        }
-        rustix::fs::ftruncate(target, size)?;
-        let mut at = 0;
-        while at < size {
-            let from = match seek(source, rustix::fs::SeekFrom::Data(at)) {
-                Err(Errno::NXIO) => break,
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                from => from?,
-            };
-            let hole = seek(source, rustix::fs::SeekFrom::Hole(from)).unwrap_or(size);
-            let to = hole.max(from.saturating_add(1)).min(size);
-            self.range(source, target, from, to)?;
-            at = to;
-        }
-        Ok(())
-    }
-
-    /// Copies a part of a file inside the kernel, if it can do that.
-    fn range(&mut self, source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
-        while from < to {
-            let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX).min(64 << 20);
-            let (mut read, mut write) = (from, from);
-            match copy_file_range(source, Some(&mut read), target, Some(&mut write), length) {
-                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                    return self.piece(source, target, from, to);
-                }
-                // It has become shorter.
-                Ok(0) => return Ok(()),
-                copied => from = from.saturating_add(u64::try_from(copied?).map_err(|_| Errno::IO)?),
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies a part of a file by reading and writing.
-    fn piece(&mut self, source: &OwnedFd, target: &OwnedFd, mut from: u64, to: u64) -> Result<()> {
-        self.buffer.resize(1 << 20, 0);
-        while from < to {
-            let left = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
-            let length = left.min(self.buffer.len());
-            let buffer = self.buffer.get_mut(..length).unwrap_or_default();
-            let read = rustix::io::pread(source, &mut *buffer, from)?;
-            if read == 0 {
-                return Ok(());
-            }
-            let mut written = 0;
-            while let Some(rest) = buffer.get(written..read).filter(|rest| !rest.is_empty()) {
-                let at = from.saturating_add(u64::try_from(written).map_err(|_| Errno::IO)?);
-                written = written.saturating_add(rustix::io::pwrite(target, rest, at)?);
-            }
-            from = from.saturating_add(u64::try_from(read).map_err(|_| Errno::IO)?);
-        }
-        Ok(())
-    }
 }

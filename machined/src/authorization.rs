@@ -11,8 +11,8 @@ mod decision;
 mod polkit;
 
 pub use action::{
-    Action, Bind, Create, Enter, HostLogin, HostOpenPty, HostShell, Inspect, InspectImages, Login, Manage,
-    ManageImages, ManagePool, OpenPty, OpenShell, Register,
+    Action, Bind, Copy, Create, Enter, HostLogin, HostOpenPty, HostShell, Inspect, InspectImages, Login,
+    Manage, ManageImages, ManagePool, OpenPty, OpenShell, Register,
 };
 pub use caller::{Caller, Details, Subject};
 pub use decision::{Authorized, decide};

@@ -13,6 +13,7 @@ use crate::daemon::Announcement;
 
 mod authority;
 mod bind;
+mod copy;
 mod errors;
 mod image;
 mod image_changes;

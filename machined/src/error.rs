@@ -81,6 +81,15 @@ pub enum Error {
         /// Which of many images it is.
         image: Option<String>,
     },
+    /// As many copies go on as may at a time.
+    TooManyCopies,
+    /// A copy between the host and a machine failed.
+    Copy {
+        /// Why.
+        errno: Errno,
+        /// At which file, if it is about one.
+        path: Option<String>,
+    },
     /// As many images are being changed as may be at a time.
     TooManyOperations,
     /// The registry could not be written.
@@ -152,6 +161,15 @@ impl Error {
                 Some("org.freedesktop.DBus.Error.LimitsExceeded"),
                 Some("io.systemd.MachineImage.TooManyOperations"),
             ),
+            Self::TooManyCopies => (
+                Errno::BUSY,
+                Some("org.freedesktop.DBus.Error.LimitsExceeded"),
+                Some("io.systemd.Machine.TooManyOperations"),
+            ),
+            Self::Copy { errno: Errno::PERM | Errno::ACCESS, .. } => {
+                (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied"))
+            }
+            Self::Copy { errno, .. } => (*errno, None, None),
             Self::NoSuchImage => (
                 Errno::NOENT,
                 Some("org.freedesktop.machine1.NoSuchImage"),
@@ -202,6 +220,9 @@ impl fmt::Display for Error {
             Self::ServiceManager { name: Some(_), message, .. } => f.write_str(message),
             Self::ServiceManager { action, message, .. } => write!(f, "cannot {action}: {message}"),
             Self::JobFailed { unit, result } => write!(f, "Start job for unit {unit} failed with '{result}'"),
+            Self::TooManyCopies => f.write_str("too many ongoing copies"),
+            Self::Copy { errno, path: Some(path) } => write!(f, "cannot copy '{path}': {errno}"),
+            Self::Copy { errno, path: None } => write!(f, "cannot copy: {errno}"),
             Self::TooManyOperations => f.write_str("too many ongoing operations"),
             Self::NoSuchImage => f.write_str("no such image"),
             Self::Image { text, .. } => f.write_str(text),

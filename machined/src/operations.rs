@@ -1,6 +1,7 @@
 //! What can be asked of the daemon, in one place for all its front ends.
 
 mod bind;
+mod copy;
 mod end;
 mod followed;
 mod guest;
@@ -18,6 +19,7 @@ mod target;
 mod terminal;
 
 pub use bind::is_plain_path;
+pub use copy::Copying;
 pub use end::KillWhom;
 pub use metadata::uid_shift;
 pub use register::Registration;

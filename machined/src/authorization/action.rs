@@ -78,6 +78,8 @@ actions! {
     HostShell: "host-shell", None, Nothing;
     /// To mount something of the host in a machine.
     Bind: "manage-machines", None, Nothing;
+    /// To copy between the host and a machine.
+    Copy: "manage-machines", None, Nothing;
     /// To open the root directory of a machine.
     Enter: "manage-machines", None, Nothing;
     /// To change images.

@@ -5,8 +5,9 @@ use registry::{HOST_NAME, Process, Record};
 
 use super::manager::PTY;
 use super::subject::Subject;
-use super::{bind, errors, kill, metadata, terminal};
+use super::{bind, copy, errors, kill, metadata, terminal};
 use crate::host::Host;
+use crate::inside::Direction;
 use crate::operations::{Operations, State, Target};
 
 /// A property that stays as it was registered.
@@ -122,6 +123,38 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[arg("s", "source"), arg("s", "destination"), arg("b", "read_only"), arg("b", "mkdir")],
             &[],
             |operations, subject, call| Box::pin(bind::bind(operations, subject, call)),
+        ),
+        Method::new(
+            "CopyFrom",
+            &[arg("s", "source"), arg("s", "destination")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::OutOf, false))
+            },
+        ),
+        Method::new(
+            "CopyTo",
+            &[arg("s", "source"), arg("s", "destination")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::Into, false))
+            },
+        ),
+        Method::new(
+            "CopyFromWithFlags",
+            &[arg("s", "source"), arg("s", "destination"), arg("t", "flags")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::OutOf, true))
+            },
+        ),
+        Method::new(
+            "CopyToWithFlags",
+            &[arg("s", "source"), arg("s", "destination"), arg("t", "flags")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::Into, true))
+            },
         ),
         Method::new("OpenRootDirectory", &[], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use super::leader::sender;
 use super::register::{Form, register};
 use super::subject::{Subject, name_of, target};
-use super::{bind, errors, image, image_changes, kill, mapping, metadata, path_of, terminal};
+use super::{bind, copy, errors, image, image_changes, kill, mapping, metadata, path_of, terminal};
 use crate::host::Host;
+use crate::inside::Direction;
 use crate::operations::{Operations, Target};
 
 const NAME: Argument = arg("s", "name");
@@ -126,6 +127,38 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             &[NAME, arg("s", "source"), arg("s", "destination"), arg("b", "read_only"), arg("b", "mkdir")],
             &[],
             |operations, subject, call| Box::pin(bind::bind(operations, subject, call)),
+        ),
+        Method::new(
+            "CopyFromMachine",
+            &[NAME, arg("s", "source"), arg("s", "destination")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::OutOf, false))
+            },
+        ),
+        Method::new(
+            "CopyToMachine",
+            &[NAME, arg("s", "source"), arg("s", "destination")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::Into, false))
+            },
+        ),
+        Method::new(
+            "CopyFromMachineWithFlags",
+            &[NAME, arg("s", "source"), arg("s", "destination"), arg("t", "flags")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::OutOf, true))
+            },
+        ),
+        Method::new(
+            "CopyToMachineWithFlags",
+            &[NAME, arg("s", "source"), arg("s", "destination"), arg("t", "flags")],
+            &[],
+            |operations, subject, call| {
+                Box::pin(copy::copy(operations, subject, call, Direction::Into, true))
+            },
         ),
         Method::new("OpenMachineRootDirectory", &[NAME], &[arg("h", "fd")], |operations, subject, call| {
             Box::pin(metadata::root_directory(operations, subject, call))

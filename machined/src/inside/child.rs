@@ -45,7 +45,9 @@ impl Started {
         match Report::decode(&message.bytes)? {
             Report::Done(bytes) => Ok(Answer { bytes, fds: message.fds }),
             Report::Failed(errno) => Err(errno),
-            Report::Begun(_) | Report::NotBegun(_) => Err(Errno::BADMSG),
+            Report::Begun(_) | Report::NotBegun(_) | Report::FailedAt(..) | Report::Progress(_) => {
+                Err(Errno::BADMSG)
+            }
         }
     }
 }

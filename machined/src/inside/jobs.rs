@@ -96,6 +96,14 @@ impl Jobs {
         waited.await.map_err(|_| Errno::SRCH)
     }
 
+    /// Whether a child may be started that takes no turn.
+    ///
+    /// # Errors
+    /// As [`Jobs::turn`], but for `ESRCH`.
+    pub(super) fn admit(&self, key: Key) -> Result<(), Errno> {
+        self.0.borrow_mut().check(key)
+    }
+
     /// Waits for a machine to go.
     pub(super) fn gone(&self, key: Key) -> Gone {
         let notify = self.0.borrow_mut().gone.entry(key).or_default().clone();

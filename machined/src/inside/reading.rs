@@ -169,6 +169,8 @@ fn told(report: &[u8]) -> Result<Fields, Errno> {
     match Report::decode(report)? {
         Report::Done(bytes) => decode(&bytes),
         Report::Failed(errno) => Err(errno),
-        Report::Begun(_) | Report::NotBegun(_) => Err(Errno::BADMSG),
+        Report::Begun(_) | Report::NotBegun(_) | Report::FailedAt(..) | Report::Progress(_) => {
+            Err(Errno::BADMSG)
+        }
     }
 }

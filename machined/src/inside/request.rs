@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::message::LONGEST;
+use super::progress::Progress;
 
 /// A bind mount.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +21,32 @@ pub struct Bind {
     pub makes_directories: bool,
 }
 
+/// From where to where something is copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Direction {
+    /// From the host into the container.
+    Into,
+    /// Out of it.
+    OutOf,
+}
+
+/// A copy between the host and a container.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Copy {
+    /// From where to where.
+    pub direction: Direction,
+    /// What is copied, with its path.
+    pub source: String,
+    /// What it is to be, with its path.
+    pub destination: String,
+    /// Whether files that are there already are replaced.
+    pub replaces: bool,
+    /// Who is to own it all; everything keeps its owner otherwise.
+    pub owner: Option<u32>,
+    /// Whether it is counted first.
+    pub counts: bool,
+}
+
 /// What a child is to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Work {
@@ -29,6 +56,8 @@ pub(super) enum Work {
     Root,
     /// To mount something of the host.
     Bind(Bind),
+    /// To copy something.
+    Copy(Copy),
     /// To open a terminal, and to connect to the bus if that is wanted.
     Terminal {
         /// Whether it is.
@@ -73,6 +102,10 @@ pub(super) enum Report {
     Done(Vec<u8>),
     /// It has not, because of this.
     Failed(Errno),
+    /// The same, at this file.
+    FailedAt(Errno, String),
+    /// How far it is.
+    Progress(Progress),
 }
 
 impl Report {
@@ -83,6 +116,10 @@ impl Report {
             Self::NotBegun(errno) => [&b"N"[..], &errno.raw_os_error().to_ne_bytes()].concat(),
             Self::Done(bytes) => [b"D", bytes.as_slice()].concat(),
             Self::Failed(errno) => [&b"F"[..], &errno.raw_os_error().to_ne_bytes()].concat(),
+            Self::FailedAt(errno, path) => {
+                [&b"A"[..], &errno.raw_os_error().to_ne_bytes(), path.as_bytes()].concat()
+            }
+            Self::Progress(progress) => [&b"P"[..], &progress.encode()].concat(),
         }
     }
 
@@ -95,6 +132,12 @@ impl Report {
             Some((b'N', bytes)) => Ok(Self::NotBegun(errno(bytes)?)),
             Some((b'D', bytes)) => Ok(Self::Done(bytes.to_vec())),
             Some((b'F', bytes)) => Ok(Self::Failed(errno(bytes)?)),
+            Some((b'A', bytes)) => {
+                let (number, path) = bytes.split_at_checked(4).ok_or(Errno::BADMSG)?;
+                let path = std::str::from_utf8(path).map_err(|_| Errno::BADMSG)?;
+                Ok(Self::FailedAt(errno(number)?, path.to_owned()))
+            }
+            Some((b'P', bytes)) => Progress::decode(bytes).map(Self::Progress).ok_or(Errno::BADMSG),
             _ => Err(Errno::BADMSG),
         }
     }
@@ -121,10 +164,12 @@ mod tests {
             Report::Done(Vec::new()),
             Report::Done(b"BF".to_vec()),
             Report::Failed(Errno::NOENT),
+            Report::FailedAt(Errno::NOSPC, "a/b".to_owned()),
+            Report::Progress(Progress { bytes: 1, files: 2, total: Some((3, 4)) }),
         ] {
             assert_eq!(Report::decode(&report.encode()), Ok(report));
         }
-        for damaged in [&b""[..], b"B", b"F123", b"X"] {
+        for damaged in [&b""[..], b"B", b"F123", b"A12", b"P1", b"X"] {
             assert_eq!(Report::decode(damaged), Err(Errno::BADMSG));
         }
         for work in [Work::Reader, Work::Root, Work::Terminal { bus: true }] {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::child::{Child, Started};
+use super::copy_places::Copies;
 use super::doorman::Doorman as Door;
 use super::guest::Guest;
 use super::jobs::Jobs;
@@ -31,6 +32,7 @@ pub struct Inside {
     door: RefCell<Option<(Rc<Channel>, Option<Pid>)>>,
     program: fn() -> Command,
     pub(super) jobs: Jobs,
+    pub(super) copies: Copies,
 }
 
 impl Inside {
@@ -43,7 +45,12 @@ impl Inside {
             Some(Door { socket, pid }) => Some((Rc::new(Channel::new(socket)?), Some(pid))),
             None => None,
         };
-        Ok(Self { door: RefCell::new(door), program: Door::program, jobs: Jobs::default() })
+        Ok(Self {
+            door: RefCell::new(door),
+            program: Door::program,
+            jobs: Jobs::default(),
+            copies: Copies::default(),
+        })
     }
 
     /// The root directory of a container, as its leader sees it.
@@ -183,7 +190,8 @@ impl Inside {
                     return Ok(Started { channel, child, early });
                 }
                 Report::NotBegun(errno) => return Err(errno),
-                Report::Done(_) | Report::Failed(_) => early = Some(message),
+                Report::Progress(_) => {}
+                Report::Done(_) | Report::Failed(_) | Report::FailedAt(..) => early = Some(message),
             }
         }
     }

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 
 use super::asked::{Asked, report};
 use super::bind::bind;
+use super::copied_tree::Failure;
+use super::copy::copy;
 use super::reader;
 use super::request::{Answer, Report, Work};
 use super::terminal::open_terminal;
@@ -17,6 +19,16 @@ pub(super) fn run(asked: Asked) {
         _ if !asked.fds.is_empty() => Err(Errno::INVAL),
         Work::Reader => {
             reader::serve(asked.reply.as_fd());
+            return;
+        }
+        Work::Copy(wanted) => {
+            match copy(&asked, wanted) {
+                Ok(Answer { bytes, .. }) => report(&asked.reply, &Report::Done(bytes), &[]),
+                Err(Failure { errno, path: None }) => report(&asked.reply, &Report::Failed(errno), &[]),
+                Err(Failure { errno, path: Some(path) }) => {
+                    report(&asked.reply, &Report::FailedAt(errno, path), &[]);
+                }
+            }
             return;
         }
         Work::Root => root(&asked),

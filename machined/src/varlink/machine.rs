@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 
 use crate::authorization::{Authorized, Caller, Manage, Subject};
 use crate::error::Error;
+use crate::inside::Direction;
 use crate::operations::{KillWhom, Operations, Target};
 use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier, Rule};
 
 mod bind;
+mod copy;
 mod list;
 mod mapping;
 mod open;
@@ -106,6 +108,24 @@ pub fn interface() -> Interface<Operations> {
                     rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
                     descriptors: Descriptors::None,
                     handler: |operations, call, replier| Box::pin(bind::bind(operations, call, replier)),
+                },
+                Method {
+                    name: "CopyFrom",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(copy::copy(operations, call, replier, Direction::OutOf))
+                    },
+                },
+                Method {
+                    name: "CopyTo",
+                    more: More::No,
+                    rules: &[("name", Rule::NotNull), ("pid", Rule::NullMember("pidfdId"))],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(copy::copy(operations, call, replier, Direction::Into))
+                    },
                 },
                 Method {
                     name: "OpenRootDirectory",
