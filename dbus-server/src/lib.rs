@@ -47,6 +47,7 @@ mod standard;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod tree;
 mod work;
 

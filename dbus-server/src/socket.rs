@@ -16,18 +16,14 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use closer::{Gate, Line, Received, Way};
 use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
-};
+use rustix::net::{Shutdown, shutdown};
 use tokio::time::{sleep, timeout};
 use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
@@ -38,6 +34,7 @@ use zbus::wire::serialized::{Context, Data};
 
 use crate::header::{CUT, Frame, START};
 use crate::runtime::{Registration, Runtime, watch};
+use crate::transfer::{Look, Set, look, receive, send};
 
 /// How much is read at a time. Most messages are smaller.
 const BUFFER: usize = 4 << 10;
@@ -47,8 +44,6 @@ const HEADER: usize = 64 << 10;
 const MESSAGE: usize = 1 << 20;
 /// How many descriptors such a message may have, the limit of dbus-daemon; dbus-broker has none.
 const DESCRIPTORS: usize = 16;
-/// How many descriptors the kernel passes at a time, SCM_MAX_FD in unix(7).
-const MOST_DESCRIPTORS: usize = 253;
 /// How often descriptors may have come that no message has taken, each time those of one message.
 const SETS: usize = 3;
 /// How many messages are written with another one, and after how many bytes no more are added.
@@ -204,20 +199,6 @@ fn passes(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-struct Look {
-    length: usize,
-    has_descriptors: bool,
-}
-
-/// Copies what is to be read next, which stays where it is. It ends behind what descriptors came with, if some did.
-fn look(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Look> {
-    let mut no_room = RecvAncillaryBuffer::default();
-    let got = rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut no_room, RecvFlags::PEEK)
-    })?;
-    Ok(Look { length: got.bytes, has_descriptors: got.flags.contains(ReturnFlags::CTRUNC) })
-}
-
 /// Whether all messages that begin in these bytes are such that not everybody can send them.
 fn is_of_nobody(mut messages: &[u8]) -> bool {
     while !messages.is_empty() {
@@ -230,43 +211,6 @@ fn is_of_nobody(mut messages: &[u8]) -> bool {
         }
     }
     true
-}
-
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Set)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    let mut set = Set { is_short: got.flags.contains(ReturnFlags::CTRUNC), ..Set::default() };
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            set.descriptors.extend(descriptors);
-        }
-    }
-    Ok((got.bytes, set))
-}
-
-fn send(
-    socket: BorrowedFd<'_>,
-    buffers: &[IoSlice<'_>],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(ErrorKind::InvalidInput.into());
-    }
-    let flags = SendFlags::NOSIGNAL;
-    Ok(rustix::io::retry_on_intr(|| sendmsg(socket, buffers, &mut ancillary, flags))?)
-}
-
-/// Descriptors that came with one read: those of one write at most.
-#[derive(Debug, Default)]
-struct Set {
-    descriptors: VecDeque<OwnedFd>,
-    /// Some were lost, as there is no room for more in this process.
-    is_short: bool,
 }
 
 /// The half that messages come in by.

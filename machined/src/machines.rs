@@ -6,48 +6,24 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use registry::{Addresses, Alias, IdKind, IdList, IdRange, MachineName, Record};
+use registry::{Addresses, Alias, IdRange, MachineName, Record};
 
+mod address_index;
+mod effect;
 mod holders;
+mod id_index;
 mod ids;
+mod key;
+mod processes;
 mod reserved;
 
-pub use reserved::Reserved;
-mod key;
-
-use crate::unit_part::PAYLOAD;
+pub use effect::Effect;
 use holders::{Change, Holders};
 use ids::Ids;
 pub use key::Key;
-
-/// What a change of the table demands to be done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Write the machine's record.
-    Publish(Key),
-    /// Remove the record of this name.
-    Withdraw(MachineName),
-    /// Point the link of this unit at the machine.
-    LinkUnit(String, MachineName),
-    /// Remove the link of this unit.
-    UnlinkUnit(String),
-    /// Point the link of this address at the machine, the only one that has it.
-    IndexAddress(IpAddr, MachineName),
-    /// Remove the link of this address: no machine has it, or more than one.
-    UnindexAddress(IpAddr),
-    /// Point the link of this control group at the machine.
-    IndexGroup(String, MachineName),
-    /// Remove the link of this control group: no machine has it, or more than one.
-    UnindexGroup(String),
-    /// Point the link of this leader at the machine, which has neither a unit nor a control group.
-    IndexLeader(i32, MachineName),
-    /// Remove the link of this leader.
-    UnindexLeader(i32),
-    /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
-    IndexIds(IdKind, IdList),
-    /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
-    IndexAlias(Alias),
-}
+pub use processes::own_unit;
+use processes::{is_told_of_processes, lone_leader};
+pub use reserved::Reserved;
 
 /// Why a machine cannot be registered: another one has what it needs for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -347,136 +323,6 @@ impl Machines {
         effects
     }
 
-    fn gain_ids(&mut self, key: Key) -> Vec<Effect> {
-        let Some(record) = self.machines.get(&key) else { return Vec::new() };
-        let users = self.uids.gain(ids::map(record, IdKind::User), key);
-        let groups = self.gids.gain(ids::map(record, IdKind::Group), key);
-        let alias = ids::needs_alias(record).then(|| Alias::of(&record.name));
-        if let Some(alias) = alias {
-            self.by_alias.entry(alias).or_default().push(key);
-        }
-        index_effects(users, groups, alias)
-    }
-
-    fn lose_ids(&mut self, key: Key) -> Vec<Effect> {
-        let Some(record) = self.machines.get(&key) else { return Vec::new() };
-        let users = self.uids.lose(ids::map(record, IdKind::User), key);
-        let groups = self.gids.lose(ids::map(record, IdKind::Group), key);
-        let alias = ids::needs_alias(record).then(|| Alias::of(&record.name));
-        if let Some(alias) = alias {
-            let keys = self.by_alias.entry(alias).or_default();
-            keys.retain(|&other| other != key);
-            if keys.is_empty() {
-                self.by_alias.remove(&alias);
-            }
-        }
-        index_effects(users, groups, alias)
-    }
-
-    /// A machine came or went whose name is the alias of another one.
-    fn named_as_alias(&self, name: &MachineName) -> Option<Effect> {
-        let alias = Alias::parse(name.as_bytes())?;
-        self.by_alias.contains_key(&alias).then_some(Effect::IndexAlias(alias))
-    }
-
-    /// The machine that an alias stands for: the only one that needs it, unless another has it for a name.
-    pub fn alias(&self, alias: &Alias) -> Option<&MachineName> {
-        let [only] = self.by_alias.get(alias)?.as_slice() else { return None };
-        let is_name = self.by_name.contains_key(alias.as_str());
-        self.machines.get(only).filter(|_| !is_name).map(|record| &record.name)
-    }
-
-    /// The aliases that may stand for a machine.
-    pub fn aliases(&self) -> impl Iterator<Item = &Alias> {
-        self.by_alias.keys()
-    }
-
-    /// The text of a list of the id index; `None` if there is none.
-    pub fn id_list(&self, kind: IdKind, list: IdList) -> Option<String> {
-        self.ids(kind).text(list, |key| self.get(key))
-    }
-
-    /// Who has an id of the host, and which id it is inside.
-    pub fn holders(&self, kind: IdKind, id: u32) -> impl Iterator<Item = (Key, u32)> {
-        self.ids(kind).holders(id)
-    }
-
-    /// The lists of the id index.
-    pub fn id_lists(&self, kind: IdKind) -> impl Iterator<Item = IdList> {
-        self.ids(kind).lists()
-    }
-
-    const fn ids(&self, kind: IdKind) -> &Ids {
-        match kind {
-            IdKind::User => &self.uids,
-            IdKind::Group => &self.gids,
-        }
-    }
-
-    /// The addresses that lead to a machine, each once: those at which the host reaches it. Those of one link may be anybody's
-    /// on another. To a machine whose name is a user's alone, or means something else, none leads.
-    fn ips(&self, record: &Record) -> Vec<IpAddr> {
-        let mut ips = match &record.addresses {
-            Addresses::Listed(list) if record.is_reached && record.private_to().is_none() => {
-                let permits = self.reserved.permits(&record.name);
-                let leads =
-                    |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && permits(*ip);
-                list.iter().map(|address| address.ip).filter(leads).collect()
-            }
-            _ => Vec::new(),
-        };
-        ips.sort_unstable();
-        ips.dedup();
-        ips
-    }
-
-    /// Takes in which names mean something else than a machine.
-    pub fn set_reserved(&mut self, reserved: Reserved) -> Vec<Effect> {
-        if self.reserved == reserved {
-            return Vec::new();
-        }
-        let ips = |machines: &Self| -> Vec<_> {
-            let living = machines.iter().filter(|(key, _)| !machines.has_ended(*key));
-            living.map(|(key, record)| (key, machines.ips(record))).collect()
-        };
-        let before = ips(self);
-        self.reserved = reserved;
-        let mut effects = Vec::new();
-        for ((key, old), (_, new)) in before.into_iter().zip(ips(self)) {
-            effects.extend(self.exchange(key, &old, &new));
-        }
-        effects
-    }
-
-    /// A machine has other addresses than it had.
-    fn exchange(&mut self, key: Key, old: &[IpAddr], new: &[IpAddr]) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for &ip in old.iter().filter(|ip| !new.contains(ip)) {
-            effects.extend(self.lose(ip, key));
-        }
-        for &ip in new.iter().filter(|ip| !old.contains(ip)) {
-            effects.extend(self.gain(ip, key));
-        }
-        effects
-    }
-
-    fn gain(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
-        let change = self.by_address.gain(ip, key)?;
-        self.address_effect(ip, change)
-    }
-
-    fn lose(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
-        let change = self.by_address.lose(&ip, key)?;
-        self.address_effect(ip, change)
-    }
-
-    fn address_effect(&self, ip: IpAddr, change: Change) -> Option<Effect> {
-        match change {
-            Change::Only(key) => self.name(key).map(|name| Effect::IndexAddress(ip, name)),
-            Change::Nobodys => Some(Effect::UnindexAddress(ip)),
-        }
-    }
-
     fn group_effect(&self, group: String, change: Change) -> Option<Effect> {
         match change {
             Change::Only(key) => self.name(key).map(|name| Effect::IndexGroup(group, name)),
@@ -486,11 +332,6 @@ impl Machines {
 
     fn name(&self, key: Key) -> Option<MachineName> {
         self.machines.get(&key).map(|record| record.name)
-    }
-
-    /// What the address index has to say: each address that one machine alone has.
-    pub fn index(&self) -> impl Iterator<Item = (IpAddr, MachineName)> {
-        self.by_address.iter().filter_map(|(&ip, key)| Some((ip, self.name(key)?)))
     }
 
     /// The machines that are all of a unit whose link leads to them, with that.
@@ -505,46 +346,6 @@ impl Machines {
     pub fn groups(&self) -> impl Iterator<Item = (&str, MachineName)> {
         self.by_group.iter().filter_map(|(group, key)| Some((group.as_str(), self.name(key)?)))
     }
-}
-
-fn index_effects(
-    users: impl IntoIterator<Item = IdList>,
-    groups: impl IntoIterator<Item = IdList>,
-    alias: Option<Alias>,
-) -> Vec<Effect> {
-    // The alias first: by name a machine is found without the lists.
-    let lists = |kind| move |list| Effect::IndexIds(kind, list);
-    let users = users.into_iter().map(lists(IdKind::User));
-    alias
-        .map(Effect::IndexAlias)
-        .into_iter()
-        .chain(users)
-        .chain(groups.into_iter().map(lists(IdKind::Group)))
-        .collect()
-}
-
-/// The leader of a machine that has neither a unit nor a control group.
-fn lone_leader(record: &Record) -> Option<i32> {
-    let is_alone = record.unit.is_none() && record.cgroup.is_none() && is_told_of_processes(record);
-    record.leader.filter(|_| is_alone).map(|leader| leader.pid)
-}
-
-/// The unit that a machine has for itself. A machine in a subgroup shares its unit with others, unless the rest of
-/// the unit is there for the machine alone.
-pub fn own_unit(record: &Record) -> Option<&str> {
-    record.unit.as_deref().filter(|_| record.subgroup.as_deref().is_none_or(|subgroup| subgroup == PAYLOAD))
-}
-
-/// Whether the links of a machine's unit and control group lead to it, so that it is found by its processes. What is a user's
-/// alone could else be said of others' processes: only units below that user's own slice count, and groups made for it.
-fn is_told_of_processes(record: &Record) -> bool {
-    let Some(uid) = record.private_to() else { return true };
-    let (Some(group), Some(unit)) = (&record.cgroup, &record.unit) else { return record.cgroup_id.is_some() };
-    let slice = format!("user-{uid}.slice");
-    let subgroup = record.subgroup.as_deref().unwrap_or_default();
-    let of_unit = group.strip_suffix(subgroup).unwrap_or(group).trim_end_matches('/');
-    // What is above the unit, the outermost one, is the service manager's own doing.
-    of_unit.strip_suffix(unit.as_str()).is_some_and(|slices| slices.split('/').any(|part| part == slice))
 }
 
 #[cfg(test)]

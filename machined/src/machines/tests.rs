@@ -1,5 +1,5 @@
 use super::*;
-use registry::{Address, Class, IdRange, Process};
+use registry::{Address, Class, IdKind, IdList, IdRange, Process};
 
 fn machine(name: &str, pid: i32) -> Record {
     let mut record = Record::new(MachineName::new(name.as_bytes()).unwrap(), Class::Container);

@@ -1,0 +1,36 @@
+//! What the table of machines wants done.
+
+use std::net::IpAddr;
+
+use registry::{Alias, IdKind, IdList, MachineName};
+
+use super::key::Key;
+
+/// What a change of the table demands to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Write the machine's record.
+    Publish(Key),
+    /// Remove the record of this name.
+    Withdraw(MachineName),
+    /// Point the link of this unit at the machine.
+    LinkUnit(String, MachineName),
+    /// Remove the link of this unit.
+    UnlinkUnit(String),
+    /// Point the link of this address at the machine, the only one that has it.
+    IndexAddress(IpAddr, MachineName),
+    /// Remove the link of this address: no machine has it, or more than one.
+    UnindexAddress(IpAddr),
+    /// Point the link of this control group at the machine.
+    IndexGroup(String, MachineName),
+    /// Remove the link of this control group: no machine has it, or more than one.
+    UnindexGroup(String),
+    /// Point the link of this leader at the machine, which has neither a unit nor a control group.
+    IndexLeader(i32, MachineName),
+    /// Remove the link of this leader.
+    UnindexLeader(i32),
+    /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
+    IndexIds(IdKind, IdList),
+    /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
+    IndexAlias(Alias),
+}
