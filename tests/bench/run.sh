@@ -14,6 +14,8 @@ the target, and whether it is met. The same goes to DIR/figures.json. README.md 
                  lookup    names of machines, of none, and of addresses, through getaddrinfo and getnameinfo
                  dlopen    loading the module
                  register  Register on a kept connection
+                 users     Register and RegisterMachine as users call them: a new connection each, and leaders that have
+                           namespaces and scopes of their own; at the 10th, the 1000th and the 10,000th machine
                  many      List, memory, restart and latency with many machines
                  stopped   a lookup while the daemon is stopped
                  bus       both over D-Bus, one after the other under the one name: registering, listing, restart,
