@@ -12,6 +12,8 @@ GAPS = {
             "it stops the unit of the one that was there",
     },
     "stock262": {
+        "images that links lead to are known by the names of the links":
+            "it removes what a link leads to, and not the link",
         "a fifo in an image holds up nobody":
             "the whole daemon waits for whoever opens the FIFO next",
         "a registrar is left alone when its machine ends or is refused":
