@@ -62,7 +62,7 @@ check:
 
 # All there is, to the end, whatever fails.
 check-all:
-	@scripts/setup.sh build demo check vm
+	@scripts/setup.sh build demo check vm long
 	@failed=; for part in '' --next --long; do scripts/check.sh $$part || failed="$$failed check.sh $$part;"; done; \
 	  [ -z "$$failed" ] || { echo "FAILED: $$failed"; exit 1; }
 

@@ -207,6 +207,7 @@ long() {
   step containers 900 tests/tool/containers.sh
   step subscribers 600 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step clients 900 tests/clients/run.sh
+  step go 300 tests/c/go.sh
   step miri 2400 scripts/miri.sh
   step mutated-images 1800 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
   step fuzz-long 5400 scripts/fuzz.sh 60

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: setup.sh [build] [demo] [check] [vm] [bench] [arch]
+usage: setup.sh [build] [demo] [check] [vm] [bench] [arch] [long]
 
 Installs with apt what these need (build, demo and check, if none is named), having said what and why. Where everything
 is there it does nothing, at once. It removes no package and changes no configuration.
@@ -17,7 +17,7 @@ U
 for word; do
   case $word in
     -h | --help) usage; exit 0 ;;
-    build | demo | check | vm | bench | arch) ;;
+    build | demo | check | vm | bench | arch | long) ;;
     *) usage >&2; exit 2 ;;
   esac
 done
@@ -51,6 +51,10 @@ check g++               g++                                   sees that C++ take
 check clang             clang                                 compiles them as well
 check pkgconf           pkg-config                            tells how to link with libmachine
 check libsystemd-dev    /usr/include/systemd/sd-login.h       the library that libmachine is compared with
+check python3-pip       /usr/lib/python3/dist-packages/pip   installs the module for Python
+check python3-setuptools /usr/lib/python3/dist-packages/setuptools builds it
+check python3-wheel     /usr/lib/python3/dist-packages/wheel packs it
+long  golang-go         go                                    compiles the example in Go
 vm    qemu-system-x86   qemu-system-x86_64                    boots Debian with a kernel of its own
 vm    e2fsprogs         mkfs.ext4                             makes the disk of that
 bench python3           python3                               drives the measurements

@@ -94,6 +94,11 @@ mod unit_name;
 mod wait;
 mod zero_ended;
 
+/// The page's code is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/languages.md")]
+struct Languages;
+
 #[cfg(feature = "std")]
 mod cgroup;
 #[cfg(feature = "std")]

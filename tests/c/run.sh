@@ -223,7 +223,30 @@ sanitized() {
   SLOW=yes ASAN_OPTIONS=detect_leaks=0 inside "$work/bin/$1-sanitized"
 }
 
+# The module for Python, as pip installs it, and the code of docs/languages.md.
+python() {
+  # Debian's: others lack its setuptools.
+  local python=/usr/bin/python3 site=$work/site
+  if ! "$python" -c 'import pip, setuptools, wheel' 2>/dev/null; then
+    echo 'SKIPPED: python3-pip, python3-setuptools and python3-wheel are not installed'
+    return
+  fi
+  # pip builds in the tree that it is given.
+  cp -r "$root/python" "$work/python"
+  check 'pip builds a wheel of the module and installs it' "$python" -m pip install --quiet --root-user-action=ignore --no-index \
+    --no-build-isolation --no-deps --target "$site" "$work/python"
+  export PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1
+  inside "$python" "$root/python/tests/test_libmachine.py" --verbose >"$work/said" 2>&1 || sed 's/^/    /' "$work/said"
+  sed -n 's/^test_\(.*\) (.*) \.\.\. ok$/ok Python: \1/p; s/^test_\(.*\) (.*) \.\.\. \(FAIL\|ERROR\)$/FAILED Python: \1/p' "$work/said" | tr _ ' '
+  grep -q '^OK$' "$work/said" || echo 'FAILED all tests in Python'
+  block python >"$work/example.py"
+  check "the Python of docs/languages.md runs" is "$(inside "$python" "$work/example.py")" 'no machines'
+}
+# block LANGUAGE: the code in a language that docs/languages.md has.
+block() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$root/docs/languages.md" | grep -v '^```'; }
+
 step elf elf
+step python python
 step proof proof
 step header header
 step both both
