@@ -188,10 +188,25 @@ examples() {
     done
     check "${example##*/} has less than 100 lines" test "$(wc -l <"$example")" -lt 100
   done
-  sed -n '/^\.SH EXAMPLE/,/^\.fi/p' "$root/docs/man/machine.3" | sed '1,2d; /^\.fi/d' >"$work/example.c"
-  # shellcheck disable=SC2086
-  check 'the EXAMPLE of machine(3) compiles' gcc -std=c89 -pedantic -Wall -Wextra -Werror $flags -o "$work/bin/example" \
-    "$work/example.c" $libs
+  # What the pages show, in the oldest and the newest language.
+  for example in "$root"/libmachine-c/man/examples/*.c; do
+    compiles() {
+      local compiler standard
+      for compiler in $compilers; do
+        for standard in c89 c2x; do
+          # shellcheck disable=SC2086
+          "$compiler" -std=$standard -D_GNU_SOURCE -pedantic -Wall -Wextra -Werror $flags -o "$work/bin/example" "$example" $libs || return 1
+        done
+        for standard in c++98 c++2b; do
+          # shellcheck disable=SC2086
+          "$compiler" -x c++ -std=$standard -D_GNU_SOURCE -pedantic -Wall -Wextra -Werror $flags -c -o /dev/null "$example" || return 1
+        done
+      done
+    }
+    check "the EXAMPLE of ${example##*/} compiles, from C89 to C23 and from C++98 to C++23" compiles
+    page=$(basename "$example" .c)
+    check 'and is in its page' grep -q '^\.SH EXAMPLE' "$(ls "$root/docs/man/$page".3*)"
+  done
   "$here/examples.sh" "$work/bin" "$lib"
 }
 

@@ -24,8 +24,7 @@ fn main() -> ExitCode {
 fn write(directory: &Path, to: &Path, manual: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let text = header(directory)?;
     std::fs::write(to, &text)?;
-    let read = |name| std::fs::read_to_string(directory.join("man").join(name));
-    man::write(&text, &read("pages")?, &read("machine.3.in")?, manual)
+    man::write(&text, &directory.join("man"), manual)
 }
 
 fn header(directory: &Path) -> Result<String, Box<dyn std::error::Error>> {
@@ -40,7 +39,8 @@ fn header(directory: &Path) -> Result<String, Box<dyn std::error::Error>> {
     for part in version.split('.') {
         number = number * 1000 + part.parse::<u32>()?;
     }
-    let text = String::from_utf8(bytes)?.replace("@VERSION@", version).replace("@NUMBER@", &number.to_string());
+    let text =
+        String::from_utf8(bytes)?.replace("@VERSION@", version).replace("@NUMBER@", &number.to_string());
     Ok(text.lines().map(|line| as_in_c89(line) + "\n").collect())
 }
 
