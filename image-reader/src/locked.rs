@@ -34,8 +34,8 @@ pub(crate) fn lock_up() -> bool {
             (libc::RLIMIT_CORE, 0),
             (libc::RLIMIT_FSIZE, 1 << 20),
         ] {
-            let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-            if libc::setrlimit(what, &raw const limit) != 0 {
+            let limit = libc::rlimit64 { rlim_cur: most, rlim_max: most };
+            if libc::setrlimit64(what, &raw const limit) != 0 {
                 return false;
             }
         }

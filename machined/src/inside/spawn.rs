@@ -31,6 +31,24 @@ fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
+/// `struct clone_args`, clone3(2), which the crate libc has for some processors alone.
+#[derive(Default)]
+#[repr(C, align(8))]
+#[allow(dead_code, reason = "the kernel reads them")]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
 /// Starts a process that goes on here, in a control group from its beginning if one is given. Only for a process of one
 /// thread.
 ///
@@ -38,11 +56,12 @@ fn last() -> Errno {
 /// As clone3(2): `EBUSY`: the group may hold no processes.
 pub(super) fn fork(group: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
     let mut pidfd: libc::c_int = -1;
-    // SAFETY: a structure of integers, of which 0 is a value.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = CLONE_PIDFD;
-    arguments.pidfd = u64::try_from((&raw mut pidfd).expose_provenance()).unwrap_or_default();
-    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    let mut arguments = CloneArguments {
+        flags: CLONE_PIDFD,
+        pidfd: u64::try_from((&raw mut pidfd).expose_provenance()).unwrap_or_default(),
+        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        ..CloneArguments::default()
+    };
     if let Some(group) = group {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(group.as_raw_fd().cast_unsigned());
