@@ -242,7 +242,7 @@ sanitized() {
 python() {
   # Debian's: others lack its setuptools.
   local python=/usr/bin/python3 site=$work/site
-  if ! "$python" -c 'import pip, setuptools, wheel' 2>/dev/null; then
+  if ! "$python" -c 'from importlib.util import find_spec as has; raise SystemExit(not (has("pip") and has("setuptools") and has("wheel")))'; then
     echo 'SKIPPED: python3-pip, python3-setuptools and python3-wheel are not installed'
     return
   fi
