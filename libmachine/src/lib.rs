@@ -125,7 +125,7 @@ pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
 pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
 pub use snapshot::{Field, Number, Snapshot};
 pub use stock::{class as stock_class, interfaces as stock_interfaces};
-pub use suggest::suggest;
+pub use suggest::{RefusedName, checked_name, suggest};
 pub use system::{Borrowed, Descriptor, peer as pid_of_peer};
 pub use wait::{wait_for_end, wait_for_machine};
 

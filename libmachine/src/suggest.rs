@@ -1,11 +1,15 @@
 //! A valid machine name near one that is not.
 
+use core::fmt;
+
 use registry::{MachineName, NameRule};
 
 use crate::unit_name::UNIT_NAME_MAX;
 
 /// The longest machine name, in bytes.
 const MAX: usize = 64;
+/// How many characters of a name an error shows.
+const SHOWN: usize = 80;
 /// The name where nothing of the given one can be kept.
 const FALLBACK: &[u8] = b"machine";
 
@@ -41,6 +45,39 @@ pub fn suggest(text: &[u8]) -> Result<MachineName, NameRule> {
     }
     MachineName::new(name.get(..length).unwrap_or_default()).or_else(|_| MachineName::new(FALLBACK))
 }
+
+/// Text that is no machine name. Its words name the text, the rule that it breaks and a name that breaks none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RefusedName<'a> {
+    text: &'a str,
+    rule: NameRule,
+}
+
+/// Checks a machine name.
+///
+/// # Errors
+/// In words, why it is none and which resembles it.
+pub fn checked_name(text: &str) -> Result<MachineName, RefusedName<'_>> {
+    MachineName::new(text.as_bytes()).map_err(|rule| RefusedName { text, rule })
+}
+
+impl fmt::Display for RefusedName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("machine name '")?;
+        // Nobody reads more, and it may be long.
+        for character in self.text.chars().take(SHOWN) {
+            write!(f, "{}", character.escape_debug())?;
+        }
+        let cut = if self.text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+        write!(f, "{cut}': {}", self.rule)?;
+        match suggest(self.text.as_bytes()) {
+            Ok(name) => write!(f, " (try '{name}')"),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for RefusedName<'_> {}
 
 #[cfg(test)]
 mod tests {
@@ -83,5 +120,14 @@ mod tests {
                 assert_eq!(name.as_bytes(), text);
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_rule_and_a_way_out() {
+        let words = |text: &str| std::format!("{}", checked_name(text).unwrap_err());
+        assert_eq!(words("foo_bar"), "machine name 'foo_bar': '_' is not allowed (try 'foo-bar')");
+        assert_eq!(words(""), "machine name '': it is empty (try 'machine')");
+        assert_eq!(words("a\nb"), "machine name 'a\\nb': byte 0x0a is not allowed (try 'a-b')");
+        assert!(words(&"x".repeat(1 << 20)).len() < 300);
     }
 }

@@ -12,13 +12,7 @@ use crate::failure::Failure;
 /// # Errors
 /// The rule that it breaks, with a name that breaks none.
 pub fn checked(text: &str) -> Result<MachineName, String> {
-    MachineName::new(text.as_bytes()).map_err(|rule| {
-        let name = text.escape_debug();
-        match libmachine::suggest(text.as_bytes()) {
-            Ok(suggestion) => format!("machine name '{name}': {rule} (try '{suggestion}')"),
-            Err(_) => format!("machine name '{name}': {rule}"),
-        }
-    })
+    libmachine::checked_name(text).map_err(|refused| refused.to_string())
 }
 
 /// The name of a machine that is looked for: one that cannot be a name is none that is there.

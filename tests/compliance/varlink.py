@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -46,6 +47,22 @@ ABSENT = object()
 
 def invalid(parameter):
     return f'{SERVICE}InvalidParameter {{"parameter":"{parameter}"}}'
+
+
+class RefusedName(str):
+    """What ours says of a name beside the parameter: the rule that it breaks, and a name that breaks none."""
+
+    def __eq__(self, got):
+        return isinstance(got, str) and re.fullmatch(str(self), got) is not None
+
+    __hash__ = str.__hash__
+
+
+def refused(name):
+    if flavour != "ours" or not isinstance(name, str):
+        return invalid("name")
+    head = f'{SERVICE}InvalidParameter {{"parameter":"name","reason":"machine name \''
+    return RefusedName(re.escape(head) + r""".*': [^()]*(is empty|bytes|allowed|dots?|in a row|hyphen)[^()]* \(try '[a-z0-9.-]+'\)"}""")
 
 
 def no_method(method):
@@ -539,7 +556,7 @@ REGISTER = [
     *[(f"a {field} that is null is refused", functools.partial(register, **{field: None}), invalid(field))
       for field in ("name", "class")],
     ("an unknown field is refused by name", lambda: register(x=1), invalid("x")),
-    *[(f"the name {name!r} is refused", functools.partial(register, name=name), invalid("name"))
+    *[(f"the name {name!r} is refused", functools.partial(register, name=name), refused(name))
       for name in ("", ".host", ".hidden", "foo_bar", "foo..bar", "foo.", "-foo", "foo-", "a/b", "a b", "çé", "x" * 65, 5,
                    True, ["a"], {})],
     *[(f"the name {name!r} is fine", functools.partial(register, name=name), OK)
@@ -675,7 +692,7 @@ REGISTERED = [
      lambda: listed(name=A, pid={"pid": leader("vm")}), NO_SUCH_MACHINE),
     ("the host is found by its name", lambda: listed(name=".host"), ".host"),
     ("an unknown name finds nothing", lambda: listed(name="nope"), NO_SUCH_MACHINE),
-    *[(f"the name {name!r} is refused in a lookup", lambda name=name: listed(name=name), invalid("name"))
+    *[(f"the name {name!r} is refused in a lookup", lambda name=name: listed(name=name), refused(name))
       for name in ("", "foo_bar", None, 5, ".other")],
     ("the caller is in no machine", lambda: by_pid(pid=0), NO_SUCH_MACHINE),
     ("pid 1 is in no machine", lambda: by_pid(pid=1), NO_SUCH_MACHINE),
@@ -814,7 +831,7 @@ ENDING = [
         (f"{method} without parameters finds nothing", functools.partial(ask, MACHINE + method), NO_SUCH_MACHINE),
         (f"{method} of an unknown machine finds nothing", functools.partial(ask, MACHINE + method, {"name": "nope"}),
          NO_SUCH_MACHINE),
-        *((f"{method} refuses the name {name!r}", functools.partial(ask, MACHINE + method, {"name": name}), invalid("name"))
+        *((f"{method} refuses the name {name!r}", functools.partial(ask, MACHINE + method, {"name": name}), refused(name))
           for name in ("", "foo_bar", None, 5)),
         (f"{method} refuses an unknown field by name", functools.partial(ask, MACHINE + method, {"name": A, "x": 1}),
          invalid("x")),

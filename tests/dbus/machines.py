@@ -150,13 +150,18 @@ def processes_that_are_in_no_machine_are_unknown():
         same(bus.manager("GetMachineByPID", "u", pid), "InvalidArgs: Invalid argument")
 
 
+def refused(name, why):
+    # Ours says which rule a name breaks.
+    return "Invalid machine name" + differs(ours=f": machine name '{name}': {why}", others="")
+
+
 @case()
 def what_is_wrong_with_a_registration_is_said_in_order():
     leader = Leader().pid
     for expected, arguments in (
-            ("Invalid machine name", dict(name="a_b", id=b"x", leader=0)),
-            ("Invalid machine name", dict(name="")),
-            ("Invalid machine name", dict(name="x" * 65)),
+            (refused("a_b", "'_' is not allowed (try 'a-b')"), dict(name="a_b", id=b"x", leader=0)),
+            (refused("", "it is empty (try 'machine')"), dict(name="")),
+            (refused("x" * 65, f"it has more than 64 bytes (try '{'x' * 64}')"), dict(name="x" * 65)),
             ("Invalid machine ID parameter", dict(id=b"12", kind="nope")),
             ("Invalid machine class parameter", dict(id=bytes(16), kind="nope")),
             ("Invalid machine class parameter", dict(kind="host", leader=1)),
@@ -574,7 +579,7 @@ def what_is_wrong_with_a_property_is_said():
             ("InvalidArgs: JSON field 'vSockCid' is not a regular VSOCK CID.", "VSockCID", Variant("u", 2)),
             ("InvalidArgs: JSON field 'vSockCid' is not a regular VSOCK CID.", "VSockCID", Variant("u", 0xffffffff))):
         same(ex("web", (name, value)), expected)
-        same(ex("a_b", (name, value)), "InvalidArgs: Invalid machine name")
+        same(ex("a_b", (name, value)), "InvalidArgs: " + refused("a_b", "'_' is not allowed (try 'a-b')"))
     with open("/dev/null") as file:
         got = ex("web", CONTAINER, ("LeaderPIDFD", Variant("h", 0)), fds=[file.fileno()])
     same(re.sub("[0-9]+", "N", got), "System.Error.ENOTTY: Failed to parse PIDFD N: Inappropriate ioctl for device")

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use libmachine::{signal_of_name, signal_of_number};
+use libmachine::{checked_name, signal_of_name, signal_of_number};
 use registry::{HOST_NAME, MachineName};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -196,8 +196,16 @@ fn lookup_name(parameters: &Map<String, Value>) -> Result<Option<LookupName>, Er
     if name == HOST_NAME {
         return Ok(Some(LookupName::Host));
     }
-    let name = MachineName::new(name.as_bytes()).map_err(|_| ErrorReply::invalid_parameter("name"))?;
-    Ok(Some(LookupName::Machine(name)))
+    Ok(Some(LookupName::Machine(machine_name(name)?)))
+}
+
+/// The name of a machine; one that is none is refused with the rule that it breaks, as `reason`.
+pub(super) fn machine_name(name: &str) -> Result<MachineName, ErrorReply> {
+    checked_name(name).map_err(|refused| {
+        let mut error = ErrorReply::invalid_parameter("name");
+        error.parameters.push(("reason", refused.to_string().into()));
+        error
+    })
 }
 
 /// What a call is about: by name, by process, or by both if they agree. `None`: it names neither.

@@ -1,6 +1,7 @@
 //! What the registrar says of a machine, and what of it is taken.
 
 use dbus_server::ErrorReply;
+use libmachine::checked_name;
 use registry::{Class, MachineId, MachineName};
 
 /// What all forms say, checked but for the leader.
@@ -18,7 +19,7 @@ pub(super) struct Particulars {
 }
 
 pub(super) fn machine_name(name: &str) -> Result<MachineName, ErrorReply> {
-    MachineName::new(name.as_bytes()).map_err(|_| ErrorReply::invalid_args("Invalid machine name"))
+    checked_name(name).map_err(|refused| ErrorReply::invalid_args(format!("Invalid machine name: {refused}")))
 }
 
 /// 16 bytes, or none; zeros are none.

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::{Class, MachineId, MachineName};
+use registry::{Class, MachineId};
 use serde_json::{Map, Value};
 
 use super::process_id::{ProcessId, found, open as open_process, peer_identity, peer_process};
-use super::{caller, text, to_the_end};
+use super::{caller, machine_name, text, to_the_end};
 use crate::operations::{Operations, Registration};
 use varlink_server::{Call, Done, ErrorReply, Replier, Rule};
 
@@ -35,8 +35,8 @@ pub(super) async fn register(
     replier: Replier,
 ) -> Result<Done, ErrorReply> {
     let parameters = &call.parameters;
-    let name = text(parameters, "name").and_then(|name| MachineName::new(name.as_bytes()).ok());
-    let name = name.ok_or_else(|| ErrorReply::invalid_parameter("name"))?;
+    let name = text(parameters, "name").ok_or_else(|| ErrorReply::invalid_parameter("name"))?;
+    let name = machine_name(name)?;
     let id = match text(parameters, "id") {
         Some(id) => MachineId::parse(id.as_bytes()).ok_or_else(|| ErrorReply::invalid_parameter("id"))?,
         None => None,
