@@ -7,8 +7,16 @@ MODULE := target/nss/libnss_mymachines.so.2
 LIBRARY := target/capi/lib/libmachine.so.0
 
 # Where the results are must not depend on the caller's environment.
-unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
-export PREFIX DESTDIR NSSDIR LIBDIR BINDIR SBINDIR MANDIR UNITDIR
+unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR
+export PREFIX DESTDIR NSSDIR LIBDIR BINDIR SBINDIR MANDIR UNITDIR NSS
+# Cargo has them in a directory of the target's, if one is named: they are copied to where they are looked for.
+ifdef CARGO_BUILD_TARGET
+export CARGO_BUILD_TARGET
+endif
+triple := $(if $(CARGO_BUILD_TARGET),/$(CARGO_BUILD_TARGET))
+programs := machined userdb-machined machined-image-reader mymachines
+# Where the C library has no NSS, as musl: NSS=no.
+NSS ?= yes
 
 # For packages that have their debug information apart: nothing is stripped.
 ifdef DEBUGINFO
@@ -21,21 +29,22 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb clean help
-all: $(MACHINED) $(MODULE) $(LIBRARY)
+.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb rpm vendor clean help
+all: $(MACHINED) $(if $(filter no,$(NSS)),,$(MODULE)) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
 $(MACHINED): Cargo.toml Cargo.lock $(call sources,$(crates))
 	$(CARGO_SH) build --release --locked --workspace --target-dir target
+	@$(if $(triple),mkdir -p target/release && cp $(programs:%=target$(triple)/release/%) target/release/)
 	@touch $@
 
 $(MODULE): $(call sources,registry nss-mymachines)
 	cd nss-mymachines && ../$(CARGO_SH) build --release --locked --target-dir ../target/nss
-	nss-mymachines/link.sh target/nss/release/libnss_mymachines.a $@
+	nss-mymachines/link.sh target/nss$(triple)/release/libnss_mymachines.a $@
 
 $(LIBRARY): $(call sources,registry libmachine libmachine-c)
 	cd libmachine-c && ../$(CARGO_SH) build --release --locked
-	libmachine-c/link.sh target/capi/release/libmachine.a target/capi/lib
+	libmachine-c/link.sh target/capi$(triple)/release/libmachine.a target/capi/lib
 
 # What is checked in, and compared in `make check`: after a change of the C interface.
 header: $(LIBRARY)
@@ -95,6 +104,13 @@ bench:
 deb:
 	packaging/deb.sh
 
+rpm:
+	packaging/rpm.sh
+
+# All crates in one archive, for builds without network.
+vendor:
+	packaging/vendor.sh
+
 clean:
 	rm -rf target
 
@@ -113,5 +129,7 @@ help:
 	@echo 'make install     installs below PREFIX (/usr/local), into DESTDIR if that is set'
 	@echo 'make uninstall   gives the host back as it was'
 	@echo 'make deb         Debian packages, in target/deb'
+	@echo 'make rpm         RPM packages, in target/rpm'
+	@echo 'make vendor      an archive of all crates, for builds without network, in target/vendor'
 	@echo 'make clean       removes target/'
 	@echo 'demo, check, check-all, check-next, check-vm, check-arch, fuzz and bench install missing Debian packages first, and say so.'

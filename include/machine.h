@@ -24,9 +24,9 @@
 #include <sys/types.h>
 
 /* The version of this header; libmachine_version() tells that of the library at run time. */
-#define LIBMACHINE_VERSION "0.1.0"
+#define LIBMACHINE_VERSION "0.2.0"
 /* For #if: major * 1000000 + minor * 1000 + patch. */
-#define LIBMACHINE_VERSION_NUMBER 1000
+#define LIBMACHINE_VERSION_NUMBER 2000
 
 /* As <systemd/sd-login.h> has it. */
 #if !defined(foosdloginhfoo)
@@ -1341,7 +1341,7 @@ int machine_gid_to_host(const struct machine *m, gid_t gid, gid_t *host);
 int machine_gid_from_host(const struct machine *m, gid_t gid, gid_t *inside);
 
 /**
- * The version of the library that the program runs with, "0.1.0" for example; that of the header is LIBMACHINE_VERSION.
+ * The version of the library that the program runs with, "0.2.0" for example; that of the header is LIBMACHINE_VERSION.
  *
  * Returns: the version.
  *
@@ -1352,7 +1352,7 @@ const char *libmachine_version(void);
 /**
  * The version of the library that the program runs with, as a number; that of the header is LIBMACHINE_VERSION_NUMBER.
  *
- * Returns: major * 1000000 + minor * 1000 + patch: 1000 for 0.1.0.
+ * Returns: major * 1000000 + minor * 1000 + patch: 2000 for 0.2.0.
  */
 uint32_t libmachine_version_number(void);
 

@@ -139,6 +139,7 @@ without_release() {
   step format-nss 120 lint rustfmt nss-mymachines fmt --check
   step format-c 120 lint rustfmt libmachine-c fmt --check
   step floors 60 scripts/floors.py --test
+  step versions 60 scripts/versions.sh
   step clippy 1200 lint cargo-clippy . clippy --locked --workspace --all-targets --target-dir target -- -D warnings
   step clippy-nss 600 lint cargo-clippy nss-mymachines clippy --locked -- -D warnings
   step clippy-c 600 lint cargo-clippy libmachine-c clippy --locked -- -D warnings
@@ -208,6 +209,8 @@ long() {
   step subscribers 600 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step clients 900 tests/clients/run.sh
   step go 300 tests/c/go.sh
+  step vendor 1800 packaging/vendor.sh --test
+  step rpm 300 packaging/rpm.sh --test
   step miri 2400 scripts/miri.sh
   step mutated-images 1800 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
   step fuzz-long 5400 scripts/fuzz.sh 60

@@ -11,6 +11,7 @@ Environment, all of them optional:
   DESTDIR  where packages are built; nothing of the running system is looked at or told then
   NSSDIR   where the NSS module goes: the first directory below PREFIX that glibc searches
   LIBDIR   where libmachine goes: the same, or NSSDIR
+  NSS=no   leaves the NSS module out, where the C library has no NSS
   BINDIR, SBINDIR, MANDIR, UNITDIR
            PREFIX/bin, PREFIX/sbin, PREFIX/share/man, PREFIX/lib/systemd/system
 
@@ -91,7 +92,7 @@ files() {
     echo "$mode services/${page#./} $prefix/share/mymachines/services/${page#./}"
   done
   echo "755 hooks/incus-follow $prefix/share/mymachines/hooks/incus-follow"
-  echo "644 target/nss/$module ${nssdir%/}/$module"
+  [ "${NSS:-yes}" = no ] || echo "644 target/nss/$module ${nssdir%/}/$module"
   echo "755 $built/$library ${libdir%/}/$library"
   echo "link $library ${libdir%/}/libmachine.so.0"
   echo "link libmachine.so.0 ${libdir%/}/libmachine.so"
@@ -180,7 +181,8 @@ undo() {
 install_all() {
   local list mode from to complaints='' sums='' sum was=''
   cd "$root"
-  for from in target/release/machined target/release/mymachines target/release/machined-image-reader "target/nss/$module" "$built/$library" "$built/libmachine.a"; do
+  for from in target/release/machined target/release/mymachines target/release/machined-image-reader "$built/$library" "$built/libmachine.a" \
+    $([ "${NSS:-yes}" = no ] || echo "target/nss/$module"); do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)
@@ -273,7 +275,7 @@ say_what_next() {
   local nss first polkit
   nss=$(awk -v module="/$module" 'index($2, module) { print $2 }' "$record")
   first=$(ldconfig -p | awk -v module="$module" '$1 == module { print $NF; exit }')
-  if [ "$first" != "$nss" ]; then
+  if [ -n "$nss" ] && [ "$first" != "$nss" ]; then
     echo "WARNING: glibc finds ${first:-no $module}, not $nss;"
     echo "         set NSSDIR to a directory that comes first in /etc/ld.so.conf.d, and install again"
   fi

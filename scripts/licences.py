@@ -112,6 +112,13 @@ def main():
                 failed += 1
             else:
                 passed += 1
+    # What packagers copy from.
+    linked = subprocess.run([ROOT / "packaging/licences.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    if (ROOT / "packaging/licences.md").read_text() == linked:
+        passed += 1
+    else:
+        print("FAILED packaging/licences.md is not what the lock files say: packaging/licences.sh >packaging/licences.md")
+        failed += 1
     print(f"{passed} passed, {failed} failed")
     return failed != 0
 

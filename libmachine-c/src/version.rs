@@ -4,7 +4,7 @@
 
 use core::ffi::{CStr, c_char};
 
-/// The version of the library that the program runs with, "0.1.0" for example; that of the header is LIBMACHINE_VERSION.
+/// The version of the library that the program runs with, "0.2.0" for example; that of the header is LIBMACHINE_VERSION.
 ///
 /// Returns: the version.
 ///
@@ -21,7 +21,7 @@ pub extern "C" fn libmachine_version() -> *const c_char {
 
 /// The version of the library that the program runs with, as a number; that of the header is LIBMACHINE_VERSION_NUMBER.
 ///
-/// Returns: major * 1000000 + minor * 1000 + patch: 1000 for 0.1.0.
+/// Returns: major * 1000000 + minor * 1000 + patch: 2000 for 0.2.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmachine_version_number() -> u32 {
     const NUMBER: u32 = number_of(env!("CARGO_PKG_VERSION").as_bytes());
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_version_is_a_number() {
-        assert_eq!(number_of(b"0.1.0"), 1000);
+        assert_eq!(number_of(b"0.2.0"), 2000);
         assert_eq!(number_of(b"1.22.333"), 1_022_333);
     }
 }
