@@ -1,7 +1,8 @@
 //! The headers of messages, as far as it takes to tell where a message ends and to make it one that zbus reads.
 //!
 //! zbus ends the connection upon a message that it makes nothing of. What a bus lets pass for all that is a field that
-//! is not known: it has to be ignored, D-Bus Specification, "Message Format", and dbus-broker hands it on as it came.
+//! is not known: it has to be ignored, D-Bus Specification, "Message Format", and dbus-broker hands it on as it came. And
+//! where there is no bus, systemd sends by a name that only a bus gives to services, and no sender has on one.
 
 use std::ops::Range;
 
@@ -19,6 +20,7 @@ pub(crate) const CUT: u8 = 0x80;
 
 const METHOD_CALL: u8 = 1;
 const SIGNAL: u8 = 4;
+const SENDER: u8 = 7;
 const SIGNATURE: u8 = 8;
 const DESCRIPTORS: u8 = 9;
 
@@ -55,21 +57,24 @@ impl Frame {
         matches!(self.kind, METHOD_CALL | SIGNAL)
     }
 
-    /// Takes away what no sender may set, and the fields that are not known. Returns how many descriptors the message
+    /// Takes away what no sender may set, a sender's name that is none, and the fields that are not known. Returns how many descriptors the message
     /// says that it has; `None`: the header is not well-formed.
     pub(crate) fn clean(self, message: &mut Vec<u8>) -> Option<usize> {
         *message.get_mut(2)? &= !CUT;
-        let (mut descriptors, mut is_known, mut at) = (0, true, START);
+        let (mut descriptors, mut is_known, mut is_sender, mut at) = (0, true, true, START);
         while let Some(field) = self.field(message, at)? {
             at = field.range.end;
             match field.code {
                 DESCRIPTORS => descriptors = number(self.endian, message, at.checked_sub(4)?)?,
+                // Behind the code, the signature and the length.
+                SENDER => is_sender = is_name_of_sender(message.get(field.range)?.get(8..)?),
                 code => is_known &= code <= DESCRIPTORS,
             }
         }
-        if !is_known {
+        if !(is_known && is_sender) {
             let body = message.get(self.header..)?.to_vec();
-            *message = self.rewritten(message, |code| code <= DESCRIPTORS)?;
+            *message =
+                self.rewritten(message, |code| code <= DESCRIPTORS && (is_sender || code != SENDER))?;
             message.extend(body);
         }
         Some(descriptors)
@@ -132,6 +137,11 @@ struct Field {
     range: Range<usize>,
 }
 
+/// What a bus says who has sent a message: a unique name, or its own.
+fn is_name_of_sender(name: &[u8]) -> bool {
+    name.first() == Some(&b':') || name == b"org.freedesktop.DBus\0"
+}
+
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(8), 0);
 }
@@ -140,4 +150,37 @@ fn number(endian: Endian, bytes: &[u8], at: usize) -> Option<usize> {
     let four = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
     let number = if endian == Endian::Little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) };
     usize::try_from(number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Message;
+
+    /// The message as it is read when its sender is called so.
+    fn sender(name: &str) -> Option<String> {
+        let signal = Message::signal("/a", "a.b", "C").sender(":1.freedesktop.systemd1");
+        let signal = signal.build(&("body",)).unwrap();
+        let mut bytes = signal.data().bytes().to_vec();
+        let at = bytes.windows(23).position(|bytes| bytes == b":1.freedesktop.systemd1").unwrap();
+        bytes[at..at + 23].copy_from_slice(name.as_bytes());
+        let frame = Frame::of(&bytes).unwrap();
+        frame.clean(&mut bytes).unwrap();
+        let frame = Frame::of(&bytes).unwrap();
+        assert_eq!(bytes.len(), frame.header + frame.body);
+        let mut at = START;
+        while let Some(field) = frame.field(&bytes, at).unwrap() {
+            at = field.range.end;
+            if field.code == SENDER {
+                return Some(String::from_utf8(bytes[field.range.start + 8..at - 1].to_vec()).unwrap());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_sender_that_no_bus_would_tell_of_is_none() {
+        assert_eq!(sender(":1.freedesktop.systemd1").as_deref(), Some(":1.freedesktop.systemd1"));
+        assert_eq!(sender("or.freedesktop.systemd1"), None);
+    }
 }
