@@ -21,7 +21,7 @@ is() { [ "$1" = "$2" ] || { printf '%s\nis not\n%s\n' "$1" "$2"; return 1; }; }
 until_true() { for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done; "$@"; }
 
 cd /tmp
-for program in /in/c/batch.c /in/c/which.c /examples/machine-ps.c /examples/machine-watch.c; do
+for program in /in/c/batch.c /in/c/which.c /in/c/of.c /examples/machine-ps.c /examples/machine-watch.c; do
   check "${program##*/} compiles" gcc -std=gnu11 -O2 -Wall -Wextra -Werror -I/include -o "$(basename "$program" .c)" "$program" /build/libmachine.so
 done
 systemctl stop systemd-machined.service systemd-machined.socket 2>/dev/null
@@ -58,6 +58,28 @@ check 'and what runs below' is "$(./which $web_cron)" web
 check 'one that is nested in another is told with it' is "$(./which $inner)" box/inner
 check "one within a user's manager is told" is "$(./which $box)" box
 check 'and nobody else of that user' is "$(./which $other)" -
+check 'a machine has the processes of its groups' is "$(./of web processes)" "$web $web_cron "
+check 'those of a machine within it are among them' is "$(./of box processes)" "$box $inner "
+check 'and it has its own' is "$(./of inner processes)" "$inner "
+check 'its group is opened, and is the one of the record' is "$(./of web group)" "$web "
+
+# In other namespaces. A group has the name there that another one has here.
+start /hl/machine.slice/web.scope; stranger=$started
+mkdir -p $groups/hl/program
+below_hl() { sh -c 'echo $$ >/sys/fs/cgroup/hl/program/cgroup.procs; echo $$ >/sys/fs/cgroup/hl/cgroup.procs; exec "$@"' sh "$@"; }
+in_cgroup_namespace() { below_hl unshare --cgroup "$@"; }
+check 'the kernel calls a strange group as the one of web' is "$(in_cgroup_namespace grep ^0:: /proc/$stranger/cgroup)" '0::/machine.slice/web.scope'
+check 'in a cgroup namespace a process in it is not in web' is "$(in_cgroup_namespace ./which $stranger)" -
+with_its_own='mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
+check 'nor where the hierarchy is seen from there' is "$(in_cgroup_namespace unshare --mount sh -c "$with_its_own" sh ./which $stranger)" -
+check 'nor for the batch' is "$(in_cgroup_namespace unshare --mount sh -c "$with_its_own" sh ./batch | grep -c FAILED)" 0
+check 'the group of web cannot be opened there' is "$(in_cgroup_namespace unshare --mount sh -c "$with_its_own" sh ./of web group)" EUNATCH
+in_pid_namespace() { unshare --pid --fork --mount --mount-proc "$@"; }
+check 'in a PID namespace a living leader is not gone, but elsewhere' is "$(in_pid_namespace ./of web leader)" EREMOTE
+check 'and whether it lives is not known' is "$(in_pid_namespace ./of web alive)" EREMOTE
+check 'in that of the registry both are known' is "$(./of web leader; ./of web alive)" "$(printf 'opened\nalive')"
+kill $stranger
+
 check 'libsystemd does not know it' is "$(readlink "/run/systemd/machines/unit:user@4711.service")" ''
 check 'the batch says the same' ./batch 4
 nobody() { setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; }
