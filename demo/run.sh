@@ -36,10 +36,24 @@ done
 # What the story runs in: process ids, network, mounts and (where the caller is not root) users of its own. When it
 # ends the kernel ends everything in it.
 namespaces=(unshare --pid --fork --kill-child --mount --propagation private --mount-proc --net)
-allowed() { "$@" sh -c 'mount -t tmpfs tmpfs /run && ip link add type veth' >/dev/null 2>&1; }
+refusal=''
+allowed() { refusal=$("$@" sh -c 'mount -t tmpfs tmpfs /run && ip link add type veth' 2>&1 >/dev/null </dev/null); }
+# What keeps root from it, as far as that can be told.
+why_not() {
+  echo "the kernel's words: ${refusal:-none}"
+  if [ "$(stat -c %d:%i / 2>/dev/null)" != "$(stat -c %d:%i /proc/1/root/. 2>/dev/null)" ]; then
+    echo 'this looks like a plain chroot: / is not the root of a mount, and namespaces of mounts need one;'
+    echo 'mount it first (mount --bind DIRECTORY DIRECTORY), or use systemd-nspawn or a virtual machine'
+  else
+    echo 'inside a container, start that with its privileges (podman or docker: --privileged), or use a virtual machine'
+  fi
+}
 if [ "$(id -u)" = 0 ]; then
   who='root'
-  allowed "${namespaces[@]}" || fail 'this host lets root make no namespaces (is this a container without privileges?)'
+  allowed "${namespaces[@]}" || {
+    mapfile -t reasons < <(why_not)
+    fail 'root may make no namespaces here, which the demo runs in' "${reasons[@]}"
+  }
 elif allowed unshare --user --map-root-user "${namespaces[@]:1}"; then
   who="$(id -un), an ordinary user, who is root in a user namespace only"
   namespaces=(unshare --user --map-root-user "${namespaces[@]:1}")
@@ -63,5 +77,11 @@ WHO=$who "${namespaces[@]}" "$here/story.sh" "$scratch" || status=$?
 if [ $status = 0 ]; then
   echo
   echo 'That was all. The containers, the daemon and their /run are gone.'
+  echo
+  echo 'What to do next:'
+  echo '  sudo make install     puts it below /usr/local, and starts nothing;'
+  echo '                        README.md, "By hand", has the three steps after that'
+  echo '  mymachines doctor     says then what is missing, and the command that mends it'
+  echo '  make check FAST=1     runs the tests that take a few minutes'
 fi
 exit $status

@@ -80,6 +80,17 @@ if [ "$(id -u)" = 0 ]; then
   fi
 fi
 
+check 'it says what to do next' grep -q '^What to do next:' "$scratch/$(id -un)"
+
+if [ "$(id -u)" = 0 ]; then
+  # What root may not do there, a chroot without privileges may not either.
+  rc=0
+  setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$here/run.sh" >"$scratch/refused" 2>&1 </dev/null || rc=$?
+  check 'where namespaces are refused it fails' [ $rc = 1 ]
+  check 'and says so in the words of the kernel' grep -q "kernel's words: unshare: .*Operation not permitted" "$scratch/refused"
+  check 'and what would help' grep -q 'virtual machine' "$scratch/refused"
+fi
+
 # A module that answers nothing.
 mkdir -p "$scratch/broken/target/release" "$scratch/broken/target/nss"
 cp -r "$here" "$scratch/broken/"

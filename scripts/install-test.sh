@@ -32,6 +32,16 @@ check() {
     echo "FAILED $sentence"
   fi
 }
+
+# links_lead DIRECTORY: relative links of the Markdown below it, of which there are some.
+links_lead() {
+  local page link some='' wrong=''
+  while IFS=: read -r page link; do
+    some=yes
+    [ -e "$(dirname "$page")/$link" ] || { echo "$page: $link" && wrong=yes; }
+  done < <(find "$1" -name '*.md' -exec grep -Ho '\]([^)#:]*[)#]' {} + | sed 's/:\](/:/; s/[)#]$//')
+  [ -n "$some" ] && [ -z "$wrong" ]
+}
 not() { ! "$@"; }
 # says PATTERN COMMAND...: it prints that, and its exit status does not matter.
 says() {
@@ -79,6 +89,7 @@ into_destdir() {
   check 'DESTDIR has libmachine, shared, static, and as pkg-config knows it' says '^4$' sh -c \
     "find $destdir -name libmachine.so -xtype f -o -name 'libmachine.so.0.*' -o -name libmachine.a -o -name libmachine.pc | wc -l"
   check 'nothing is left to be replaced for pkg-config' not grep -r '@[A-Z]*@' --include=libmachine.pc "$destdir/usr/local"
+  check 'links in the pages lead to what is installed' links_lead "$destdir/usr/local/share"
   check 'nothing is left to be replaced in the units' not grep -r '@[A-Z]*@' "$destdir/usr/local/lib/systemd"
   check 'the service starts what was installed' grep -q '^ExecStart=/usr/local/sbin/machined$' \
     "$destdir/usr/local/lib/systemd/system/machined.service"
