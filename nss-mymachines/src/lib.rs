@@ -12,6 +12,8 @@ mod answer;
 mod arena;
 mod caller;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod hosts;
 mod lookup;
 mod processes;
