@@ -9,6 +9,8 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use turns::User;
 
+use super::memory::give_back;
+
 /// The limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -30,6 +32,8 @@ impl Limits {
 
 const TOTAL: usize = 4096;
 const PER_UID: usize = 128;
+/// From so many on it is a crowd.
+const CROWD: usize = 64;
 
 /// The count of connections. Root and the daemon's own user count, but are never turned away.
 ///
@@ -39,6 +43,8 @@ const PER_UID: usize = 128;
 pub struct Admission {
     limits: Limits,
     total: Cell<usize>,
+    /// The most there were since memory was given back last.
+    peak: Cell<usize>,
     number: Cell<u64>,
     users: RefCell<HashMap<User, Places>>,
 }
@@ -70,13 +76,18 @@ struct Place {
 impl Admission {
     /// Nobody is connected yet.
     pub fn new(limits: Limits) -> Rc<Self> {
-        let (total, number, users) = Default::default();
-        Rc::new(Self { limits, total, number, users })
+        let (total, peak, number, users) = Default::default();
+        Rc::new(Self { limits, total, peak, number, users })
     }
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.total.get()
+    }
+
+    /// Whether so many have lost their places and not gone yet that descriptors may run out.
+    pub fn is_crowded(&self) -> bool {
+        self.total.get() >= self.limits.total.saturating_add(self.limits.total / 4)
     }
 
     /// A place for a user; `None` when it is over a limit.
@@ -98,6 +109,7 @@ impl Admission {
         places.left = places.left.saturating_add(1);
         drop(users);
         self.total.update(|total| total + 1);
+        self.peak.update(|peak| peak.max(self.total.get()));
         Some(Permit { admission: self.clone(), user, place })
     }
 
@@ -117,6 +129,16 @@ impl Admission {
         place.loss.notify_one();
         places.left = places.left.saturating_sub(1);
         true
+    }
+
+    /// One has gone. When most of a crowd have, the kernel gets back what they took: an allocator keeps it otherwise.
+    fn one_less(&self) {
+        let total = self.total.get().saturating_sub(1);
+        self.total.set(total);
+        if self.peak.get() >= CROWD && total <= self.peak.get() / 4 {
+            self.peak.set(total);
+            give_back();
+        }
     }
 
     fn next(&self) -> u64 {
@@ -147,7 +169,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.total.update(|total| total.saturating_sub(1));
+        self.admission.one_less();
         let mut users = self.admission.users.borrow_mut();
         if let Some(places) = users.get_mut(&self.user) {
             if let Some(at) = places.all.iter().position(|place| Rc::ptr_eq(place, &self.place)) {
@@ -198,6 +220,28 @@ mod tests {
         assert!(admission.admit(User::Uid(4)).is_some());
         assert_eq!(lost(&held), [false, true, true, false]);
         assert!(admission.admit(User::Uid(5)).is_none());
+    }
+
+    #[test]
+    fn it_is_crowded_when_those_who_lost_their_places_stay() {
+        let admission = Admission::new(Limits { total: 8, per_uid: 8 });
+        let held: Vec<_> = (0..8).map(|_| admission.admit(User::Uid(1)).unwrap()).collect();
+        assert!(!admission.is_crowded());
+        let more = [2, 3].map(|uid| admission.admit(User::Uid(uid)).unwrap());
+        assert!(admission.is_crowded());
+        drop((held, more));
+        assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn memory_is_given_back_once_a_crowd_has_gone() {
+        let admission = Admission::new(Limits { total: 100, per_uid: 100 });
+        let mut held: Vec<_> = (0..100).map(|_| admission.admit(User::Uid(1)).unwrap()).collect();
+        assert_eq!(admission.peak.get(), 100);
+        held.truncate(26);
+        assert_eq!(admission.peak.get(), 100);
+        held.truncate(25);
+        assert_eq!(admission.peak.get(), 25);
     }
 
     #[test]

@@ -74,7 +74,6 @@ pub(super) struct Connection<C: 'static> {
     /// What came with the last message in the inbox.
     luggage: Vec<OwnedFd>,
     write_deadline: Duration,
-    user: User,
 }
 
 impl<C: 'static> Connection<C> {
@@ -87,12 +86,12 @@ impl<C: 'static> Connection<C> {
         write_deadline: Duration,
     ) -> Self {
         let (peer, outbox) = (Rc::new(peer), Rc::new(RefCell::new(Outbox::new(user))));
-        Self { context, peer, stream, inbox, outbox, luggage: Vec::new(), write_deadline, user }
+        Self { context, peer, stream, inbox, outbox, luggage: Vec::new(), write_deadline }
     }
 
-    /// Serves until the connection ends, in turns.
+    /// Serves until the connection ends. To be polled in its user's turns.
     pub async fn run(mut self, router: &Router<C>, turns: &Turns, permit: &Permit) -> Closed {
-        match turns.take(self.user, self.serve(router, turns, permit)).await {
+        match self.serve(router, turns, permit).await {
             Ok(never) => match never {},
             Err(closed) => closed,
         }

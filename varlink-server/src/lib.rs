@@ -41,6 +41,7 @@ mod fuzz;
 mod idl;
 mod inbox;
 mod listen;
+mod memory;
 mod message;
 mod outbox;
 mod peer;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -28,18 +29,34 @@ impl Listener {
         watch(socket, Interest::READABLE).map(Self)
     }
 
-    /// Waits for the next connection, accept4(2). It does not block, and nobody watches it yet.
+    /// Waits for connections, accept4(2), and hands over those that are there, until `take` says that it is enough. They do not
+    /// block, and nobody watches them yet.
     ///
     /// # Errors
     /// What the kernel says, but that there is no connection.
-    pub async fn accept(&self) -> Result<OwnedFd, Errno> {
+    pub async fn accept(&self, mut take: impl FnMut(OwnedFd) -> ControlFlow<()>) -> Result<(), Errno> {
         loop {
             let ready = self.0.readable().await;
             let mut ready = ready.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            match accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                accepted => return accepted,
+            let mut is_first = true;
+            loop {
+                match accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                    Ok(accepted) => {
+                        if take(accepted).is_break() {
+                            return Ok(());
+                        }
+                        is_first = false;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Err(errno) => return Err(errno),
+                }
+            }
+            if !is_first {
+                return Ok(());
             }
         }
     }

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use closer::Closer;
 use rustix::io::Errno;
@@ -13,14 +15,14 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use turns::{Owners, Turns, User};
 
-use super::admission::{Admission, Limits};
+use super::admission::{Admission, Limits, Permit};
 use super::connection::{Closed, Connection};
 use super::inbox::{Budget, Inbox, Share};
 use super::listen::Listener;
 use super::peer::Peer;
 use super::router::{About, Interface, Router, TableError};
-use super::socket_option::{refuse_descriptors, takes_descriptors};
-use super::stream::{Stream, leave};
+use super::socket_option::refuse_descriptors;
+use super::stream::{Arrival, Stream};
 
 /// What a server allows its peers.
 #[derive(Debug, Clone)]
@@ -102,19 +104,22 @@ impl<C: 'static> Server<C> {
         }
         let mut reserve = Reserve::new();
         let mut failing = false;
-        let mut taken_in = 0_usize;
+        let (mut until, mut is_over) = (None, false);
         loop {
-            match self.accept(&listener).await {
-                Ok(stream) => {
-                    let scarce = reserve.is_used();
-                    let is_served = self.serve_stream(stream, scarce);
-                    reserve.refill();
-                    failing = false;
-                    // A crowd that connects must not keep those waiting that are connected, nor be taken in faster than it
-                    // is served. Those that are turned away cost little, and stand in the way of who waits behind them.
-                    taken_in = taken_in.saturating_add(if is_served { SERVED } else { 1 });
-                    if taken_in >= BURST {
-                        taken_in = 0;
+            let take = |socket| {
+                self.take_in(socket, reserve.is_used());
+                reserve.refill();
+                failing = false;
+                let now = Instant::now();
+                // What somebody has lost is closed when others have had their turns.
+                is_over = now >= *until.get_or_insert(now + SLICE) || self.admission.is_crowded();
+                if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            match self.accept(&listener, take).await {
+                Ok(()) => {
+                    // A crowd that connects must not keep those waiting that are connected.
+                    until = None;
+                    if is_over {
                         tokio::task::yield_now().await;
                     }
                 }
@@ -130,13 +135,17 @@ impl<C: 'static> Server<C> {
         }
     }
 
-    /// The next connection. Until it comes, what is held is passed on as soon as somebody closes it.
-    async fn accept(&self, listener: &Listener) -> Result<OwnedFd, Errno> {
+    /// The next connections. Until they come, what is held is passed on as soon as somebody closes it.
+    async fn accept(
+        &self,
+        listener: &Listener,
+        mut take: impl FnMut(OwnedFd) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
         loop {
             let Some(closer) = self.settings.closer.as_ref().filter(|closer| closer.pass_on()) else {
-                return listener.accept().await;
+                return listener.accept(take).await;
             };
-            if let Ok(accepted) = timeout(BACKOFF, listener.accept()).await {
+            if let Ok(accepted) = timeout(BACKOFF, listener.accept(&mut take)).await {
                 return accepted;
             }
             closer.pass_on();
@@ -146,23 +155,26 @@ impl<C: 'static> Server<C> {
     /// Serves one connected stream, which does not block, in a task of its own; or closes it when there are too many
     /// connections.
     pub fn adopt(self: &Rc<Self>, stream: OwnedFd) {
-        self.serve_stream(stream, false);
+        self.take_in(stream, false);
     }
 
-    /// Whether it is served. While file descriptors are `scarce`, only privileged peers are.
-    fn serve_stream(self: &Rc<Self>, stream: OwnedFd, scarce: bool) -> bool {
+    /// As [`Self::adopt`]. While file descriptors are `scarce`, only privileged peers are served.
+    ///
+    /// Root waits in the queue of the socket behind whoever else connects, and who that is can be asked only here. So this
+    /// asks nothing more; what it takes to serve somebody is done in that user's turns.
+    fn take_in(self: &Rc<Self>, stream: OwnedFd, scarce: bool) {
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
             Err(error) => {
                 tracing::debug!("connection without credentials: {error}");
-                return false;
+                return;
             }
         };
         let user = match peer.uid.as_raw() {
             _ if peer.is_privileged() => User::Privileged,
             uid => User::Uid(self.owners.of(uid)),
         };
-        let closer = self.settings.closer.clone();
+        let arrival = Arrival::new(stream, self.settings.closer.clone());
         let is_welcome = self.settings.only.is_none_or(|uid| uid == peer.uid.as_raw());
         let may_have_one = is_welcome && (user == User::Privileged || !scarce);
         let permit = may_have_one.then(|| self.admission.admit(user)).flatten();
@@ -171,25 +183,7 @@ impl<C: 'static> Server<C> {
                 uid = peer.uid.as_raw(),
                 "turned a connection away: too many, or not of whom this serves"
             );
-            if takes_descriptors(&stream) {
-                leave(stream, closer.as_ref(), ());
-            }
-            return false;
-        };
-        if user != User::Privileged {
-            // What the kernel keeps for who does not read counts as ours.
-            let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
-        }
-        // After those were turned away who are: it costs more than all else.
-        let peer = if self.settings.pidfds { peer.pinned(&stream) } else { peer };
-        let inbox = Inbox::new(Share::of(&self.budget, user));
-        let receives = self.router.receives_descriptors();
-        let stream = match Stream::new(stream, receives, closer, Some(permit.clone())) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!("cannot watch a connection: {error}");
-                return false;
-            }
+            return;
         };
         let turns = self.settings.turns.clone();
         if !turns.is_run() {
@@ -197,25 +191,53 @@ impl<C: 'static> Server<C> {
         }
         let server = self.clone();
         spawn_local(async move {
-            let deadline = server.settings.write_deadline;
-            let connection = Connection::new(server.context.clone(), peer, user, stream, inbox, deadline);
-            let served = connection.run(&server.router, &turns, &permit);
+            let served = turns.take(user, server.serve_peer(arrival, peer, user, &permit));
             let closed = tokio::select! {
                 closed = served => closed,
                 () = permit.lost() => Closed::Evicted,
             };
             tracing::debug!("connection closed: {closed}");
         });
-        true
+    }
+
+    /// Serves a connection until it ends.
+    async fn serve_peer(&self, arrival: Arrival, peer: Peer, user: User, permit: &Rc<Permit>) -> Closed {
+        let (stream, peer) = match self.set_up(arrival, peer, user, permit) {
+            Ok(ready) => ready,
+            Err(error) => {
+                tracing::warn!("cannot watch a connection: {error}");
+                return Closed::Input(error);
+            }
+        };
+        let inbox = Inbox::new(Share::of(&self.budget, user));
+        let deadline = self.settings.write_deadline;
+        let connection = Connection::new(self.context.clone(), peer, user, stream, inbox, deadline);
+        connection.run(&self.router, &self.settings.turns, permit).await
+    }
+
+    fn set_up(
+        &self,
+        arrival: Arrival,
+        peer: Peer,
+        user: User,
+        permit: &Rc<Permit>,
+    ) -> io::Result<(Stream, Peer)> {
+        let socket = arrival.socket()?;
+        if user != User::Privileged {
+            // What the kernel keeps for who does not read counts as ours.
+            let _ = set_socket_send_buffer_size(socket, SEND_BUFFER);
+        }
+        let peer = if self.settings.pidfds { peer.pinned(socket) } else { peer };
+        let stream = arrival.into_stream(self.router.receives_descriptors(), Some(permit.clone()))?;
+        Ok((stream, peer))
     }
 }
 
 /// How much the kernel keeps for an unprivileged peer, in bytes; it takes twice as much itself.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// After taking in so many connections, others have their turns: one that is turned away counts as one, one that is served as more.
-const BURST: usize = 64;
-const SERVED: usize = 8;
+/// After taking in connections for so long, those that are connected have their turns.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);

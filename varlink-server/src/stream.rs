@@ -52,26 +52,54 @@ pub(super) enum Input {
     Descriptors(Vec<u8>),
 }
 
-impl Stream {
-    /// A stream of a connected socket that does not block. If no method `receives` descriptors, the kernel is asked to
-    /// refuse them.
+/// A connection that nobody watches yet.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    socket: Option<OwnedFd>,
+    closer: Option<Closer>,
+}
+
+impl Arrival {
+    /// Of a connected socket that does not block.
+    pub fn new(socket: OwnedFd, closer: Option<Closer>) -> Self {
+        Self { socket: Some(socket), closer }
+    }
+
+    /// The socket.
+    ///
+    /// # Errors
+    /// None while this is there.
+    pub fn socket(&self) -> io::Result<&OwnedFd> {
+        self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The stream of it. If no method `receives` descriptors, the kernel is asked to refuse them.
     ///
     /// # Errors
     /// Where the event loop cannot watch it.
-    pub fn new(
-        socket: OwnedFd,
-        receives: bool,
-        closer: Option<Closer>,
-        permit: Option<Rc<Permit>>,
-    ) -> io::Result<Self> {
+    pub fn into_stream(mut self, receives: bool, permit: Option<Rc<Permit>>) -> io::Result<Stream> {
+        let Some(socket) = self.socket.take() else { return Err(io::ErrorKind::NotConnected.into()) };
         // Some may be in it already: it was there before its listener refused any.
         let looks_first = takes_descriptors(&socket);
         if looks_first && !receives {
             refuse_descriptors(&socket);
         }
-        Ok(Self { socket: Some(watch(socket, Interest::READABLE)?), looks_first, closer, permit })
+        let socket = Some(watch(socket, Interest::READABLE)?);
+        Ok(Stream { socket, looks_first, closer: self.closer.take(), permit })
     }
+}
 
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take()
+            && takes_descriptors(&socket)
+        {
+            leave(socket, self.closer.as_ref(), ());
+        }
+    }
+}
+
+impl Stream {
     fn socket(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -203,7 +231,7 @@ impl Drop for Stream {
 }
 
 /// Closes a connection in which there may be descriptors: not here, if something was not read. `share` is dropped with it.
-pub(super) fn leave(socket: OwnedFd, closer: Option<&Closer>, share: impl Any) {
+fn leave(socket: OwnedFd, closer: Option<&Closer>, share: impl Any) {
     // From now on nothing comes in.
     let _ = shutdown(&socket, Shutdown::Both);
     if let Some(closer) = closer

@@ -1,6 +1,7 @@
 //! Where the server listens.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use super::*;
@@ -25,8 +26,14 @@ fn a_socket_left_behind_is_replaced() {
         drop(listen_at(&path).unwrap());
         assert!(fs::metadata(&path).unwrap().file_type().is_socket());
         let listener = listen_at(&path).unwrap();
-        let (_client, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
-        accepted.unwrap();
+        let mut accepted = Vec::new();
+        let accept = listener.accept(|socket| {
+            accepted.push(socket);
+            ControlFlow::Break(())
+        });
+        let (_client, result) = tokio::join!(UnixStream::connect(&path), accept);
+        result.unwrap();
+        assert_eq!(accepted.len(), 1);
     });
 }
 

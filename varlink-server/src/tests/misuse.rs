@@ -1,7 +1,7 @@
 //! Peers that do not behave: each costs itself a connection, and the others nothing.
 
 use super::*;
-use crate::stream::Stream;
+use crate::stream::Arrival;
 
 async fn assert_served(bench: &Bench) {
     assert_eq!(bench.client().call(&echo_call("well")).await, echo_reply("well"));
@@ -114,7 +114,7 @@ fn a_stream_nobody_reads_is_dropped_at_the_deadline() {
         let call = r#"{"method":"test.Probe.Count","parameters":{"to":1000000,"size":1000},"more":true}"#;
         client.send(call).await;
         let client = client.0.into_std().unwrap();
-        Stream::new(client.into(), false, None, None).unwrap().hung_up().await;
+        Arrival::new(client.into(), None).into_stream(false, None).unwrap().hung_up().await;
         bench.quiet().await;
     });
 }
