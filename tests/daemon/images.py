@@ -128,14 +128,18 @@ class Large(WithPool):
                 return len(client.stream(f"{IMAGE}List"))
 
         for way, ask_for in ("bus", by_bus), ("varlink", by_varlink):
-            longest = []
+            longest, all_of_it = [], []
             for _ in range(5):
                 with Waits(self.machined) as other:
+                    began = time.clock_gettime(other.clock)
                     self.assertEqual(as_user(os.getuid(), ask_for), MANY + 1)
+                    all_of_it.append(time.clock_gettime(other.clock) - began)
                 self.assertGreater(len(other.waits), 20, "somebody asked meanwhile")
                 longest.append(max(other.waits))
-            print(f"  {way}: longest wait in ms: {[round(1000 * wait, 2) for wait in longest]}", flush=True)
-            self.assertLess(min(longest), SHORT, way)
+            told = [f"{1000 * wait:.2f} of {1000 * whole:.0f}" for wait, whole in zip(longest, all_of_it)]
+            print(f"  {way}: longest wait, of all processor time meanwhile, in ms: {told}", flush=True)
+            # On a slow machine, the share of the whole.
+            self.assertLess(min(longest), max(SHORT, min(all_of_it) / 6), way)
 
 
 class Killed(WithPool):
