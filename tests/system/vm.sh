@@ -46,7 +46,7 @@ tree=$work/tree
 mkdir -p "$tree/target"
 tar -C "$top" --exclude=./target --exclude='./*/target' --exclude=./.git -c . | tar -C "$tree" -x
 if [ "$mode" = both ]; then
-  find "$top/target" -maxdepth 3 -type f \( -name machined -o -name userdb-machined -o -name 'lib*.so*' -o -name 'lib*.a' \) \
+  find "$top/target" -maxdepth 3 -type f \( -perm /1 -o -name 'lib*.so*' -o -name 'lib*.a' \) \
     -not -path '*/debug/*' -not -path '*/deps/*' -printf '%P\n' | tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
 fi
 
