@@ -437,3 +437,6 @@ fn children(path: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
