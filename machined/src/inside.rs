@@ -33,6 +33,7 @@ mod work;
 
 use rustix::io::Errno;
 
+pub use copy_places::Ongoing;
 pub use doorman::{ARGUMENT, Doorman};
 pub use guest::Guest;
 pub use os_releases::OsReleases;

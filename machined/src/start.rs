@@ -180,6 +180,7 @@ async fn run(
     let interfaces = vec![
         varlink::machine::interface(),
         varlink::image::interface(),
+        varlink::copying::interface(),
         varlink::registry::interface(),
         service::interface(),
     ];

@@ -2,6 +2,7 @@
 
 use varlink_server::About;
 
+pub mod copying;
 pub mod image;
 pub mod machine;
 pub mod registry;

@@ -49,7 +49,7 @@ pub(super) async fn copy(
     let copying = Copying { direction, source, destination, replaces: flags & REPLACE != 0 };
     // It goes on when the client goes.
     let work = tokio::task::spawn_local(async move {
-        operations.copy(&authorized, target, copying, false, |_| {}).await
+        operations.copy(&authorized, target, copying, false, |_, _| {}).await
     });
     let done = call.turn.passing(work).await.unwrap_or(Err(Error::Copy { errno: Errno::IO, path: None }));
     done.map_err(|error| match error {

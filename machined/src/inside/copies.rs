@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use tokio::time::{Instant, interval_at};
 use tracing::{info, warn};
 
+use super::copy_places::Ongoing;
 use super::guest::Guest;
 use super::progress::Progress;
 use super::request::{Copy, Report, Work};
@@ -35,20 +36,39 @@ impl Inside {
         self.copies.has_room()
     }
 
-    /// Copies between the host and a container, for as long as that takes, and says how far it is. The copy ends when this
-    /// is given up, and with the machine.
+    /// The copies that go on, by their numbers.
+    pub fn ongoing_copies(&self) -> Vec<(u64, Ongoing)> {
+        self.copies.list()
+    }
+
+    /// Ends a copy; `false` if it does not go on.
+    pub fn cancel_copy(&self, id: u64) -> bool {
+        self.copies.cancel(id)
+    }
+
+    /// Copies between the host and a container, for as long as that takes, and says its number and how far it is. The copy
+    /// ends when this is given up, and with the machine.
     ///
     /// # Errors
-    /// `EBUSY`: there are too many. `ESHUTDOWN`: the machine is gone. Others as the copy has them.
+    /// `EBUSY`: there are too many. `ESHUTDOWN`: the machine is gone. `ECANCELED`: somebody has ended it.
+    /// Others as the copy has them.
     pub async fn copy(
         &self,
         name: &str,
         guest: &Guest,
         copy: Copy,
-        mut each: impl FnMut(Progress),
+        mut each: impl FnMut(u64, Progress),
     ) -> Result<(), CopyError> {
-        let _place = self.copies.begin()?;
+        let place = self.copies.begin(Ongoing {
+            key: guest.key,
+            machine: name.to_owned(),
+            direction: copy.direction,
+            source: copy.source.clone(),
+            destination: copy.destination.clone(),
+            progress: Progress::default(),
+        })?;
         self.jobs.admit(guest.key)?;
+        each(place.id, Progress::default());
         let gone = self.jobs.gone(guest.key);
         let (source, destination) = (copy.source.clone(), copy.destination.clone());
         let work = async {
@@ -73,7 +93,8 @@ impl Inside {
                 match Report::decode(&message.bytes)? {
                     Report::Progress(progress) => {
                         last = progress;
-                        each(progress);
+                        place.note(progress);
+                        each(place.id, progress);
                     }
                     done => {
                         started.child.is_done = true;
@@ -85,6 +106,7 @@ impl Inside {
         let lost = tokio::select! {
             done = work => done.map_err(|error| if error.errno == Errno::PIPE { Errno::SHUTDOWN.into() } else { error }),
             () = gone.wait() => Err(Errno::SHUTDOWN.into()),
+            () = place.cancelled() => Err(Errno::CANCELED.into()),
         }?;
         if lost > 0 {
             warn!(

@@ -8,7 +8,8 @@ use super::services::Operations;
 use super::target::Target;
 use crate::authorization::{Authorized, Copy as MayCopy};
 use crate::error::Error;
-use crate::inside::{Copy, Direction, Progress};
+use crate::inside::{Copy, Direction, Ongoing, Progress};
+use crate::machines::Key;
 
 /// What is to be copied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +40,23 @@ impl Operations {
         }
     }
 
-    /// Copies something into a container or out of it, and says how far it is, of how much if that is `counted`. Everything
+    /// The copies that go on, by their numbers.
+    pub fn copies(&self, _: &Authorized<MayCopy>) -> Vec<(u64, Ongoing)> {
+        self.inside.ongoing_copies()
+    }
+
+    /// The machine that a copy of this number is for.
+    pub fn machine_of_copy(&self, id: u64) -> Option<Key> {
+        let ongoing = self.inside.ongoing_copies();
+        ongoing.into_iter().find(|(number, _)| *number == id).map(|(_, ongoing)| ongoing.key)
+    }
+
+    /// Ends a copy; `false` if it does not go on.
+    pub fn cancel_copy(&self, _: &Authorized<MayCopy>, id: u64) -> bool {
+        self.inside.cancel_copy(id)
+    }
+
+    /// Copies something into a container or out of it, and says its number and how far it is, of how much if that is `counted`. Everything
     /// keeps its owner; where the container has a user namespace, all belongs to its root there, and to the host's here. The
     /// copy ends with the machine, and when this is given up.
     ///
@@ -52,7 +69,7 @@ impl Operations {
         target: Target,
         copying: Copying,
         counted: bool,
-        each: impl FnMut(Progress),
+        each: impl FnMut(u64, Progress),
     ) -> Result<(), Error> {
         self.may_copy(target)?;
         let Target::Machine(key) = target else { return Err(Error::NotSupported) };

@@ -22,6 +22,7 @@ mod open;
 mod process_id;
 mod register;
 
+pub(super) use copy::asked as asked_copy;
 use process_id::ProcessId;
 pub(super) use process_id::ProcessReply;
 
