@@ -241,6 +241,13 @@ mod tests {
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
+    impl Jobs {
+        /// How many children were killed before they were done.
+        pub fn late(&self) -> usize {
+            self.0.borrow().ending.iter().filter(|child| child.is_late).count()
+        }
+    }
+
     fn key(number: usize) -> Key {
         Key::of_number(u64::try_from(number).unwrap())
     }

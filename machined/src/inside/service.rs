@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -165,8 +166,12 @@ impl Inside {
             drop(theirs);
             let started = match asked {
                 Ok(()) => {
-                    let begun = self.begun(key, Channel::new(ours)?);
-                    timeout(START, begun).await.unwrap_or(Err(Errno::TIMEDOUT))
+                    // Given up here, it goes on: a child that begins meanwhile is killed then.
+                    let begun = spawn_local(begun(self.jobs.clone(), key, Channel::new(ours)?));
+                    match timeout(START, begun).await {
+                        Ok(begun) => begun.unwrap_or(Err(Errno::IO)),
+                        Err(_) => Err(Errno::TIMEDOUT),
+                    }
                 }
                 Err(errno) => Err(errno),
             };
@@ -176,24 +181,6 @@ impl Inside {
             }
         }
         Err(Errno::IO)
-    }
-
-    /// Waits for what the doorman says of a child.
-    async fn begun(&self, key: Key, channel: Channel) -> Result<Started, Errno> {
-        let mut early = None;
-        loop {
-            let message = channel.receive().await?;
-            match Report::decode(&message.bytes)? {
-                Report::Begun(pid) => {
-                    let (jobs, pidfd) = (self.jobs.clone(), message.fds.into_iter().next());
-                    let child = Child::new(jobs, key, pid, pidfd);
-                    return Ok(Started { channel, child, early });
-                }
-                Report::NotBegun(errno) => return Err(errno),
-                Report::Progress(_) => {}
-                Report::Done(_) | Report::Failed(_) | Report::FailedAt(..) => early = Some(message),
-            }
-        }
     }
 
     /// The doorman; makes a new one where there is none.
@@ -217,6 +204,24 @@ impl Inside {
             // It hangs nowhere, and so ends at once.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
             let _ = waitpid(Some(pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Waits for what the doorman says of a child.
+async fn begun(jobs: Jobs, key: Key, channel: Channel) -> Result<Started, Errno> {
+    let mut early = None;
+    loop {
+        let message = channel.receive().await?;
+        match Report::decode(&message.bytes)? {
+            Report::Begun(pid) => {
+                let pidfd = message.fds.into_iter().next();
+                let child = Child::new(jobs, key, pid, pidfd);
+                return Ok(Started { channel, child, early });
+            }
+            Report::NotBegun(errno) => return Err(errno),
+            Report::Progress(_) => {}
+            Report::Done(_) | Report::Failed(_) | Report::FailedAt(..) => early = Some(message),
         }
     }
 }
@@ -303,6 +308,25 @@ mod tests {
             let leave = async { inside.left(gone) };
             let (answer, ()) = tokio::join!(biased; asked, leave);
             assert_eq!(answer.unwrap_err(), Errno::SRCH);
+        });
+    }
+
+    #[test]
+    fn a_child_that_begins_after_it_was_given_up_is_killed() {
+        run(async |inside| {
+            let guest = Guest::for_tests(1);
+            inside.root_directory(&guest).await.unwrap();
+            {
+                let mut start = std::pin::pin!(inside.start(guest.key, Some(&guest), Work::Reader, &[]));
+                // It has asked for it, and is given up before the answer comes.
+                let waker = std::task::Waker::noop();
+                let polled = start.as_mut().poll(&mut std::task::Context::from_waker(waker));
+                assert!(polled.is_pending());
+            }
+            assert_eq!(inside.jobs.late(), 0);
+            while inside.jobs.late() == 0 {
+                tokio::task::yield_now().await;
+            }
         });
     }
 
