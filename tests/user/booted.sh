@@ -7,6 +7,7 @@ set -uo pipefail
 user=testuser uid=$(id -u testuser)
 runtime=/run/user/$uid
 as_user() { runuser -u $user -- env -C / XDG_RUNTIME_DIR="$runtime" HOME=/home/$user PYTHONDONTWRITEBYTECODE=1 "$@"; }
+table() { python3 -B /src/tests/user/table.py "$@" | tee -a /tmp/told; }
 body() { as_user python3 /src/tests/user/body.py "$@" | tee -a /tmp/told; }
 
 # The bus of a session as dbus-user-session has it, which the lab has not: it is started in the middle.
@@ -39,9 +40,12 @@ if [ -e $stock ]; then
   body --stock --bus
   as_user systemctl --user stop --quiet systemd-machined.socket systemd-machined.service
   session_bus stop
+  echo "== the original of the system"
+  table
 fi
 /src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
 systemctl --global enable --quiet machined
+systemctl enable --now --quiet machined
 as_user systemctl --user daemon-reload
 as_user systemctl --user start machined.socket || exit 1
 echo "== ours, without a session bus"
@@ -49,6 +53,8 @@ body
 session_bus start
 echo "== ours, with one"
 body --bus
+echo "== ours of the system"
+table
 passed=$(grep -c '^ok ' /tmp/told) failed=$(grep -c '^FAILED' /tmp/told)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
