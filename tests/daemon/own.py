@@ -14,7 +14,7 @@ import processes
 import records
 import varlink
 import world
-from varlink import DENIED, NO_SUCH_MACHINE, OK, as_user, verdict
+from varlink import NO_SUCH_MACHINE, OK, as_user, verdict
 from waiting import until
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "dbus"))
@@ -164,6 +164,24 @@ class Own(world.Case):
         container = self.container("10.9.0.2/24")
         self.register("web", container)
         self.assertNotIn("ADDRESSES", self.record("web"))
+
+    def test_what_somebody_planted_among_the_records_does_not_keep_the_daemon_from_its_start(self):
+        os.makedirs(RECORDS)
+        os.mkfifo(f"{RECORDS}/fifo")
+        os.symlink("/etc/shadow", f"{RECORDS}/link")
+        os.symlink("loop", f"{RECORDS}/loop")
+        os.mkdir(f"{RECORDS}/directory")
+        pathlib.Path(f"{RECORDS}/init").write_text("# \nNAME=init\nLEADER=1\nCLASS=container\n")
+        pathlib.Path(f"{RECORDS}/large").write_bytes(b"#" * (1 << 20))
+        subprocess.run(["chown", "-hR", f"{OWN}:{OWN}", RUNTIME], check=True)
+        self.start_own()
+        self.register("web", self.own_leader())
+        for name in "fifo", "link", "loop", "directory", "large":
+            self.assertEqual(ask("List", {"name": name}), NO_SUCH_MACHINE, name)
+        # What is the user's own record of a process that is not the user's: it may not be ended by that.
+        ask("Kill", {"name": "init", "whom": "leader", "signal": signal.SIGKILL})
+        self.assertTrue(processes.is_running(1))
+        self.assertEqual(ask("List", {"name": "web"}), OK)
 
     @world.needs_cgroup
     def test_a_group_that_the_user_was_given_is_where_machines_get_theirs(self):

@@ -7,7 +7,7 @@ set -uo pipefail
 user=testuser uid=$(id -u testuser)
 runtime=/run/user/$uid
 as_user() { runuser -u $user -- env -C / XDG_RUNTIME_DIR="$runtime" HOME=/home/$user PYTHONDONTWRITEBYTECODE=1 "$@"; }
-table() { python3 -B /src/tests/user/table.py "$@" | tee -a /tmp/told; }
+table() { python3 -B /src/tests/user/table.py | tee -a /tmp/told; }
 body() { as_user python3 /src/tests/user/body.py "$@" | tee -a /tmp/told; }
 
 # The bus of a session as dbus-user-session has it, which the lab has not: it is started in the middle.
