@@ -261,9 +261,24 @@ end_daemons() {
   done
 }
 
+# Nobody else writes there without systemd. Whose supervisor still runs a daemon has more to do.
+give_back_without_systemd() {
+  local pid
+  for pid in $(pgrep -x machined || true) $(pgrep -x userdb-machined || true); do
+    if [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
+      echo "Process $pid is a daemon that still runs: stop it, and remove /run/systemd/machines and /run/machined."
+      return
+    fi
+  done
+  rm -rf /run/machined /run/systemd/machines
+  rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image} \
+    /run/systemd/userdb/io.systemd.Machine
+  rmdir /run/systemd/{machine,userdb} /run/varlink/{registry,} /run/systemd 2>/dev/null || true
+}
+
 # What the daemon left in /run, unless it is somebody else's by now; and the original's own socket.
 give_back() {
-  [ -d /run/systemd/system ] || return 0
+  [ -d /run/systemd/system ] || { give_back_without_systemd; return 0; }
   rm -rf /run/machined
   if ! systemctl --quiet is-active systemd-machined.service systemd-machined.socket; then
     rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image} \

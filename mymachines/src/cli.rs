@@ -56,6 +56,16 @@ pub enum Verb {
     Terminate(Named),
     /// Send a signal to processes of machines
     Kill(Kill),
+    /// List the images that machines can be started from
+    ///
+    /// As machined finds them in /var/lib/machines and the other directories; those whose names begin with a dot are told
+    /// if they are named. Exit status 2: there is no such image.
+    Images(Images),
+    /// Copy files and directories into a machine, or out of it
+    ///
+    /// One of the two is a path inside a machine, MACHINE:PATH; without PATH it is where the other one is. Directories are
+    /// copied with all that is in them.
+    Copy(Copy),
     /// Say what is wrong, and the command that mends it
     ///
     /// Looks at the daemon, the NSS module, nsswitch.conf, userdb, the records, polkit and denials of AppArmor and
@@ -220,6 +230,31 @@ pub struct Kill {
     /// Whom it goes to
     #[arg(long, value_parser = PossibleValuesParser::new(["leader", "supervisor", "all"]), default_value = "all")]
     pub whom: String,
+}
+
+/// `images`.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// The images; all by default
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Output.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `copy`.
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// What is copied, MACHINE:PATH or PATH
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Where to, PATH or MACHINE:PATH
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// `doctor`.

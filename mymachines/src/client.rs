@@ -9,6 +9,8 @@ use varlink_client::{Client, Error, Patience};
 
 /// The socket of machined.
 pub const MACHINED: &str = "/run/systemd/machine/io.systemd.Machine";
+/// The socket for images, which the same daemon serves.
+pub const IMAGES: &str = "/run/systemd/machine/io.systemd.MachineImage";
 /// How long a service has to let a client in, at most.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -40,15 +42,36 @@ pub fn call(
     let waits = Patience { connect: Some(patience.min(CONNECT)), reply: Some(patience) };
     let reply =
         Client::connect(Path::new(path), waits).and_then(|mut client| client.call(method, parameters));
-    match reply {
-        Ok(reply) => object(reply.parameters),
-        Err(Error::Connect { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
-            Err(CallError::Full)
-        }
-        Err(Error::Connect { source, .. } | Error::Io(source)) => Err(CallError::NobodyThere(source)),
-        Err(Error::TooLate) => Err(CallError::NoAnswer(patience)),
-        Err(Error::Refused { id, parameters }) => Err(CallError::Refused(id, object(parameters)?)),
-        Err(other) => Err(CallError::Nonsense(other.to_string())),
+    reply.map_err(|error| failed(error, patience)).and_then(|reply| object(reply.parameters))
+}
+
+/// Calls a method and waits for all of its answers, for so long at most between two of them.
+///
+/// # Errors
+/// All of [`CallError`]; what was answered before is lost.
+pub fn call_for_all(
+    path: &str,
+    patience: Duration,
+    method: &str,
+    parameters: &Map<String, Value>,
+) -> Result<Vec<Map<String, Value>>, CallError> {
+    let waits = Patience { connect: Some(patience.min(CONNECT)), reply: Some(patience) };
+    let failed = |error| failed(error, patience);
+    let mut client = Client::connect(Path::new(path), waits).map_err(failed)?;
+    let replies = client.stream(method, parameters).map_err(failed)?;
+    replies.map(|reply| reply.map_err(failed).and_then(|reply| object(reply.parameters))).collect()
+}
+
+fn failed(error: Error, patience: Duration) -> CallError {
+    match error {
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => CallError::Full,
+        Error::Connect { source, .. } | Error::Io(source) => CallError::NobodyThere(source),
+        Error::TooLate => CallError::NoAnswer(patience),
+        Error::Refused { id, parameters } => match object(parameters) {
+            Ok(fields) => CallError::Refused(id, fields),
+            Err(nonsense) => nonsense,
+        },
+        other => CallError::Nonsense(other.to_string()),
     }
 }
 

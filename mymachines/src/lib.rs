@@ -13,9 +13,11 @@ use clap::{CommandFactory, Parser};
 pub mod cli;
 mod client;
 mod columns;
+mod copy;
 mod doctor;
 mod failure;
 mod hook;
+mod images;
 mod list;
 mod machine;
 mod manage;
@@ -52,6 +54,8 @@ pub fn run() -> ExitCode {
         Verb::Unregister(named) => manage::unregister(named),
         Verb::Terminate(named) => manage::terminate(named),
         Verb::Kill(kill) => manage::kill(kill),
+        Verb::Images(images) => images::images(images),
+        Verb::Copy(copy) => copy::copy(copy),
         Verb::Doctor(doctor) => doctor::doctor(doctor),
     };
     match result {

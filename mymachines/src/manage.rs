@@ -12,8 +12,10 @@ use crate::failure::Failure;
 use crate::machine::no_machine;
 use crate::names::looked_for;
 
+/// The error of Varlink that is an errno.
+const SYSTEM: &str = "io.systemd.System";
 /// How long the daemon has for a call.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it has where somebody may have to type a password first.
 const PATIENCE_WITH_PASSWORD: Duration = Duration::from_secs(330);
 
@@ -72,13 +74,34 @@ fn each(names: &[String], method: &str, parameters: &Map<String, Value>) -> Resu
 ///
 /// # Errors
 /// Why it was not done.
-pub fn call(method: &str, mut parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
+pub fn call(method: &str, parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
+    call_for(PATIENCE, method, parameters, machine)
+}
+
+/// The same, for what takes this long at most.
+///
+/// # Errors
+/// Why it was not done.
+pub fn call_for(
+    patience: Duration,
+    method: &str,
+    mut parameters: Map<String, Value>,
+    machine: &str,
+) -> Result<(), Failure> {
     let may_ask = io::stdin().is_terminal() && !rustix::process::geteuid().is_root();
     if may_ask {
         parameters.insert("allowInteractiveAuthentication".into(), true.into());
     }
-    let patience = if may_ask { PATIENCE_WITH_PASSWORD } else { PATIENCE };
-    call_within(method, parameters, patience).map_err(|error| explained(error, machine))
+    let patience = if may_ask { patience.max(PATIENCE_WITH_PASSWORD) } else { patience };
+    call_within(method, parameters, patience).map_err(|error| match (&error, method) {
+        (CallError::Refused(id, fields), "CopyTo" | "CopyFrom")
+            if id == SYSTEM
+                && fields.get("errno").and_then(Value::as_i64) == Some(i64::from(libc::ENXIO)) =>
+        {
+            Failure::new("the ids of the machine are not shifted as a whole")
+        }
+        _ => explained(error, machine),
+    })
 }
 
 /// Calls a method of `io.systemd.Machine`, with a deadline.
@@ -115,6 +138,12 @@ fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
     let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("?");
     match id {
         "io.systemd.Machine.NoSuchMachine" => no_machine(machine),
+        "io.systemd.MachineImage.NoSuchImage" => {
+            Failure::NotFound(format!("there is no image '{}'", machine.escape_debug()))
+        }
+        "io.systemd.Machine.NotSupported" | "io.systemd.Machine.NotAvailable" => {
+            Failure::new("that cannot be done with a machine of this kind")
+        }
         "io.systemd.Machine.MachineExists" => Failure::with_hint(
             format!("there is a machine '{machine}' already"),
             format!("mymachines status {machine} tells about it"),
@@ -131,7 +160,7 @@ fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
             format!("this machined cannot do that: it has no {}", field("method")),
             "mymachines doctor says which daemon it is",
         ),
-        "io.systemd.System" => {
+        SYSTEM => {
             let errno =
                 fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok());
             match errno {

@@ -36,6 +36,11 @@ leader=$(systemctl show --value --property=MainPID leader)
 check 'a machine is registered in a unit' mymachines register web --leader "$leader" --service lab
 check 'and is told with it' says '^web +leader.service$' mymachines list --no-legend --columns machine,unit
 check 'a process is told as its' says '"machine": "web"' mymachines whois --format json "$leader"
+echo copied >/root/a
+check 'a file is copied into it' mymachines copy /root/a web:/root/b
+check 'one that is there already is not replaced' sh -c '! mymachines copy /root/a web:/root/b 2>/tmp/said && grep -q "File exists" /tmp/said'
+check 'but for who says so' sh -c 'echo anew >/root/a && mymachines copy --replace /root/a web:/root/b && grep -qx anew /root/b'
+check 'and is copied out of it' sh -c 'cd /root && mymachines copy web:/root/b c && grep -qx anew /root/c'
 check 'a user may list' runuser -u testuser -- mymachines list
 check 'a user may not end it' exits 1 runuser -u testuser -- mymachines terminate web
 check 'the completions of bash know its name' says '^web' bash -c '

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import processes
 import records
@@ -51,6 +52,29 @@ class Calling(tool.Case):
         self.assert_fails(1, "there is no network interface 'nope'", "register", "x", "--leader", leader, "--interface", "nope")
         self.assert_fails(1, "there has to be such a process", "register", "x", "--leader", "4194304")
         self.assertEqual(records.names(), ["web"])
+
+    def test_a_copy_that_cannot_be_is_told_why(self):
+        self.register("web", self.leader())
+        self.assert_fails(2, "there is no machine 'nope'", "copy", "/etc/passwd", "nope:/x")
+        self.assert_fails(1, "one of the two has to be in a machine", "copy", "/etc/passwd", "/tmp/x")
+        self.assert_fails(1, "machined does not take this destination", "copy", "/etc/passwd", "web:tmp/x")
+        self.assertFalse(os.path.exists("/tmp/x"))
+
+    def test_images_are_told(self):
+        # Not the host's.
+        os.makedirs("/var/lib/machines", exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/machines"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", "/var/lib/machines"], check=True)
+        os.makedirs("/var/lib/machines/tree/etc")
+        os.makedirs("/var/lib/machines/.hidden")
+        with open("/var/lib/machines/disk.raw", "w") as file:
+            file.truncate(1 << 20)
+        found = {row["name"]: row for row in table("images")}
+        self.assertEqual(sorted(found), ["disk", "tree"])
+        self.assertEqual((found["disk"]["type"], found["disk"]["path"]), ("raw", "/var/lib/machines/disk.raw"))
+        self.assertEqual((found["tree"]["read_only"], found["tree"]["usage"]), ("no", None))
+        self.assertEqual([row["name"] for row in table("images", "tree", ".hidden")], ["tree", ".hidden"])
+        self.assert_fails(2, "there is no image 'nope'", "images", "nope")
 
     def test_a_machine_is_unregistered_and_runs_on(self):
         leader = self.leader()

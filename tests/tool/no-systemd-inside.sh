@@ -70,6 +70,5 @@ check 'runit stops it' sv -w 15 exit /tmp/sv
 kill -HUP $runsv 2>/dev/null
 
 check 'it is taken out' /src/scripts/install.sh uninstall
-rm -rf /run/machined /run/systemd/machines /run/systemd/machine
-check 'and nothing is left in /run' sh -c '! find /run -name "*machined*" -o -path "/run/systemd/machine*" | grep .'
+check 'and nothing is left in /run' sh -c '! find /run -name "*machined*" -o -path "/run/systemd/machine*" -o -name "io.systemd.Machine*" | grep .'
 finish
