@@ -349,13 +349,12 @@ fn owner(all: Option<u32>, stat: &Stat) -> (Uid, Gid) {
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
-    };
+    // What the kernel calls nanoseconds has another type on each processor.
+    let access = i64::try_from(stat.st_atime_nsec).unwrap_or_default();
+    let modification = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: access },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: modification },
     }
 }
 
