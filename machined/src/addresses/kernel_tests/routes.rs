@@ -1,6 +1,7 @@
 //! Where the host's routes lead, as the kernel says it.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::sandbox::{Container, host_ip, on_a_host};
 use crate::addresses::host::{HostNetwork, ways};
@@ -29,6 +30,11 @@ fn a_route_leads_to_the_host_over_an_interface_or_nowhere() {
         let nsid = container.nsid(namespaces);
         let (ifindex, _) = links.ends(nsid).next().unwrap();
         let over = |gateway: Option<&str>| Route::Over { ifindex, gateway: gateway.map(ip) };
+        // The kernel looks at an interface some time after its other end has come up, and the address is its own only then.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while namespaces.route_to(ip("fd00::1"), None) != Route::Own && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         for (address, expected) in [
             ("10.1.0.2", over(None)),
             ("fd00::2", over(None)),
