@@ -15,7 +15,8 @@ use crate::worker;
 pub const WORKERS_MAX: usize = 64;
 /// How long a worker has to close what it holds.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How soon those that were killed are looked at, and how soon a worker that died for no reason is replaced.
+/// How soon a worker is made again where there could be none: nothing tells when a process or a descriptor is free, and of the
+/// workers that were killed some hang.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A worker that closes.

@@ -19,7 +19,8 @@ use crate::inquiry::describe;
 const LITTLE: usize = 128 << 10;
 /// How many clients are remembered that were sent less.
 const REMEMBERED: usize = 4096;
-/// How long to wait before a client is asked after again, at first and at most.
+/// How long to wait before a client is asked after again, at first and at most: a bus answers how much a client has left
+/// unread, and tells nobody when that changes.
 const PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 

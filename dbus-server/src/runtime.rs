@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep};
 use zbus::runtime::traits::{PollIo, Runtime as ZbusRuntime, TaskHandle};
 use zbus::runtime::{Interest as Direction, IoSource};
 
-/// How soon a socket whose queue was full is tried again.
+/// How soon a socket whose queue was full is tried again: the kernel has only blocking connects told when there is room.
 const BACKLOG: Duration = Duration::from_millis(20);
 
 /// The runtime of a connection that lives and ends inside one tokio runtime.

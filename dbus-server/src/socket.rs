@@ -52,7 +52,7 @@ const BYTES: usize = 16 << 10;
 
 /// How long the bus may take to go on reading what it is sent, and everybody who closes descriptors to be busy.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon those who close descriptors are asked again.
+/// How soon those who close descriptors are asked again: nothing tells when one of them, or a descriptor, is free.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A socket that is connected to a bus.

@@ -15,8 +15,9 @@ use registry::{MachineName, Record};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
+mod vacated;
 mod walk;
 
 use walk::Walk;
@@ -35,8 +36,6 @@ const NUMBER: char = '~';
 const MAX_PREDECESSORS: u32 = 64;
 /// The attribute of a group that is to end, xattr(7). It goes when the group goes, and is nobody else's.
 const DOOMED: &str = "user.machined.doomed";
-/// How often a group that is about to become empty is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The control group of a machine. One that was removed and made again under the same name is another one.
 #[derive(Clone, Debug)]
@@ -294,14 +293,8 @@ impl Group {
     }
 
     async fn is_empty_within(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
-        while self.is_there() && matches!(self.is_populated(), Ok(true)) {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            sleep(LOOK).await;
-        }
-        true
+        let is_empty = || !self.is_there() || !matches!(self.is_populated(), Ok(true));
+        timeout(time, vacated::wait(&self.path, is_empty)).await.is_ok()
     }
 
     /// Ends the groups that an earlier run was to end, and removes those of machines that are gone, as far as they are

@@ -19,7 +19,7 @@ const UNIT: &str = "machined.service";
 const GRACE: Duration = Duration::from_secs(5);
 /// How many parents of a process are looked at.
 const DEEPEST: usize = 256;
-/// How often it is looked at.
+/// How often it is looked at, in the few moments of a start that found one: nothing tells when a process hangs.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Ends the other processes of the service that this process is; in no other group are there any to end.
