@@ -16,6 +16,8 @@ import sys
 
 # What rustdoc's JSON is like, as far as it is read here.
 FORMATS = range(45, 58)
+# Traits of the compiler alone, which no program can name on a stable one.
+INTERNAL = ("Freeze", "UnsafeUnpin", "StructuralPartialEq")
 HERE = pathlib.Path(__file__).resolve().parent
 DUMP = HERE / "api.txt"
 
@@ -98,6 +100,8 @@ class Interface:
         trait = implementation["trait"]
         # What every type has, and what the compiler finds out by itself, but for what callers rely on.
         if implementation["blanket_impl"] is not None:
+            return
+        if trait is not None and trait["path"] in INTERNAL:
             return
         if trait is not None:
             no = "!" if implementation.get("is_negative") else ""
