@@ -28,8 +28,15 @@ work=$(mktemp -d "$top/target/vendor/tmp.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/.cargo"
 scripts/cargo.sh vendor --quiet --locked --versioned-dirs --sync nss-mymachines/Cargo.toml --sync libmachine-c/Cargo.toml \
-  --sync libmachine-c/header/Cargo.toml "$work/vendor" >"$work/.cargo/config.toml"
-sed -i "s|^directory = .*|directory = \"vendor\"|" "$work/.cargo/config.toml"
+  --sync libmachine-c/header/Cargo.toml "$work/vendor" >"$work/said"
+# What cargo says has to stand there, if it is not told to be quiet.
+cat >"$work/.cargo/config.toml" <<'T'
+[source.crates-io]
+replace-with = "vendored-sources"
+
+[source.vendored-sources]
+directory = "vendor"
+T
 tar -C "$work" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - vendor .cargo | xz -T0 -3 >"$archive.new"
 mv "$archive.new" "$archive"
 echo "$archive"
