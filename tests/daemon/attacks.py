@@ -73,9 +73,9 @@ class Attacked(world.Case):
                 self.assertLess(ours, limit + TIMES * echo, "waits too long")
         self.assertEqual(self.machined.process.poll(), None)
 
-    def assert_beside(self, name, attack):
+    def assert_beside(self, name, attack, may_wait, share=0.99):
         """The same where the queue of the socket itself is what is fought for, which is the kernel's and knows no root: beside
-        the echo server attacked in the same way."""
+        the echo server attacked in the same way. `may_wait` says how long by a limit and by what the echo server needs."""
         ours, echo = {}, {}
         for path, taken in (self.path, ours), (ECHO, echo):
             with attack(path):
@@ -88,7 +88,7 @@ class Attacked(world.Case):
                   f"{len(ours[whom])} calls")
             with self.subTest(f"{name}: {whom}"):
                 self.assertLess(max(ours[whom]), PATIENCE, "not answered")
-                self.assertLess(worst, max(limit, TIMES * bound), "waits too long")
+                self.assertLess(percentile(ours[whom], share), may_wait(limit, TIMES * bound), "waits too long")
 
     def crowd(self, data, **more):
         return Attack(lambda: Crowd(self.path, data, **more).run())
@@ -129,11 +129,21 @@ class OverVarlink(Attacked):
         self.assertLess(peak, 64 << 10)
 
     def test_connections_that_come_and_go(self):
-        self.assert_beside("coming and going", lambda path: Attack(lambda: attackers.churn(path)))
+        # A place in the queue is luck, and a call takes seconds, the echo server's too: of a handful it is the middle one.
+        self.assert_beside("coming and going", lambda path: Attack(lambda: attackers.churn(path)), max, share=0.5)
 
     def test_idle_connections_of_many_users(self):
-        """More than there are places; and yet a new user gets in."""
-        self.assert_beside("idle connections", lambda path: Attack(lambda: attackers.idle(path), users=36, lead=3))
+        """More than there are places; and yet a new user gets in. What they cost is bounded, and given back."""
+        before = self.machined.rss()
+        # The echo server keeps them all, and so has nobody who comes back.
+        self.assert_beside("idle connections", lambda path: Attack(lambda: attackers.idle(path), users=36, lead=3),
+                           lambda _, beside: OTHERS + beside)
+        peak = self.machined.peak() - before
+        print(f"# idle connections cost {peak} KiB")
+        self.assertLess(peak, 64 << 10)
+        until(lambda: self.machined.count_fds() < 60, "the end of their connections")
+        until(lambda: self.machined.rss() - before < 8 << 10, "the end of what they took")
+        print(f"# idle connections left {self.machined.rss() - before} KiB")
 
     def test_a_range_of_ids_counts_as_its_owner(self):
         """One user who has ten thousand uids has no more places than any other."""
