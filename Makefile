@@ -14,7 +14,7 @@ ifdef CARGO_BUILD_TARGET
 export CARGO_BUILD_TARGET
 endif
 triple := $(if $(CARGO_BUILD_TARGET),/$(CARGO_BUILD_TARGET))
-programs := machined userdb-machined machined-image-reader mymachines
+programs := machined userdb-machined resolve-machined machined-image-reader mymachines
 # Where the C library has no NSS, as musl: NSS=no.
 NSS ?= yes
 
@@ -115,7 +115,7 @@ clean:
 	rm -rf target
 
 help:
-	@echo 'make             builds machined, userdb-machined, mymachines, libmachine and the NSS module into target/'
+	@echo 'make             builds machined, userdb-machined, resolve-machined, mymachines, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/; FAST=1: those that take a few minutes'
 	@echo 'make check-all   these, check-next, check-vm, long fuzzing and Miri'

@@ -88,6 +88,6 @@ for deb in /stock/libnss-mymachines_*.deb; do
   fi
 done
 check 'no file of any package is changed at the end' is_whole
-check 'nothing of ours is left' sh -c '! find / -xdev \( -path /proc -o -path /src -o -path /debs -o -path /next -o -path /var/tmp -o -path /tmp \) -prune -o \( -name "*mymachines*" -o -name "machined*" -o -name "userdb-machined*" \) -print | grep -v "libnss.mymachines\|nss-mymachines\|/var/lib/dpkg/\|/var/log\|/sys/\|/var/lib/systemd/deb-systemd" | grep .'
+check 'nothing of ours is left' sh -c '! find / -xdev \( -path /proc -o -path /src -o -path /debs -o -path /next -o -path /var/tmp -o -path /tmp \) -prune -o \( -name "*mymachines*" -o -name "machined*" -o -name "userdb-machined*" -o -name "resolve-machined*" \) -print | grep -v "libnss.mymachines\|nss-mymachines\|/var/lib/dpkg/\|/var/log\|/sys/\|/var/lib/systemd/deb-systemd" | grep .'
 check 'the container has run all the while' box_runs
 finish

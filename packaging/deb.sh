@@ -57,7 +57,7 @@ date=$(sed -n "s/^## \[\?$version\]\? - \(....-..-..\)\$/\1/p" CHANGELOG.md | he
 if [ -n "$built" ]; then
   mkdir -p "$tree"/target/{release,nss,capi/lib}
   # Without their times: they are newer than the sources.
-  cp target/release/{machined,userdb-machined,machined-image-reader,mymachines} "$tree/target/release/"
+  cp target/release/{machined,userdb-machined,resolve-machined,machined-image-reader,mymachines} "$tree/target/release/"
   cp target/nss/libnss_mymachines.so.2 "$tree/target/nss/"
   cp --no-dereference target/capi/lib/* "$tree/target/capi/lib/"
   touch -h "$tree"/target/release/* "$tree"/target/nss/libnss_mymachines.so.2 "$tree"/target/capi/lib/*

@@ -28,7 +28,7 @@ trap 'rm -rf "$work"' EXIT
 tree=$work/mymachines-$version
 mkdir -p "$tree"/target/{release,nss,capi/lib} "$work/SOURCES" target/rpm
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference --preserve=mode,timestamps -t "$tree"
-cp target/release/{machined,userdb-machined,machined-image-reader,mymachines} "$tree/target/release/"
+cp target/release/{machined,userdb-machined,resolve-machined,machined-image-reader,mymachines} "$tree/target/release/"
 cp target/nss/libnss_mymachines.so.2 "$tree/target/nss/"
 cp --no-dereference target/capi/lib/* "$tree/target/capi/lib/"
 touch -h "$tree"/target/release/* "$tree"/target/nss/libnss_mymachines.so.2 "$tree"/target/capi/lib/*
@@ -56,7 +56,7 @@ mkdir -p "$root"
 rpm() { command rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
 check 'the packages go into an empty root' rpm -i --nodeps --noscripts "$top"/target/rpm/*.rpm
 check 'what is there is what was packed' rpm -Va --nodeps
-for file in /usr/sbin/machined /usr/sbin/userdb-machined /usr/sbin/machined-image-reader /usr/bin/mymachines \
+for file in /usr/sbin/machined /usr/sbin/userdb-machined /usr/sbin/resolve-machined /usr/sbin/machined-image-reader /usr/bin/mymachines \
   /usr/lib/systemd/system/machined.service /usr/include/machine.h; do
   check "$file is there" test -s "$root$file"
 done

@@ -195,6 +195,8 @@ all() {
   step system 600 tests/system/run.sh $suite
   # Users' own machines: the original has them since 258.
   [ -z "$next" ] || step user 300 booted $suite 200 tests/user/booted.sh --in .:/src
+  # No older systemd has hooks.
+  [ -z "$next" ] || step resolve 300 booted $suite 250 tests/resolve/hook.sh --in .:/src
   step userdb-ours 600 booted $suite 500 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
   step userdb-$stock 600 booted $suite 500 tests/compliance/userdb-stock.sh --in tests/compliance
   step c-ours 300 booted $suite 200 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \

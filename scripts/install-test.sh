@@ -77,6 +77,7 @@ into_destdir() {
   check 'make install goes into a DESTDIR' make -C "$root" install DESTDIR="$destdir"
   for file in bin/mymachines share/man/man1/mymachines.1 share/bash-completion/completions/mymachines sbin/machined lib/systemd/system/machined.service lib/systemd/system/machined.socket \
     sbin/userdb-machined lib/systemd/system/userdb-machined.service lib/systemd/system/userdb-machined.socket \
+    sbin/resolve-machined lib/systemd/system/resolve-machined.service lib/systemd/system/resolve-machined.socket \
     share/doc/mymachines/README.md share/mymachines/installed include/machine.h \
     share/polkit-1/actions/mymachines.policy share/dbus-1/system-services/org.freedesktop.machine1.service \
     lib/systemd/user/machined.service lib/systemd/user/machined.socket lib/systemd/user/machine.slice \
@@ -154,7 +155,7 @@ in_root() {
   check 'the daemon runs' says '^machined [0-9]' /usr/local/sbin/machined --version
   check 'so does the userdb provider' says '^userdb-machined [0-9]' /usr/local/sbin/userdb-machined --version
   check 'the units are valid' systemd-analyze verify --man=no machined.service machined.socket \
-    userdb-machined.service userdb-machined.socket userdb-machined.timer machined-takeover.service
+    {userdb,resolve}-machined.{service,socket,timer} machined-takeover.service
   check 'nothing is enabled' prints_nothing find /etc/systemd -name '*machined*'
   check 'a part of an older install goes when a newer one lacks it' forgotten $install
   check 'it uninstalls' $install uninstall
@@ -186,7 +187,7 @@ forgotten() {
 }
 
 in_boot() {
-  local socket=/run/systemd/machine/io.systemd.Machine userdb=/run/systemd/userdb/io.systemd.Machine leader told
+  local socket=/run/systemd/machine/io.systemd.Machine userdb=/run/systemd/userdb/io.systemd.Machine hook=/run/systemd/resolve.hook/io.systemd.Machine leader told
   state() { systemctl show -P "$1" "$2"; }
   check 'it installs on a running system' /src/scripts/install.sh install
   check 'systemd knows the service, and it is disabled' says '^disabled$' systemctl is-enabled machined.service
@@ -221,6 +222,9 @@ in_boot() {
   check 'it is ours' says 'userdb-machined' varlinkctl info $userdb
   check 'it is nobody' says '^Uid:[[:space:]]*65534[[:space:]]*65534' cat "/proc/$(state MainPID userdb-machined.service)/status"
   check 'it is sandboxed: systemd-analyze security says at most 1.5' at_most 1.5 exposure userdb-machined.service
+  check 'the hook of systemd-resolved is sandboxed as much' at_most 1.5 exposure resolve-machined.service
+  check 'its socket listens' systemctl is-active resolve-machined.socket
+  check 'and it answers' says '"box"' varlinkctl call $hook io.systemd.Resolve.Hook.QueryFilter '{}'
   check 'it is there after a restart of machined' sh -c "systemctl restart machined.service && getent -s systemd passwd 500000"
   check 'it stays when machined is killed' stays_without_machined
   check 'frozen, it is replaced, and whoever asked meanwhile is answered' frozen_and_answered
@@ -231,26 +235,28 @@ in_boot() {
     sh -c 'systemctl disable machined.service && systemctl restart systemd-machined.service'
   check 'ours is stopped then' timeout 10 sh -c 'while pgrep -x machined; do sleep 0.05; done'
   check 'and gives the place in userdb back' says 'systemd .systemd-machined' varlinkctl info $userdb
-  check 'its provider is stopped too' \
-    timeout 10 sh -c 'while systemctl --quiet is-active userdb-machined.socket userdb-machined.service; do sleep 0.05; done'
+  check 'its provider and its hook are stopped too' timeout 10 bash -c \
+    'while systemctl --quiet is-active {userdb,resolve}-machined.{socket,service}; do sleep 0.05; done'
   check 'it comes back' sh -c 'systemctl enable machined.service && systemctl restart machined.service'
   check 'and takes the place in userdb' serves_userdb
   check 'enabled, it is uninstalled all the same' /src/scripts/install.sh uninstall
   check 'and complains of nothing' not grep -v '^removed ' "$said"
   check 'it is stopped' not pgrep -x machined
   check 'so is the provider' not pgrep -x userdb-machined
+  check 'and the hook' not pgrep -x resolve-machine
   check 'no link is left' prints_nothing find /etc/systemd -name '*machined*'
-  check 'the sockets are gone' not ls $socket $userdb
+  check 'the sockets are gone' not ls $socket $userdb $hook
   check 'so is what it kept' not ls /run/machined
   check 'systemd knows the service no more' says '^not-found$' state LoadState machined.service
   check 'it installs elsewhere' env PREFIX=/opt/mymachines /src/scripts/install.sh install
   told=$(cat "$said")
   check 'it says first how its units become known' test "$(grep -oE 'systemctl (link|enable)' <<<"$told" | head -n1)" = 'systemctl link'
   check 'what it says then makes its units known' sh -c "$(sed -n 's/^systemd does not look into .*: //p' <<<"$told")"
-  check 'all of them are linked' says '^(linked linked linked linked linked linked )$' linked_units
+  check 'all of them are linked' says '^(linked ){9}$' linked_units
   check 'it uninstalls there' env PREFIX=/opt/mymachines /src/scripts/install.sh uninstall
   check 'no link to its units is left' prints_nothing find /etc/systemd -name '*machined*'
   check 'nothing was denied to it' not says 'audit|SECCOMP|Operation not permitted' journalctl -u machined.service --no-pager
+  check 'nor to the hook' not says 'audit|SECCOMP|ermitted|annot' journalctl -u resolve-machined.service --no-pager
   check 'nor to the provider' not says 'audit|SECCOMP|ermitted|annot|Special user' journalctl -u userdb-machined.service --no-pager
 }
 killed_and_back() {
@@ -270,7 +276,7 @@ user_in_userdb() {
     "{\"name\":\"ids\",\"class\":\"container\",\"leader\":$leader}" || return
   says '^vu-ids-0:x:500000:65534:UID 0 of Container ids:/:/usr/sbin/nologin$' getent -s systemd passwd 500000
 }
-linked_units() { systemctl is-enabled {,userdb-}machined.{service,socket} userdb-machined.timer machined-takeover.service | tr '\n' ' '; }
+linked_units() { systemctl is-enabled {,userdb-,resolve-}machined.{service,socket} {userdb,resolve}-machined.timer machined-takeover.service | tr '\n' ' '; }
 serves_userdb() { timeout 5 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
 exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
 at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.

@@ -80,6 +80,7 @@ files() {
   echo "755 target/release/machined $sbindir/machined"
   echo "755 target/release/machined-image-reader $sbindir/machined-image-reader"
   echo "755 target/release/userdb-machined $sbindir/userdb-machined"
+  echo "755 target/release/resolve-machined $sbindir/resolve-machined"
   echo "755 target/release/mymachines $bindir/mymachines"
   echo "644 mymachines/completions/mymachines $prefix/share/bash-completion/completions/mymachines"
   echo "644 mymachines/completions/_mymachines $prefix/share/zsh/site-functions/_mymachines"
@@ -105,6 +106,9 @@ files() {
   echo "644 systemd/userdb-machined.service.in $unitdir/userdb-machined.service"
   echo "644 systemd/userdb-machined.socket.in $unitdir/userdb-machined.socket"
   echo "644 systemd/userdb-machined.timer.in $unitdir/userdb-machined.timer"
+  echo "644 systemd/resolve-machined.service.in $unitdir/resolve-machined.service"
+  echo "644 systemd/resolve-machined.socket.in $unitdir/resolve-machined.socket"
+  echo "644 systemd/resolve-machined.timer.in $unitdir/resolve-machined.timer"
   echo "644 systemd/bus-name.conf $unitdir/systemd-machined.service.d/bus-name.conf"
   echo "644 systemd/user/machined.service.in $userunitdir/machined.service"
   echo "644 systemd/user/machined.socket.in $userunitdir/machined.socket"
@@ -253,8 +257,8 @@ tell_system() {
 # Daemons that systemd lost track of: before 258 it may take one for stopped whose unit was just given another's name.
 end_daemons() {
   local pid
-  # Two patterns: pgrep of Debian 12 takes one of 15 characters at most.
-  for pid in $(pgrep -x machined || true) $(pgrep -x userdb-machined || true); do
+  # Three patterns, of 15 characters at most: pgrep of Debian 12 takes no longer ones, and the kernel keeps no longer names.
+  for pid in $(pgrep -x machined || true) $(pgrep -x userdb-machined || true) $(pgrep -x resolve-machine || true); do
     if [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
       case $(readlink "/proc/$pid/exe") in "$sbindir"/*machined) kill "$pid" || true ;; esac
     fi
@@ -282,7 +286,7 @@ give_back() {
   rm -rf /run/machined
   if ! systemctl --quiet is-active systemd-machined.service systemd-machined.socket; then
     rm -f /run/systemd/machine/io.systemd.Machine{,Image} /run/varlink/registry/io.systemd.Machine{,Image} \
-      /run/systemd/userdb/io.systemd.Machine
+      /run/systemd/userdb/io.systemd.Machine /run/systemd/resolve.hook/io.systemd.Machine
     [ ! -f /usr/lib/systemd/system/systemd-machined.socket ] || systemctl start systemd-machined.socket || true
   fi
 }
@@ -332,8 +336,8 @@ uninstall_all() {
   [ -f "$destdir$record" ] || fail "there is no $destdir$record: nothing was installed with this PREFIX and DESTDIR"
   [ -w "$(dirname "$destdir$record")" ] || fail 'may not be removed by you (as root: sudo make uninstall)'
   if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now --quiet userdb-machined.timer machined.socket machined.service userdb-machined.socket \
-      userdb-machined.service machined-takeover.service 2>/dev/null || true
+    systemctl disable --now --quiet {userdb,resolve}-machined.timer machined.socket machined.service \
+      {userdb,resolve}-machined.{socket,service} machined-takeover.service 2>/dev/null || true
     systemctl --global disable --quiet machined.service machined.socket 2>/dev/null || true
     end_daemons
   fi

@@ -29,8 +29,8 @@ const LINK: &str = "/etc/systemd/system/systemd-machined.service";
 const ORIGINAL: &str = "/usr/lib/systemd/system/systemd-machined.service";
 /// The name of our unit where it has no other one.
 const UNIT: &str = "machined.service";
-/// What starts this daemon, and the provider of userdb.
-const SOCKET_UNITS: [&str; 2] = ["userdb-machined.socket", "machined.socket"];
+/// What starts this daemon, the provider of userdb, and the hook of systemd-resolved.
+const SOCKET_UNITS: [&str; 3] = ["userdb-machined.socket", "resolve-machined.socket", "machined.socket"];
 
 /// A watch on a directory entry.
 #[derive(Debug)]

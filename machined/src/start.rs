@@ -44,7 +44,8 @@ use crate::vacancy::Vacancy;
 use crate::varlink;
 use crate::watch::Watch;
 
-/// What the original makes on some hosts and ours does not serve: a socket that systemd-resolved asks for names. (258)
+/// A socket that systemd-resolved asks for names. The original serves it itself, and may leave it behind (258); of ours,
+/// resolve-machined does, where it is installed.
 const RESOLVE_HOOK: &str = "/run/systemd/resolve.hook/io.systemd.Machine";
 
 /// The exit status of a daemon whose place another one has, for which systemd does not start it again.

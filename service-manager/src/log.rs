@@ -84,9 +84,16 @@ struct BelowLevel;
 impl<S> Filter<S> for BelowLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // What the libraries say of themselves is for their authors.
-        let ours = ["machined", "userdb_machined", "service_manager", "varlink_server", "dbus_server"]
-            .iter()
-            .any(|krate| metadata.target().starts_with(krate));
+        let ours = [
+            "machined",
+            "userdb_machined",
+            "resolve_machined",
+            "service_manager",
+            "varlink_server",
+            "dbus_server",
+        ]
+        .iter()
+        .any(|krate| metadata.target().starts_with(krate));
         priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
     }
 }

@@ -3,7 +3,7 @@
 set -u
 export LC_ALL=C.UTF-8 SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
 stage=${1:?}
-units='machined.service machined.socket userdb-machined.socket'
+units='machined.service machined.socket userdb-machined.socket resolve-machined.socket'
 [ ! -e /run/again ] || stage+=-again
 
 show() { systemctl show --value --property="$2" $1; }

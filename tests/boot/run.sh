@@ -79,7 +79,7 @@ has() { grep -qx "$2" "$work/$1"; }
 lacks() { [ -s "$work/$1" ] && ! lines "$1" "$2" | grep .; }
 is_up() {
   local unit
-  for unit in machined.service machined.socket userdb-machined.socket; do has "$1" "unit $unit active" || return; done
+  for unit in machined.service machined.socket userdb-machined.socket resolve-machined.socket; do has "$1" "unit $unit active" || return; done
 }
 compare() { # STOCK OURS WHAT
   check "$3: as soon as with the original" is_as_fast 'time to multi-user' "$(time_of "$1")" "$(time_of "$2")"
