@@ -136,16 +136,27 @@ class Together(place.Case):
         self.assertEqual(varlink.ask("List", {"name": ".host"}), varlink.OK)
 
     def test_a_dead_socket_of_the_originals_resolver_goes_and_a_live_one_stays(self):
+        # Ours does not take the place meanwhile.
+        self.addCleanup(run, "systemctl", "start", "resolve-machined.socket")
+        self.addCleanup(run, "systemctl", "unmask", "resolve-machined.service")
+        run("systemctl", "mask", "resolve-machined.service")
+        run("systemctl", "stop", "resolve-machined.socket", "resolve-machined.service")
         HOOK.parent.mkdir(parents=True, exist_ok=True)
         HOOK.unlink(missing_ok=True)
-        self.addCleanup(HOOK.unlink, missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(HOOK))
             listener.listen()
+            inode = HOOK.stat().st_ino
             run("systemctl", "restart", "machined.service")
-            self.assertTrue(HOOK.exists())
+            self.assertEqual(HOOK.stat().st_ino, inode)
         run("systemctl", "restart", "machined.service")
         self.assertFalse(HOOK.exists())
+        # Where ours may run, it does.
+        run("systemctl", "unmask", "resolve-machined.service")
+        run("systemctl", "restart", "machined.service")
+        until(lambda: is_active("resolve-machined.socket"), "the socket of ours")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(HOOK))
 
     def test_a_start_complains_of_no_file_that_exists(self):
         run("systemctl", "restart", "machined.service")
