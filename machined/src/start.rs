@@ -73,7 +73,9 @@ pub fn main() -> ExitCode {
     log::set_level(options.log_level.number());
     log::start("machined", options.log_target);
     if !options.user && eviction::is_out_of_place() {
-        error!(
+        // By standard error, of which the journal knows the unit: a process that ends at once may be gone before the journal
+        // asks whose message it was, and `systemctl status` would not show it.
+        eprintln!(
             "systemd-machined has this place. To put machined there, type: systemctl enable --now machined"
         );
         return ExitCode::from(NOT_CONFIGURED);
