@@ -17,7 +17,7 @@ import wire
 import world
 from bus import CONFIGURATION
 from service import LAUNCHER
-from waiting import until
+from waiting import links, until
 
 INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
 BUS = "/run/dbus/system_bus_socket"
@@ -129,9 +129,9 @@ class Closing(world.Case):
         for pid in self.children():
             status = open(f"/proc/{pid}/status").read()
             self.assertIn("\nThreads:\t1\n", status)
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-            self.assertEqual([link for link in links if link.startswith("/") and link != "/dev/null"], [])
-            self.assertLessEqual(len(links), 7)
+            held = links(pid)
+            self.assertEqual([link for link in held if link.startswith("/") and link != "/dev/null"], [])
+            self.assertLessEqual(len(held), 7)
         self.machined.kill()
         until(lambda: not self.children(), "their end")
 

@@ -10,7 +10,7 @@ import users
 import varlink
 import world
 from tool import run, table
-from waiting import until
+from waiting import links, until
 
 
 class MadeUp(tool.Case):
@@ -214,7 +214,7 @@ class Real(tool.Case):
         self.addCleanup(watch.stdout.close)
         self.addCleanup(watch.wait)
         self.addCleanup(watch.kill)
-        until(lambda: "inotify" in "".join(os.readlink(f"/proc/{watch.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{watch.pid}/fd")))
+        until(lambda: "anon_inode:inotify" in links(watch.pid))
         self.start()
         self.register("web", self.leader())
         self.assertEqual(watch.stdout.readline().split(",")[:2], ["new", "web"])
