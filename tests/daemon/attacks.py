@@ -16,7 +16,7 @@ import varlink
 import wire
 import world
 from attackers import Attack, Crowd, call, percentile
-from waiting import until
+from waiting import listens, until
 
 ECHO = "/run/echo"
 USERDB = os.environ.get("USERDB_MACHINED")
@@ -188,7 +188,7 @@ class OverTheBus(Attacked):
         bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file=/run/bus.conf"], stderr=subprocess.DEVNULL)
         self.addCleanup(bus.wait)
         self.addCleanup(bus.kill)
-        until(lambda: os.path.exists(BUS), "the bus")
+        until(lambda: listens(BUS), "the bus")
         super().begin()
         with wire.Bus() as bus:
             until(lambda: bus.bus("NameHasOwner", "s", "org.freedesktop.machine1")[0], "the name")

@@ -16,7 +16,7 @@ import world
 from machine1 import WithBus, raw
 from service import MANAGER, NAME, ROOT
 from varlink import Client, as_user, ask, call, message
-from waiting import until
+from waiting import AT_ONCE, until
 
 POOL = pathlib.Path("/var/lib/machines")
 IMAGE = "io.systemd.MachineImage."
@@ -257,14 +257,13 @@ class Hanging(WithPool):
         began = time.monotonic()
         self.machined.kill()
         self.start()
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertLess(time.monotonic() - began, AT_ONCE)
         self.assertEqual(list(varlink.listed()), ["web"])
         self.wait_for_name()
         self.assert_served()
-        began = time.monotonic()
-        with Client() as client:
+        # Nothing else ends this wait than the daemon's own deadline.
+        with Client(deadline=60) as client:
             self.assertEqual(client.ask(f"{IMAGE}List", {"name": "tree"}), "io.systemd.System ETIMEDOUT")
-        self.assertLess(time.monotonic() - began, 15)
         self.assertEqual(self.machined.stop(), 0)
 
 
