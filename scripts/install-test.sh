@@ -209,8 +209,8 @@ in_boot() {
   check 'it is active, so it said that it is ready' \
     timeout 60 sh -c 'until systemctl --quiet is-active machined.service; do sleep 0.05; done'
   check 'it is ours' says 'mymachines|0\.' varlinkctl info $socket
-  check 'the name resolves' says '^10\.92\.0\.3 ' getent ahosts box
-  check 'and the address' says 'box' getent hosts 10.92.0.3
+  check 'the name resolves' timeout 60 sh -c 'until getent ahosts box | grep -q "^10.92.0.3 "; do sleep 0.05; done'
+  check 'and the address' timeout 60 sh -c 'until getent hosts 10.92.0.3 | grep -q box; do sleep 0.05; done'
   nsenter -t "$leader" -n ip addr add 10.92.0.4/24 dev host0
   check 'an address that changes is heard of under the restrictions of the unit' \
     timeout 60 sh -c 'until getent ahosts box | grep -q "^10.92.0.4 "; do sleep 0.05; done'
@@ -297,7 +297,7 @@ frozen_and_answered() {
   local old
   old=$(systemctl show -P MainPID userdb-machined.service)
   [ "$old" != 0 ] && kill -STOP "$old" &&
-    timeout 20 getent -s systemd passwd 500000 &&
+    timeout 60 getent -s systemd passwd 500000 &&
     [ "$(systemctl show -P MainPID userdb-machined.service)" != "$old" ]
 }
 
