@@ -322,6 +322,7 @@ part() { # NAME COMMAND...: a part that runs elsewhere; its lines are ours, its 
   [ "$1" != boot ] || cp "$scratch/log" "$log" 2>/dev/null || true
   grep -v '^[0-9]* passed, [0-9]* failed$' "$log" || true
   counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n1 || true)
+  [ -n "$counts" ] || echo "FAILED the part $1 did not come to its end: status $rc"
   read -r p _ f _ <<<"${counts:-0 passed, 1 failed}"
   passed=$((passed + p)) failed=$((failed + f))
   [ $rc = 0 ] || [ "$f" != 0 ] || failed=$((failed + 1))
@@ -351,5 +352,5 @@ cat >"$scratch/script" <<'S'
 #!/bin/sh
 exec /src/scripts/install-test.sh --in-boot
 S
-part boot "$root/tests/lab/boot.sh" --in "$root:/src" "$suite" "$scratch" "$scratch/script" 120
+part boot "$root/tests/lab/boot.sh" --in "$root:/src" "$suite" "$scratch" "$scratch/script" 600
 finish
