@@ -27,6 +27,7 @@ mod reading;
 mod request;
 mod service;
 mod spawn;
+mod staged;
 mod teller;
 mod terminal;
 mod work;

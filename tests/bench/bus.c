@@ -8,6 +8,9 @@
 //   unregister NAME
 //   list                  ListMachines; followed by how many there were
 //   get NAME              GetMachine
+//   pty NAME              OpenMachinePTY
+//   shell NAME            OpenMachineShell of true(1); its end is waited for, and does not count
+//   copy NAME FROM TO     CopyToMachine
 //   slowest NAME          GetMachine again and again until the next line comes; the slowest, and how many there were
 
 #include <errno.h>
@@ -17,6 +20,7 @@
 #include <string.h>
 #include <systemd/sd-bus.h>
 #include <time.h>
+#include <unistd.h>
 
 static sd_bus *bus;
 static char error_name[256];
@@ -78,6 +82,32 @@ static long long list(int *count) {
     return took;
 }
 
+// Waits until nobody has the other end of a terminal any more.
+static void wait_for_hangup(int terminal) {
+    char bytes[256];
+    while (read(terminal, bytes, sizeof bytes) > 0) continue;
+}
+
+static long long open_terminal(const char *name, int with_shell) {
+    sd_bus_message *call = message(with_shell ? "OpenMachineShell" : "OpenMachinePTY"), *reply = NULL;
+    if (sd_bus_message_append(call, "s", name) < 0) exit(2);
+    if (with_shell && sd_bus_message_append(call, "ssasas", "root", "/bin/true", 0, 0) < 0) exit(2);
+    long long took = exchange(call, &reply);
+    int terminal;
+    if (took >= 0 && sd_bus_message_read(reply, "hs", &terminal, NULL) < 0) exit(2);
+    if (took >= 0 && with_shell) wait_for_hangup(terminal);
+    sd_bus_message_unref(reply);
+    return took;
+}
+
+static long long copy(const char *name, const char *source, const char *destination) {
+    sd_bus_message *call = message("CopyToMachine"), *reply = NULL;
+    if (sd_bus_message_append(call, "sss", name, source, destination) < 0) exit(2);
+    long long took = exchange(call, &reply);
+    sd_bus_message_unref(reply);
+    return took;
+}
+
 static long long slowest(const char *name, int *count) {
     struct pollfd input = {.fd = 0, .events = POLLIN};
     long long most = 0;
@@ -90,11 +120,11 @@ static long long slowest(const char *name, int *count) {
 }
 
 int main(void) {
-    char line[256];
+    char line[512];
     if (sd_bus_open_system(&bus) < 0) return 2;
     setvbuf(stdin, NULL, _IONBF, 0);
     while (fgets(line, sizeof line, stdin)) {
-        char word[16] = "", name[128] = "";
+        char word[16] = "", name[128] = "", source[128] = "", destination[128] = "";
         unsigned pid = 0;
         int count = -1;
         long long took;
@@ -103,6 +133,10 @@ int main(void) {
         else if (!strcmp(word, "unregister")) took = simple("UnregisterMachine", name);
         else if (!strcmp(word, "list")) took = list(&count);
         else if (!strcmp(word, "get")) took = simple("GetMachine", name);
+        else if (!strcmp(word, "pty")) took = open_terminal(name, 0);
+        else if (!strcmp(word, "shell")) took = open_terminal(name, 1);
+        else if (!strcmp(word, "copy") && sscanf(line, "%*s %*s %127s %127s", source, destination) == 2)
+            took = copy(name, source, destination);
         else if (!strcmp(word, "slowest")) took = slowest(name, &count);
         else return 2;
         if (took < 0) printf("error %s\n", error_name);

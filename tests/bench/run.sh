@@ -20,6 +20,7 @@ the target, and whether it is met. The same goes to DIR/figures.json. README.md 
                  stopped   a lookup while the daemon is stopped
                  bus       both over D-Bus, one after the other under the one name: registering, listing, restart,
                            the end of many, and the limit of descriptors
+                 inside    terminals, shells and copies in containers, over D-Bus likewise; beside cp as well
   --rounds N     how often every measurement is repeated, alternating (7)
   --machines N   how many machines are many (1000)
   --out DIR      where figures.json and the logs of the boot go (target/bench)
@@ -61,8 +62,9 @@ cp "$top/target/release/machined" "$work/build/machined"
   echo
 } >"$work/script"
 rm -f "$out/figures.json"
+root=$("$here/../lab/root.sh" trixie)
 status=0
-"$here/../lab/boot.sh" --in "$here" --in "$work/build:/build" trixie "$out" "$work/script" 3000 || status=$?
+"$here/../lab/boot.sh" --in "$here" --in "$work/build:/build" --in "$here/../system:/system" --in "$root:/lab-root" trixie "$out" "$work/script" 3000 || status=$?
 if [ "$status" != 0 ] || [ ! -e "$out/figures.json" ]; then
   echo "the measurement ended with status $status; what it printed:" >&2
   tail -n 40 "$out/log" >&2
