@@ -11,8 +11,8 @@ a summary, whose last line is "N passed, N failed, N skipped"; exits 1 if anythi
 itself counts as one test. What this host has no tool for is skipped, and said so loudly.
 
   --fast  only what needs no Debian to boot and no release build: a few minutes, between two edits
-  --long  instead, what does not fit into the others: a kernel of its own, Debian 12's boot, minutes of made-up input
-          for each reader, and Miri
+  --long  instead, what does not fit into the others: a kernel of its own, other processors, Debian 12's boot, other
+          container managers, packages, minutes of made-up input for each reader, and Miri
   --next  instead, the system tests on the newest Debian (sid) and its systemd, which change from day to day
 U
 }
@@ -206,19 +206,21 @@ all() {
 }
 
 long() {
-  step build 1800 make all
+  step build 3600 make all
   step lab-252 1200 tests/lab/root.sh bookworm
-  step boot-252 300 tests/boot/run.sh bookworm
-  step containers 900 tests/tool/containers.sh
-  step subscribers 600 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
-  step clients 900 tests/clients/run.sh
-  step go 300 tests/c/go.sh
-  step vendor 1800 packaging/vendor.sh --test
-  step rpm 300 packaging/rpm.sh --test
-  step miri 2400 scripts/miri.sh
-  step mutated-images 1800 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
+  step boot-252 900 tests/boot/run.sh bookworm
+  step containers 1800 tests/tool/containers.sh
+  step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
+  step clients 1800 tests/clients/run.sh
+  step go 600 tests/c/go.sh
+  step vendor 3600 packaging/vendor.sh --test
+  step rpm 900 packaging/rpm.sh --test
+  step deb 3600 bash -euc 'packaging/deb.sh --built; exec packaging/deb-test.sh bookworm trixie sid'
+  step miri 3600 scripts/miri.sh
+  step mutated-images 3600 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
   step fuzz-long 5400 scripts/fuzz.sh 60
-  step vm 5400 tests/system/vm.sh
+  step vm 7200 tests/system/vm.sh
+  step arch 7200 tests/arch/run.sh
 }
 
 steps() {
