@@ -94,7 +94,7 @@ class Inside(world.Case):
 
     def copying(self, name, source, destination, direction="out", **more):
         """A client of a copy that has begun."""
-        client = Client(deadline=20)
+        client = Client()
         self.addCleanup(client.close)
         parameters = {"name": name, "direction": direction, "source": source, "destination": destination, **more}
         client.send(message(COPYING + "Copy", parameters, more=True))

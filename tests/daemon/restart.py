@@ -70,7 +70,7 @@ class Registrar(threading.Thread):
     def run(self):
         while not self.stopping:
             try:
-                with Client(deadline=20) as client:
+                with Client() as client:
                     self.work(client)
             except (ConnectionRefusedError, FileNotFoundError):
                 time.sleep(0.002)  # No daemon now. Not a wait for anything: the loop has an end of its own.

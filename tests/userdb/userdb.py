@@ -6,7 +6,7 @@ import processes
 import records
 import varlink
 import world
-from waiting import AT_ONCE
+from waiting import AT_ONCE, DEADLINE
 
 PROGRAM = os.environ["USERDB_MACHINED"]
 SOCKET = "/run/systemd/userdb/io.systemd.Machine"
@@ -34,7 +34,7 @@ PING = message("GetMemberships", {})
 class Client(varlink.Client):
     """One connection to the provider."""
 
-    def __init__(self, deadline=20, path=SOCKET):
+    def __init__(self, deadline=DEADLINE, path=SOCKET):
         super().__init__(deadline, path)
 
     def get(self, method, **parameters):
