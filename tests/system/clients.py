@@ -1,6 +1,7 @@
 """go-systemd's own tests of machine1 and import1; tests/clients/run.sh builds them."""
 
 import lzma
+import os
 import pathlib
 import shutil
 import tarfile
@@ -15,11 +16,17 @@ WORK = pathlib.Path("/var/tmp/clients")
 class GoSystemd(ImageCase):
     def test_its_tests_of_machine1_pass(self):
         tests = ("TestMachine", "TestImages")
-        # Its leaders are services of systemd-run's, and it does not wait for them: on the stock daemon it fails now and then.
-        for _ in range(3):
-            told = run(BUILT / "machine1.test", "-test.v", f"-test.run=^({'|'.join(tests)})$", deadline=PATIENCE)
-            if told.returncode == 0:
-                break
+        # Its leaders are services of systemd-run's, which is done before the service's process has executed its program. Until
+        # then that process moves itself to the service's control group: one that has been made a machine's leader meanwhile
+        # leaves the machine's scope again, which is empty then and ends, with the original (1 of 25 runs) as with ours. So
+        # systemd-run waits here for the program.
+        patient = WORK / "bin/systemd-run"
+        patient.parent.mkdir(parents=True, exist_ok=True)
+        self.addCleanup(shutil.rmtree, patient.parent)
+        patient.write_text('#!/bin/sh\nexec /usr/bin/systemd-run --service-type=exec "$@"\n')
+        patient.chmod(0o755)
+        told = run("env", f"PATH={patient.parent}:{os.environ['PATH']}", BUILT / "machine1.test", "-test.v",
+                   f"-test.run=^({'|'.join(tests)})$", deadline=PATIENCE)
         self.assertEqual(told.returncode, 0, (told.stdout + told.stderr)[-2000:])
         for test in tests:
             self.assertIn(f"--- PASS: {test} ", told.stdout)
