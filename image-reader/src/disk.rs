@@ -2,7 +2,7 @@
 
 use crate::gpt::{self, Partition};
 use crate::tree::Tree;
-use crate::{btrfs, erofs, ext4};
+use crate::{btrfs, erofs, ext4, squashfs};
 
 /// The files of an operating system that say what it is, where there are such.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -25,8 +25,7 @@ impl Found {
 }
 
 /// What is there and cannot be read: its name, where its magic number is, and that.
-const KNOWN: [(&str, usize, &[u8]); 5] = [
-    ("a squashfs", 0, b"hsqs"),
+const KNOWN: [(&str, usize, &[u8]); 4] = [
     ("an xfs", 0, b"XFSB"),
     ("an f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2]),
     ("encrypted, by LUKS", 0, b"LUKS\xba\xbe"),
@@ -60,6 +59,9 @@ fn open(bytes: &'static [u8]) -> Result<Box<dyn Tree>, String> {
     }
     if erofs::is_there(bytes) {
         return erofs::open(bytes);
+    }
+    if squashfs::is_there(bytes) {
+        return squashfs::open(bytes);
     }
     let known = KNOWN.into_iter().find(|(_, at, magic)| {
         at.checked_add(magic.len()).and_then(|end| bytes.get(*at..end)) == Some(*magic)

@@ -1,6 +1,7 @@
 //! erofs, as far as files lie in it as they are: what is compressed is not read. mkfs.erofs compresses no file that is no
 //! larger than a block, unless it is told to put small files together.
 
+use crate::bytes::Bytes;
 use crate::links::{Found, followed};
 use crate::tree::{LARGEST, Tree};
 
@@ -42,28 +43,8 @@ pub(crate) fn open(bytes: &'static [u8]) -> Result<Box<dyn Tree>, String> {
     Ok(Box::new(volume))
 }
 
-struct Bytes(&'static [u8]);
-
-impl Bytes {
-    fn get(&self, at: usize, length: usize) -> Option<&'static [u8]> {
-        self.0.get(at..at.checked_add(length)?)
-    }
-
-    fn u16(&self, at: usize) -> Option<u16> {
-        Some(u16::from_le_bytes(self.get(at, 2)?.try_into().ok()?))
-    }
-
-    fn u32(&self, at: usize) -> Option<u32> {
-        Some(u32::from_le_bytes(self.get(at, 4)?.try_into().ok()?))
-    }
-
-    fn u64(&self, at: usize) -> Option<u64> {
-        Some(u64::from_le_bytes(self.get(at, 8)?.try_into().ok()?))
-    }
-}
-
 struct Volume {
-    bytes: Bytes,
+    bytes: Bytes<'static>,
     features: u32,
     block: usize,
     /// How large the blocks of directories are.
@@ -90,7 +71,7 @@ struct Inode {
 }
 
 impl Volume {
-    fn open(bytes: Bytes) -> Option<Self> {
+    fn open(bytes: Bytes<'static>) -> Option<Self> {
         let at = |offset| SUPERBLOCK + offset;
         let [bits] = *bytes.get(at(12), 1)? else { return None };
         let [directory_bits] = *bytes.get(at(90), 1)? else { return None };

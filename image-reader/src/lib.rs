@@ -6,12 +6,14 @@
 #[cfg_attr(test, allow(dead_code, reason = "the tests have memory of their own"))]
 mod arena;
 mod btrfs;
+mod bytes;
 mod disk;
 mod erofs;
 mod ext4;
 mod gpt;
 mod links;
 mod locked;
+mod squashfs;
 mod tree;
 
 pub use disk::{Found, read};

@@ -108,6 +108,29 @@ fn an_erofs_is_read_as_far_as_nothing_is_compressed() {
     assert!(told(strange).unwrap_err().contains("features that nobody here knows: 0x100"));
 }
 
+const ZSTD_SQUASHFS: &[u8] = include_bytes!("../../testdata/zstd.squashfs");
+const GZIP_SQUASHFS: &[u8] = include_bytes!("../../testdata/gzip.squashfs");
+const NONE_SQUASHFS: &[u8] = include_bytes!("../../testdata/none.squashfs");
+const XZ_SQUASHFS: &[u8] = include_bytes!("../../testdata/xz.squashfs");
+
+#[test]
+fn a_squashfs_is_read_if_it_is_compressed_by_zstd_or_gzip_or_not_at_all() {
+    let info: String = (1..=400).map(|line| format!("LINE{line}=text\n")).collect();
+    let mut expected = expected();
+    expected.insert(2, ("machine-info", info.as_bytes()));
+    for image in [ZSTD_SQUASHFS, GZIP_SQUASHFS, NONE_SQUASHFS] {
+        let found = read(image).unwrap().0;
+        let found: Vec<_> = found.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        assert_eq!(found, expected);
+    }
+    assert!(told(XZ_SQUASHFS.to_vec()).unwrap_err().contains("compressed by xz"));
+    let mut strange = ZSTD_SQUASHFS.to_vec();
+    strange[20] = 9;
+    assert!(told(strange.clone()).unwrap_err().contains("a method that nobody here knows: 9"));
+    strange[28] = 3;
+    assert!(told(strange).unwrap_err().contains("makes no sense"));
+}
+
 #[test]
 fn the_partition_with_the_operating_system_is_read() {
     let Some(image) = ext4() else { return };
@@ -147,6 +170,8 @@ fn images_with_changed_bytes_are_read_or_refused() {
         (btrfs(), rounds / 10),
         (Some(PLAIN_EROFS.to_vec()), rounds),
         (Some(CHUNKED_EROFS.to_vec()), rounds),
+        (Some(ZSTD_SQUASHFS.to_vec()), rounds),
+        (Some(GZIP_SQUASHFS.to_vec()), rounds),
     ] {
         let Some(image) = image else { continue };
         // What is not zero is where something can be changed that is read.
