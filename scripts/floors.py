@@ -16,7 +16,7 @@ import tempfile
 MACHINED = [
     ("ground", ["announcements", "error", "journal", "os_release", "places", "unit_part"], False),
     ("core", ["group", "machines", "publisher", "vacancy", "watch", "daemon"], False),
-    ("bus", ["bus"], True),
+    ("bus and jobs", ["bus", "jobs"], True),
     (
         "services",
         ["addresses", "authorization", "host", "host_names", "image_workers", "inside", "late_maps",

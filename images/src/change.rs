@@ -1,5 +1,7 @@
 //! Changes of images: what may be changed, and how.
 
+use std::os::fd::AsFd;
+
 use rustix::fs::{
     FileType, IFlags, Mode, OFlags, chmod, fstat, ioctl_getflags, ioctl_setflags, lstat, open, stat, unlink,
 };
@@ -13,8 +15,10 @@ use crate::image::{Image, Kind};
 use crate::lock::{Mode as Sharing, NameLock, PathLock};
 use crate::name::ImageName;
 use crate::places::Places;
+use crate::progress::{Teller, size_of};
 use crate::side_files;
 use crate::staged::Staged;
+use crate::tree::IN_THE_TREE;
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -41,11 +45,11 @@ fn is_in_dev(path: &str) -> bool {
     path.starts_with("/dev/")
 }
 
-/// Removes an image, and the files that belong to it.
+/// Removes an image, and the files that belong to it, and tells how far it is.
 ///
 /// # Errors
 /// [`Error::Immutable`], [`Error::InUse`]; and [`Error::System`], when it may be gone in part, and is no image any more.
-pub fn remove(places: &Places, image: &Image) -> Result<()> {
+pub fn remove(places: &Places, image: &Image, teller: &mut Teller<'_>) -> Result<()> {
     may_change(image)?;
     let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
     let fail = Error::of("remove", &image.path);
@@ -65,13 +69,22 @@ pub fn remove(places: &Places, image: &Image) -> Result<()> {
                 Errno::BUSY => Error::InUse(image.name.clone()),
                 errno => fail(errno),
             })?;
-            aside.remove().map_err(&fail)?;
+            if image.kind != Kind::Subvolume {
+                teller.count(aside.as_fd(), b".", IN_THE_TREE);
+            }
+            aside.remove(teller).map_err(&fail)?;
         }
         // What is in /dev is a device, and not ours to remove.
         Kind::Block if is_in_dev(&image.path) => {}
-        _ => unlink(image.path.as_str()).map_err(&fail)?,
+        _ => {
+            let size = lstat(image.path.as_str()).map(|found| size_of(&found)).map_err(&fail)?;
+            teller.expect(size, 1);
+            unlink(image.path.as_str()).map_err(&fail)?;
+            teller.file(0, size);
+        }
     }
     side_files::remove(places, image);
+    teller.tell();
     Ok(())
 }
 
@@ -240,7 +253,7 @@ pub fn clean(
         if image.vendor || image.is_host() || (only_hidden && !image.is_hidden()) {
             continue;
         }
-        match remove(places, &image) {
+        match remove(places, &image, &mut Teller::new(false, &mut |_| {})) {
             Ok(()) => removed(image.name, image.space.usage_exclusive),
             Err(error) if error.errno() == Errno::BUSY => {}
             Err(error) => return Err((image.name, error)),

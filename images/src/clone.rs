@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, fchmod, mkdirat, open, openat};
+use rustix::fs::{Mode, OFlags, fchmod, fstat, mkdirat, open, openat};
 use rustix::io::Errno;
 
 use crate::btrfs;
@@ -12,21 +12,28 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Kind};
 use crate::name::ImageName;
 use crate::places::Places;
+use crate::progress::{Teller, size_of};
 use crate::side_files;
 use crate::staged::Staged;
 use crate::tree::{Copy, is_subvolume};
 
-/// Copies an image to the pool, and the files that belong to it. It has no name until it is whole.
+/// Copies an image to the pool, and the files that belong to it, and tells how far it is. It has no name until it is whole.
 ///
 /// # Errors
 /// [`Error::NameTaken`], [`Error::InUse`]: the name is. [`Error::NotSupported`]: it is a device, or of layers.
-pub fn clone(places: &Places, image: &Image, name: &ImageName, read_only: bool) -> Result<()> {
+pub fn clone(
+    places: &Places,
+    image: &Image,
+    name: &ImageName,
+    read_only: bool,
+    teller: &mut Teller<'_>,
+) -> Result<()> {
     let _name = free_name(places, name)?;
     let pool = open_pool(places)?;
     let fail = Error::of("copy", &image.path);
     match image.kind {
-        Kind::Directory | Kind::Subvolume => tree(&pool, image, name, read_only),
-        Kind::Raw => file(&pool, image, name, read_only),
+        Kind::Directory | Kind::Subvolume => tree(&pool, image, name, read_only, teller),
+        Kind::Raw => file(&pool, image, name, read_only, teller),
         Kind::Block => return Err(Error::NotSupported("block devices are not copied".into())),
         Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied".into())),
     }
@@ -35,10 +42,17 @@ pub fn clone(places: &Places, image: &Image, name: &ImageName, read_only: bool) 
         errno => fail(errno),
     })?;
     side_files::copy(places, image, name.as_str());
+    teller.tell();
     Ok(())
 }
 
-fn file(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
+fn file(
+    pool: &OwnedFd,
+    image: &Image,
+    name: &ImageName,
+    read_only: bool,
+    teller: &mut Teller<'_>,
+) -> std::result::Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let source = open(image.path.as_str(), flags, Mode::empty())?;
     let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -46,12 +60,21 @@ fn file(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std
         Staged::make(pool, name.as_str(), |name| openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop))?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let target = openat(pool, staged.name(), flags, Mode::empty())?;
-    FileData::new().copy(&source, &target, &mut |_| {})?;
+    let size = size_of(&fstat(&source)?);
+    teller.expect(size, 1);
+    FileData::new().copy(&source, &target, &mut |more| teller.bytes(more))?;
+    teller.file(0, size);
     fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
     staged.finish(&format!("{name}.raw"))
 }
 
-fn tree(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
+fn tree(
+    pool: &OwnedFd,
+    image: &Image,
+    name: &ImageName,
+    read_only: bool,
+    teller: &mut Teller<'_>,
+) -> std::result::Result<(), Errno> {
     let source = open(image.path.as_str(), DIRECTORY, Mode::empty())?;
     if image.kind == Kind::Subvolume {
         match snapshot(pool, &source, name, read_only) {
@@ -66,7 +89,7 @@ fn tree(pool: &OwnedFd, image: &Image, name: &ImageName, read_only: bool) -> std
         Err(_) if !on_btrfs => mkdirat(pool, name, Mode::RWXU),
         done => done,
     })?;
-    Copy::tree(&source, &staged)?;
+    Copy::tree(&source, &staged, teller)?;
     finish(staged, name, read_only)
 }
 

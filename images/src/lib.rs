@@ -20,6 +20,7 @@ mod name;
 mod pick;
 mod places;
 mod pool;
+mod progress;
 #[cfg(test)]
 mod scratch;
 mod side_files;
@@ -38,4 +39,5 @@ pub use metadata::metadata;
 pub use name::ImageName;
 pub use places::{Places, User};
 pub use pool::{Pool, pool};
+pub use progress::{Progress, Teller, size_of};
 pub use staged::tidy;

@@ -4,14 +4,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, flock, fstat, openat,
-    openat2, renameat_with, statat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, openat2,
+    renameat_with, statat,
 };
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::places::Places;
-use crate::tree::{Entry, remove_entry};
+use crate::progress::Teller;
+use crate::tree::{Entry, IN_THE_TREE, remove_entry};
 
 /// What the names begin with. Those of others, as systemd-importd's, begin with `.#` only.
 const PREFIX: &str = ".#mymachines.";
@@ -83,9 +84,9 @@ impl<'a> Staged<'a> {
     }
 
     /// Removes it, and says if that fails.
-    pub(crate) fn remove(mut self) -> std::result::Result<(), Errno> {
+    pub(crate) fn remove(mut self, teller: &mut Teller<'_>) -> std::result::Result<(), Errno> {
         self.is_kept = true;
-        remove_entry(&Entry { directory: self.directory.as_fd(), name: &self.name })
+        remove_entry(&Entry { directory: self.directory.as_fd(), name: &self.name }, teller)
     }
 }
 
@@ -99,9 +100,13 @@ impl Drop for Staged<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
             // What stays is removed at the next start.
-            let _ = remove_entry(&Entry { directory: self.directory.as_fd(), name: &self.name });
+            let _ = remove_quietly(self.directory, &self.name);
         }
     }
+}
+
+fn remove_quietly(directory: &OwnedFd, name: &str) -> std::result::Result<(), Errno> {
+    remove_entry(&Entry { directory: directory.as_fd(), name }, &mut Teller::new(false, &mut |_| {}))
 }
 
 fn named(image: &str, number: u32) -> String {
@@ -115,7 +120,7 @@ fn named(image: &str, number: u32) -> String {
 fn open(directory: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     // What is mounted there is somebody else's.
-    match openat2(directory, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS) {
+    match openat2(directory, name, flags, Mode::empty(), IN_THE_TREE) {
         Err(Errno::XDEV) => Err(Errno::BUSY),
         opened => opened,
     }
@@ -157,9 +162,7 @@ pub fn tidy(places: &Places) -> Result<usize> {
             );
         }
         for name in left {
-            if is_ours_and_free(&directory, &name)
-                && remove_entry(&Entry { directory: directory.as_fd(), name: &name }).is_ok()
-            {
+            if is_ours_and_free(&directory, &name) && remove_quietly(&directory, &name).is_ok() {
                 removed = removed.saturating_add(1);
             }
         }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::btrfs;
 use crate::data::FileData;
+use crate::progress::{Teller, size_of};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -26,9 +27,12 @@ pub(crate) struct Entry<'a> {
 /// From this depth on, what is deeper is moved up before it is removed, so that no depth takes all descriptors.
 const DEEP: usize = 128;
 
+/// What is mounted in a tree is somebody else's, and no link is followed.
+pub(crate) const IN_THE_TREE: ResolveFlags = ResolveFlags::NO_XDEV.union(ResolveFlags::NO_SYMLINKS);
+
 fn open_directory(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    openat2(directory, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS)
+    openat2(directory, name, flags, Mode::empty(), IN_THE_TREE)
 }
 
 fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd> {
@@ -73,9 +77,9 @@ fn insist(directory: BorrowedFd<'_>, name: &[u8], act: impl Fn() -> Result<()>) 
 }
 
 /// Removes an entry, with all that is below it. What is mounted there is left, and an error: `EBUSY`.
-pub(crate) fn remove_entry(entry: &Entry<'_>) -> Result<()> {
+pub(crate) fn remove_entry(entry: &Entry<'_>, teller: &mut Teller<'_>) -> Result<()> {
     let name = entry.name.as_bytes();
-    if remove_simple(entry.directory, name)? {
+    if remove_simple(entry.directory, name, teller)? {
         return Ok(());
     }
     // The directories that lead to where it is removed: each open, with its name in the one before and what is left in it.
@@ -88,7 +92,7 @@ pub(crate) fn remove_entry(entry: &Entry<'_>) -> Result<()> {
             done.leave(parent)?;
             continue;
         };
-        if remove_simple(level.directory.as_fd(), &child)? {
+        if remove_simple(level.directory.as_fd(), &child, teller)? {
             continue;
         }
         if path.len() < DEEP {
@@ -153,13 +157,14 @@ pub(crate) fn is_subvolume(directory: impl AsFd) -> Result<bool> {
 }
 
 /// Removes an entry that is no directory, or a subvolume with no others below it. Returns whether it is gone.
-fn remove_simple(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+fn remove_simple(directory: BorrowedFd<'_>, name: &[u8], teller: &mut Teller<'_>) -> Result<bool> {
     let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(true),
         found => found?,
     };
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
         insist(directory, name, || unlinkat(directory, name, AtFlags::empty()))?;
+        teller.file(teller.done(), size_of(&found));
         return Ok(true);
     }
     if found.st_ino == btrfs::ROOT_INODE
@@ -172,21 +177,22 @@ fn remove_simple(directory: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 }
 
 /// How a tree is copied.
-pub(crate) struct Copy {
+pub(crate) struct Copy<'a, 'b> {
     /// Hard links: what was copied, by device and inode, as the directory's descriptor and the name there.
     links: HashMap<(u64, u64), String>,
     data: FileData,
+    teller: &'a mut Teller<'b>,
     /// What is not copied: the copy itself, where it is made below what is copied.
     target: (u64, u64),
 }
 
-impl Copy {
+impl<'a, 'b> Copy<'a, 'b> {
     /// Copies what is in a directory into another one, which is empty. Owners, modes, times, extended attributes, holes and
     /// hard links are kept, and blocks shared where the file system can. Nothing that is mounted below is copied.
-    pub(crate) fn tree(source: impl AsFd, target: impl AsFd) -> Result<()> {
-        let stat = fstat(target.as_fd())?;
-        let mut copy =
-            Self { links: HashMap::new(), data: FileData::new(), target: (stat.st_dev, stat.st_ino) };
+    pub(crate) fn tree(source: impl AsFd, target: impl AsFd, teller: &'a mut Teller<'b>) -> Result<()> {
+        teller.count(source.as_fd(), b".", IN_THE_TREE);
+        let (data, stat) = (FileData::new(), fstat(target.as_fd())?);
+        let mut copy = Self { links: HashMap::new(), data, teller, target: (stat.st_dev, stat.st_ino) };
         copy.directory(source.as_fd(), target.as_fd())
     }
 
@@ -217,6 +223,7 @@ impl Copy {
         if kind == FileType::Directory {
             return self.enter(pair, name, &stat);
         }
+        let began = self.teller.done();
         let key = (stat.st_dev, stat.st_ino);
         // A path from the root, of text; a name that is none is copied for each of its links.
         let path = std::str::from_utf8(name).ok().map(|name| format!("{}{name}", pair.path));
@@ -224,6 +231,7 @@ impl Copy {
             && let Some(first) = self.links.get(&key)
             && linkat(root, first.as_str(), &pair.target, name, AtFlags::empty()).is_ok()
         {
+            self.teller.file(began, size_of(&stat));
             return Ok(None);
         }
         match kind {
@@ -247,6 +255,7 @@ impl Copy {
         {
             self.links.insert(key, path);
         }
+        self.teller.file(began, size_of(&stat));
         Ok(None)
     }
 
@@ -255,7 +264,7 @@ impl Copy {
         let source = openat(&pair.source, name, flags, Mode::empty())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
-        self.data.copy(&source, &target, &mut |_| {})?;
+        self.data.copy(&source, &target, &mut |more| self.teller.bytes(more))?;
         finish(&source, &target)
     }
 

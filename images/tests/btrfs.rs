@@ -4,7 +4,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use images::{Image, ImageName, Kind, Places};
+use images::{Image, ImageName, Kind, Places, Teller};
+
+fn clone(places: &Places, image: &Image, name: &ImageName, read_only: bool) -> images::Result<()> {
+    images::clone(places, image, name, read_only, &mut Teller::new(false, &mut |_| {}))
+}
+
+fn remove(places: &Places, image: &Image) -> images::Result<()> {
+    images::remove(places, image, &mut Teller::new(false, &mut |_| {}))
+}
 
 #[test]
 fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
@@ -24,7 +32,7 @@ fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
         images::find(places, &ImageName::new(name).unwrap()).unwrap()
     };
     // A directory becomes a subvolume, in a pool that is one.
-    images::clone(&places, &find(&places, "tree"), &name("web"), false).unwrap();
+    clone(&places, &find(&places, "tree"), &name("web"), false).unwrap();
     let web = find(&places, "web");
     assert_eq!((web.kind, web.read_only), (Kind::Subvolume, false));
     assert!(web.created > 0);
@@ -39,13 +47,13 @@ fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
     // One subvolume below it, and one below that.
     let pool = root.join("var/lib/machines");
     for (from, to) in [("tree", ".aside1"), ("tree", ".aside2")] {
-        images::clone(&places, &find(&places, from), &name(to), false).unwrap();
+        clone(&places, &find(&places, from), &name(to), false).unwrap();
     }
     fs::create_dir_all(pool.join("web/var/lib")).unwrap();
     fs::rename(pool.join(".aside1"), pool.join("web/var/lib/inner")).unwrap();
     fs::rename(pool.join(".aside2"), pool.join("web/var/lib/inner/innermost")).unwrap();
     for read_only in [false, true] {
-        images::clone(&places, &find(&places, "web"), &name("copy"), read_only).unwrap();
+        clone(&places, &find(&places, "web"), &name("copy"), read_only).unwrap();
         let copy = find(&places, "copy");
         assert_eq!((copy.kind, copy.read_only), (Kind::Subvolume, read_only));
         for path in ["", "var/lib/inner/", "var/lib/inner/innermost/"] {
@@ -58,9 +66,9 @@ fn subvolumes_are_copied_limited_and_removed_with_those_below_them() {
         assert_eq!(find(&places, "copy").read_only, !read_only);
         images::set_read_only(&places, &find(&places, "copy"), true).unwrap();
         images::rename(&places, &find(&places, "copy"), &name("renamed")).unwrap();
-        images::remove(&places, &find(&places, "renamed")).unwrap();
+        remove(&places, &find(&places, "renamed")).unwrap();
     }
-    images::remove(&places, &find(&places, "web")).unwrap();
+    remove(&places, &find(&places, "web")).unwrap();
     let left: Vec<_> = fs::read_dir(&pool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
 }

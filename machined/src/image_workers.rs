@@ -1,20 +1,24 @@
 //! What is done with images, in processes that can be abandoned: where images are may be a file system that does not answer.
 //!
 //! A worker is this program itself, started again in a mode of its own. One is kept for a while after it has answered, so
-//! that what a client asks for next costs no start. One that does not answer in time is killed, and its place is free once it
-//! has ended; when all places are taken by such, whoever asks is told at once that time is up.
+//! that what a client asks for next costs no start. One that does not answer in time is killed, and counted until it has
+//! ended; where too many have not, whoever asks is told at once that time is up.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
+use images::Progress;
 use rustix::io::Errno;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use crate::error::Error;
+use crate::jobs::{Jobs, Tasks, Whose};
 
 mod child;
 mod request;
@@ -28,46 +32,56 @@ use worker::Worker;
 /// What the program is told so that it is a worker.
 pub const MODE: &str = "--image-worker";
 
-/// How many workers look at images at a time.
-const WORKERS: usize = 4;
-/// How long one may take, and how long it is waited for; a client waits for 25 s.
+/// How long one may take that looks at images, and how long it is waited for; a client waits for 25 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many images are changed at a time, in all.
 const CHANGES: usize = 64;
 /// How long one that has nothing to do is kept.
 const KEPT: Duration = Duration::from_secs(5);
 
+/// A change of images that goes on.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What is to be done.
+    pub request: Request,
+    /// How far it is, if that is told.
+    pub progress: Progress,
+}
+
 /// The workers.
 #[derive(Debug)]
 pub struct ImageWorkers {
     program: Vec<String>,
-    /// Whoever asks has one, and so has a process that was killed, until it ends.
-    turns: Arc<Semaphore>,
-    /// The same, for those that change images.
-    changes: Arc<Semaphore>,
+    jobs: Jobs,
+    changes: Tasks<Change>,
     deadline: Duration,
     idle: Rc<RefCell<Vec<(Instant, Worker)>>>,
     is_tidied: Rc<Cell<bool>>,
+    /// Workers that were killed while they made a copy: when they have ended, what they have made is removed.
+    interrupted: RefCell<Vec<OwnedFd>>,
+    interruption: Notify,
 }
 
 impl ImageWorkers {
     /// For the images of the host, or for those of the user whose daemon this is.
-    pub fn new(user: Option<&images::User>) -> Self {
+    pub fn new(jobs: Jobs, user: Option<&images::User>) -> Self {
         let mut words = vec!["/proc/self/exe", MODE];
         if let Some(images::User { runtime, state, settings, library }) = user {
             words.extend([runtime, state, settings, library].map(String::as_str));
         }
-        Self::of_program(&words, DEADLINE)
+        Self::of_program(&words, jobs, DEADLINE)
     }
 
-    fn of_program(program: &[&str], deadline: Duration) -> Self {
+    fn of_program(program: &[&str], jobs: Jobs, deadline: Duration) -> Self {
         Self {
             program: program.iter().map(|&word| word.to_owned()).collect(),
-            turns: Arc::new(Semaphore::new(WORKERS)),
-            changes: Arc::new(Semaphore::new(CHANGES)),
+            jobs,
+            changes: Tasks::new(CHANGES),
             deadline,
             idle: Rc::default(),
             is_tidied: Rc::default(),
+            interrupted: RefCell::default(),
+            interruption: Notify::new(),
         }
     }
 
@@ -75,72 +89,112 @@ impl ImageWorkers {
     /// killed.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`]. [`Error::Image`]: as the worker has it; `ETIMEDOUT`: where the images are, nothing answers.
+    /// [`Error::NoSuchImage`]. [`Error::Image`]: as the worker has it; `ETIMEDOUT`: where the images are, nothing answers;
+    /// `EBUSY`: too many wait.
     pub async fn ask(&self, request: &Request, mut each: impl FnMut(Answer)) -> Result<(), Error> {
         let deadline = Instant::now() + self.deadline;
-        let late = |_| failure(Errno::TIMEDOUT, "where the images are, nothing answers");
+        let turn = timeout_at(deadline, self.jobs.turn(Whose::Images)).await;
+        let _turn = turn.unwrap_or(Err(Errno::TIMEDOUT)).map_err(refused)?;
         loop {
-            let turn = timeout_at(deadline, self.turns.clone().acquire_owned()).await.map_err(late)?;
-            let turn = turn.map_err(|_| failure(Errno::SHUTDOWN, "the daemon is ending"))?;
             let kept = self.idle.borrow_mut().pop();
             let was_kept = kept.is_some();
             let mut worker = match kept {
-                Some((_, mut worker)) => {
-                    worker.begin(turn);
-                    worker
-                }
-                None => self.start(turn)?,
+                Some((_, worker)) => worker,
+                None => self.start()?,
             };
             let mut is_answered = false;
             let answers = worker.ask(request, |answer| {
                 is_answered = true;
                 each(answer);
             });
-            match timeout_at(deadline, answers).await.map_err(late)? {
+            let Ok(done) = timeout_at(deadline, answers).await else {
+                worker.is_late = true;
+                return Err(refused(Errno::TIMEDOUT));
+            };
+            match done {
                 Ok(done) => {
                     self.keep(worker);
                     return done.map_err(Error::from);
                 }
                 // Somebody may have killed it while it had nothing to do.
                 Err(_) if was_kept && !is_answered => {}
-                Err(error) => {
-                    debug!("A worker for images is gone: {error}");
-                    return Err(failure(Errno::IO, "the worker for images has died"));
-                }
+                Err(error) => return Err(died(&error)),
             }
         }
     }
 
-    /// Has images changed by a process that does nothing else, for as long as that takes. Dropped before it is done, it is
-    /// killed, and leaves nothing half done.
+    /// Has images changed by a process that does nothing else, for as long as that takes, and hands over the number of this
+    /// change with what is answered. Dropped before it is done, the process is killed; what it has made of a copy is removed.
     ///
     /// # Errors
-    /// [`Error::TooManyOperations`]; [`Error::NoSuchImage`]; [`Error::Image`] as the worker has it.
-    pub async fn change(&self, request: &Request, each: impl FnMut(Answer)) -> Result<(), Error> {
-        let place = self.changes.clone().try_acquire_owned().map_err(|_| Error::TooManyOperations)?;
-        let done = self.start(place)?.ask(request, each).await;
-        done.map_err(|error| {
-            debug!("A worker for images is gone: {error}");
-            failure(Errno::IO, "the worker for images has died")
-        })?
-        .map_err(Error::from)
+    /// [`Error::TooManyOperations`]; [`Error::NoSuchImage`]; [`Error::Image`] as the worker has it; `ECANCELED`: somebody has
+    /// ended it.
+    pub async fn change(&self, request: Request, mut each: impl FnMut(u64, Answer)) -> Result<(), Error> {
+        let place = self.changes.begin(Change { request: request.clone(), progress: Progress::default() });
+        let place = place.map_err(|_| Error::TooManyOperations)?;
+        self.jobs.admit(Whose::Images).map_err(refused)?;
+        each(place.id, Answer::Progress(Progress::default()));
+        let mut worker = self.start()?;
+        let is_copy = matches!(request, Request::Clone { .. });
+        let mut interrupted =
+            Interrupted { workers: self, process: worker.process().ok().filter(|_| is_copy) };
+        let work = worker.ask(&request, |answer| {
+            if let Answer::Progress(progress) = answer {
+                place.note(|change| change.progress = progress);
+            }
+            each(place.id, answer);
+        });
+        tokio::select! {
+            done = work => {
+                if done.is_ok() {
+                    interrupted.process = None;
+                }
+                done.map_err(|error| died(&error))?.map_err(Error::from)
+            }
+            () = place.cancelled() => Err(failure(Errno::CANCELED, "somebody has ended it")),
+        }
+    }
+
+    /// The changes that go on, by their numbers.
+    pub fn changes(&self) -> Vec<(u64, Change)> {
+        self.changes.list()
+    }
+
+    /// Ends a change; `false` if it does not go on.
+    pub fn cancel(&self, id: u64) -> bool {
+        self.changes.cancel(id)
+    }
+
+    /// Waits until a worker that was killed while it made a copy has ended.
+    pub async fn interrupted(&self) {
+        loop {
+            let next = self.interrupted.borrow_mut().pop();
+            let Some(process) = next else {
+                self.interruption.notified().await;
+                continue;
+            };
+            #[allow(deprecated, reason = "sound for what owns its descriptor; its successor is unsafe")]
+            if let Ok(process) = AsyncFd::with_interest(process, Interest::READABLE) {
+                let _ = process.readable().await;
+            }
+            return;
+        }
     }
 
     /// Whether one more image may be changed now.
     pub fn has_room(&self) -> bool {
-        self.changes.available_permits() > 0
+        self.changes.has_room()
     }
 
-    fn start(&self, turn: OwnedSemaphorePermit) -> Result<Worker, Error> {
-        Worker::start(&self.program, turn).map_err(|error| {
+    fn start(&self) -> Result<Worker, Error> {
+        Worker::start(&self.program, self.jobs.clone()).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
             failure(errno, "cannot start a worker for images")
         })
     }
 
     /// Keeps a worker for whoever asks next, but not for long.
-    fn keep(&self, mut worker: Worker) {
-        worker.end();
+    fn keep(&self, worker: Worker) {
         self.idle.borrow_mut().push((Instant::now(), worker));
         if self.is_tidied.replace(true) {
             return;
@@ -154,6 +208,34 @@ impl ImageWorkers {
             is_tidied.set(false);
         });
     }
+}
+
+/// A worker that makes a copy. When this is dropped, that is over, and nobody needs what it has made.
+struct Interrupted<'a> {
+    workers: &'a ImageWorkers,
+    process: Option<OwnedFd>,
+}
+
+impl Drop for Interrupted<'_> {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.workers.interrupted.borrow_mut().push(process);
+            self.workers.interruption.notify_one();
+        }
+    }
+}
+
+/// Why there is no turn.
+fn refused(errno: Errno) -> Error {
+    match errno {
+        Errno::TIMEDOUT => failure(errno, "where the images are, nothing answers"),
+        errno => failure(errno, "too many wait for images"),
+    }
+}
+
+fn died(error: &std::io::Error) -> Error {
+    debug!("A worker for images is gone: {error}");
+    failure(Errno::IO, "the worker for images has died")
 }
 
 fn failure(errno: Errno, text: impl Into<String>) -> Error {
@@ -179,7 +261,7 @@ mod tests {
     /// Workers that do what a shell script does for each request, which is in `$request`.
     fn workers(script: &str, deadline: Duration) -> ImageWorkers {
         let script = format!("while read -r request; do {script}; done");
-        ImageWorkers::of_program(&["/bin/sh", "-c", &script], deadline)
+        ImageWorkers::of_program(&["/bin/sh", "-c", &script], Jobs::default(), deadline)
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -192,6 +274,16 @@ mod tests {
         let mut answers = Vec::new();
         let done = workers.ask(&Request::Pool, |answer| answers.push(answer)).await;
         done.map(|()| answers).map_err(|error| error.errno())
+    }
+
+    /// Waits until nothing is done any more, and no process is left.
+    async fn assert_ended(workers: &ImageWorkers) {
+        while workers.jobs.working() > 0
+            || workers.jobs.admit(Whose::Images).is_err()
+            || workers.jobs.unended() > 0
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     const LONG: Duration = Duration::from_secs(50);
@@ -240,15 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_hangs_is_killed_and_its_turn_is_free_when_it_has_ended() {
+    fn a_worker_that_hangs_is_killed_and_counted_until_it_has_ended() {
         run(async {
             let workers = workers("exec sleep 1000", SHORT);
-            for _ in 0..2 * WORKERS {
+            for _ in 0..8 {
                 assert_eq!(ask(&workers).await, Err(Errno::TIMEDOUT));
             }
-            while workers.turns.available_permits() < WORKERS {
-                sleep(Duration::from_millis(1)).await;
-            }
+            assert_ended(&workers).await;
         });
     }
 
@@ -258,21 +348,24 @@ mod tests {
             let workers = Rc::new(workers("exec sleep 1000", SHORT));
             let change = |_| {
                 let workers = workers.clone();
-                tokio::task::spawn_local(async move { workers.change(&Request::Tidy, |_| {}).await.is_ok() })
+                tokio::task::spawn_local(
+                    async move { workers.change(Request::Tidy, |_, _| {}).await.is_ok() },
+                )
             };
             let changes: Vec<_> = (0..CHANGES).map(change).collect();
             while workers.has_room() {
                 sleep(Duration::from_millis(1)).await;
             }
-            let refused = workers.change(&Request::Tidy, |_| {}).await;
+            let refused = workers.change(Request::Tidy, |_, _| {}).await;
             assert!(matches!(refused, Err(Error::TooManyOperations)), "{refused:?}");
             for change in &changes {
                 assert!(!change.is_finished(), "it takes as long as it takes");
                 change.abort();
             }
-            while workers.changes.available_permits() < CHANGES {
+            while !workers.changes().is_empty() {
                 sleep(Duration::from_millis(1)).await;
             }
+            assert_ended(&workers).await;
         });
     }
 
@@ -281,9 +374,45 @@ mod tests {
         run(async {
             let workers = workers("exec sleep 1000", LONG);
             assert!(tokio::time::timeout(SHORT, ask(&workers)).await.is_err());
-            while workers.turns.available_permits() < WORKERS {
-                sleep(Duration::from_millis(1)).await;
-            }
+            assert_ended(&workers).await;
+        });
+    }
+
+    #[test]
+    fn a_change_tells_how_far_it_is_and_can_be_ended() {
+        run(async {
+            let script = r#"echo '{"Progress":{"bytes":1,"files":2,"total":[3,4]}}' >&0; exec sleep 1000"#;
+            let workers = Rc::new(workers(script, SHORT));
+            let request = Request::Clone {
+                name: "tree".to_owned(),
+                new: "copy".to_owned(),
+                read_only: false,
+                counts: true,
+            };
+            let progress = Progress { bytes: 1, files: 2, total: Some((3, 4)) };
+            let news = Rc::new(Notify::new());
+            let (other, told, wanted) = (workers.clone(), news.clone(), request.clone());
+            let change = tokio::task::spawn_local(async move {
+                let each = |_, answer| {
+                    if answer == Answer::Progress(progress) {
+                        told.notify_one();
+                    }
+                };
+                other.change(wanted, each).await.map_err(|error| error.errno())
+            });
+            news.notified().await;
+            let changes = workers.changes();
+            let [(id, Change { request: found, progress: far })] = changes.as_slice() else {
+                panic!("{changes:?}")
+            };
+            assert_eq!((found, far), (&request, &progress));
+            assert!(!workers.cancel(id + 1));
+            assert!(workers.cancel(*id));
+            assert_eq!(change.await.unwrap(), Err(Errno::CANCELED));
+            assert!(!workers.cancel(*id));
+            // What it had made is to be removed, once it has ended.
+            workers.interrupted().await;
+            assert_ended(&workers).await;
         });
     }
 }

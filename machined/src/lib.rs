@@ -14,6 +14,7 @@ mod host;
 mod host_names;
 mod image_workers;
 mod inside;
+mod jobs;
 mod journal;
 mod late_maps;
 mod machines;

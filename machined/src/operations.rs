@@ -21,6 +21,7 @@ mod terminal;
 pub use bind::is_plain_path;
 pub use copy::Copying;
 pub use end::KillWhom;
+pub use images::{ImageChange, Telling};
 pub use metadata::uid_shift;
 pub use register::Registration;
 pub use services::Operations;

@@ -184,6 +184,7 @@ async fn run(
         varlink::machine::interface(),
         varlink::image::interface(),
         varlink::copying::interface(),
+        varlink::image::progress::interface(),
         varlink::registry::interface(),
         service::interface(),
     ];

@@ -177,9 +177,7 @@ mod tests {
             (seed >> 33) % below
         };
         let mut valid = 0;
-        // What runs in Miri takes a thousand times as long.
-        let rounds = if cfg!(miri) { 10_000 } else { 200_000 };
-        for _ in 0..rounds {
+        for _ in 0..200_000 {
             let mut text = std::string::String::new();
             for _ in 0..next(12) {
                 match next(5) {
@@ -194,6 +192,6 @@ mod tests {
                 assert_eq!(parse_v6(text.as_bytes()), expected, "{text}");
             }
         }
-        assert!(valid > rounds / 2000, "only {valid} of the texts were addresses");
+        assert!(valid > 100, "only {valid} of the texts were addresses");
     }
 }

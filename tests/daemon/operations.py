@@ -109,8 +109,6 @@ class Leader(world.Case):
         self.assertTrue(processes.is_running(leader.pid))
 
     def test_terminate_asks_and_then_kills_who_does_not_listen(self):
-        # Time to look at the one that does not listen.
-        self.restart("--grace", "4")
         polite, stubborn, bystander = self.leader(), self.leader(ignore_term), self.leader()
         self.register("polite", polite)
         self.register("stubborn", stubborn)
@@ -299,7 +297,7 @@ class Group(world.Case):
                 self.assertEqual(verdict(slow.receive()), OK)
                 return is_first
 
-        until(is_passed, "an answer before that of the slow one")
+        self.assertTrue(any(is_passed() for _ in range(5)))
         leader.kill()
         self.gone("web")
 
@@ -382,8 +380,6 @@ class Group(world.Case):
         squatter.kill()
 
     def test_a_name_is_free_at_once_whatever_the_dead_left_behind(self):
-        # Time to take the name before the rest is killed.
-        self.restart("--grace", "4")
         leader, rest, heir = self.leader(), self.leader(ignore_term), self.leader()
         self.register("web", leader, allocateUnit=True)
         self.put(rest, "web")

@@ -322,8 +322,7 @@ class Polkit(place.Case):
                 is_answered = True
             done, status = os.waitpid(pid, os.WNOHANG)
             return [status] if done else None
-        # Who types a wrong password is kept waiting for some seconds.
-        (status,) = until(ended, f"the end of {command}", 60)
+        (status,) = until(ended, f"the end of {command}")
         while select.select([terminal], [], [], 0)[0]:
             try:
                 screen += os.read(terminal, 4096)
@@ -337,8 +336,7 @@ class Polkit(place.Case):
             os.write(terminal, f"{answer}\n".encode())
             return
         for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGTERM)
+            os.kill(int(child), signal.SIGTERM)
 
     def test_an_administrators_password_lets_a_user_in(self):
         subprocess.run(["chpasswd"], input="root:right", text=True, check=True)
@@ -412,7 +410,7 @@ class Polkit(place.Case):
         if asker == 0:
             verdict = as_user(USER, lambda: ask_patiently("Terminate", {"name": "web"}))
             os._exit(0 if verdict == DENIED else 1)
-        for _ in range(20):
+        for _ in range(50):
             self.assertEqual(ask("Kill", {"name": "web", "whom": "leader", "signal": 18}), OK)
         # Nobody waited for the same as he does.
         self.assertEqual(os.waitpid(asker, os.WNOHANG), (0, 0))

@@ -22,6 +22,10 @@ fn left(scratch: &Scratch) -> Vec<String> {
     names
 }
 
+fn remove(places: &Places, image: &Image) -> Result<()> {
+    super::remove(places, image, &mut Teller::new(false, &mut |_| {}))
+}
+
 #[test]
 fn an_image_is_removed_with_all_that_belongs_to_it_and_nothing_else() {
     let scratch = Scratch::new("remove");

@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::discover::find;
+use crate::progress::Progress;
 use crate::scratch::Scratch;
 
 const POOL: &str = "var/lib/machines";
@@ -10,7 +11,7 @@ const POOL: &str = "var/lib/machines";
 fn cloned(scratch: &Scratch, name: &str, new: &str, read_only: bool) -> Result<()> {
     let places = scratch.places();
     let image = find(&places, &ImageName::new(name).unwrap())?;
-    clone(&places, &image, &ImageName::new(new).unwrap(), read_only)
+    clone(&places, &image, &ImageName::new(new).unwrap(), read_only, &mut Teller::new(false, &mut |_| {}))
 }
 
 fn left(scratch: &Scratch) -> Vec<String> {
@@ -134,7 +135,7 @@ fn a_copy_for_nobody_to_change_is_immutable() {
             let places = scratch.places();
             let copy = find(&places, &ImageName::new("copy").unwrap()).unwrap();
             assert!(copy.read_only);
-            crate::change::remove(&places, &copy).unwrap();
+            crate::change::remove(&places, &copy, &mut Teller::new(false, &mut |_| {})).unwrap();
         }
         Err(error) => {
             // Only root sets the flag, where the file system has it.
@@ -142,4 +143,30 @@ fn a_copy_for_nobody_to_change_is_immutable() {
         }
     }
     assert!(!scratch.path(&format!("{POOL}/copy")).exists() || !rustix::process::geteuid().is_root());
+}
+
+#[test]
+fn a_copy_and_a_removal_tell_how_far_they_are() {
+    let scratch = Scratch::new("told");
+    scratch.directory(POOL);
+    scratch.file("etc/machines/web/etc/hostname", "web\n");
+    scratch.file("etc/machines/web/data", "12345678");
+    scratch.link("etc/machines/web/link", "data");
+    scratch.file("etc/machines/disk.raw", "12345");
+    let (places, name) = (scratch.places(), |name: &str| ImageName::new(name).unwrap());
+    let told = |act: &dyn Fn(&mut Teller<'_>) -> Result<()>, counts| {
+        let mut told = Vec::new();
+        act(&mut Teller::new(counts, &mut |progress| told.push(progress))).unwrap();
+        told
+    };
+    for (source, new, bytes, files) in [("web", "copy", 12, 3), ("disk", "other", 5, 1)] {
+        let image = find(&places, &name(source)).unwrap();
+        let copied = told(&|teller| clone(&places, &image, &name(new), false, teller), true);
+        let total = Some((bytes, files));
+        let (before, after) = (Progress { bytes: 0, files: 0, total }, Progress { bytes, files, total });
+        assert_eq!((copied.first(), copied.last()), (Some(&before), Some(&after)), "{source}");
+        let image = find(&places, &name(new)).unwrap();
+        let removed = told(&|teller| crate::change::remove(&places, &image, teller), false);
+        assert_eq!(removed.last(), Some(&Progress { total: None, ..after }), "{source}");
+    }
 }

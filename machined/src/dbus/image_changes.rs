@@ -11,7 +11,7 @@ use super::{authority, errors};
 use crate::authorization::{Authorized, ManageImages, ManagePool};
 use crate::error::Error;
 use crate::image_workers::Update;
-use crate::operations::Operations;
+use crate::operations::{Operations, Telling};
 
 /// The largest size that a file may have; and what stands for no limit.
 const LARGEST: u64 = u64::MAX >> 1;
@@ -76,7 +76,8 @@ pub(super) async fn remove(
     };
     let name = image(&operations, &subject, &call, name).await?;
     let authorized = may_manage(&operations, &call, &[("image", &name), ("verb", "remove")]).await?;
-    done(&call, &name, operations.remove_image(&authorized, &name)).await?;
+    let telling = Telling { counts: false, each: &mut |_, _| {} };
+    done(&call, &name, operations.remove_image(&authorized, &name, telling)).await?;
     call.reply(&())
 }
 
@@ -122,7 +123,8 @@ pub(super) async fn clone(
     let new = valid(new)?;
     let details = [("image", name.as_str()), ("verb", "clone"), ("new_name", &new)];
     let authorized = may_manage(&operations, &call, &details).await?;
-    done(&call, &name, operations.clone_image(&authorized, &name, &new, read_only)).await?;
+    let telling = Telling { counts: false, each: &mut |_, _| {} };
+    done(&call, &name, operations.clone_image(&authorized, &name, &new, read_only, telling)).await?;
     call.reply(&())
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dbus_server::{Argument, Call, ErrorReply, Interface, Method, Reply, Signal, arg, now};
 use libmachine::ProcessHandle;
-use registry::{HOST_NAME, IdKind};
+use registry::{HOST_NAME, IdKind, Record};
 use rustix::io::Errno;
 
 use super::leader::sender;
@@ -44,7 +44,7 @@ pub(super) const INTERFACE: Interface<Operations, Subject> = Interface {
             Box::pin(machine_by_pid(operations, call))
         }),
         Method::new("ListMachines", &[], &[arg("a(ssso)", "machines")], |operations, _, call| {
-            now(list(&operations, &call))
+            Box::pin(list(operations, call))
         }),
         Method::new("ListImages", &[], &[arg("a(ssbttto)", "images")], |operations, _, call| {
             Box::pin(image::list(operations, call))
@@ -256,14 +256,19 @@ async fn machine_by_pid(operations: Rc<Operations>, call: Call) -> Result<Reply,
     call.reply(&path_of(&name_of(&operations, Target::Machine(key))))
 }
 
-fn list(operations: &Operations, call: &Call) -> Result<Reply, ErrorReply> {
+async fn list(operations: Rc<Operations>, call: Call) -> Result<Reply, ErrorReply> {
     operations.remove_ended();
-    operations.machines(|machines| {
-        let rows = machines.iter().map(|(_, record)| {
-            let name = record.name.as_str();
-            (name, record.class.name(), record.service.as_deref().unwrap_or_default(), path_of(name))
-        });
-        let host = operations.host_target().ok().map(|_| (HOST_NAME, Host::CLASS, "", path_of(HOST_NAME)));
-        call.reply(&(rows.chain(host).collect::<Vec<_>>(),))
-    })
+    // All of one moment: the reply takes longer to make.
+    let mut found: Vec<_> = operations.machines(|machines| {
+        let row = |record: &Record| {
+            let service = record.service.as_deref().unwrap_or_default();
+            (record.name.to_string(), record.class.name(), service.to_owned())
+        };
+        machines.iter().map(|(_, record)| row(record)).collect()
+    });
+    if operations.host_target().is_ok() {
+        found.push((HOST_NAME.to_owned(), Host::CLASS, String::new()));
+    }
+    let rows = found.iter().map(|(name, class, service)| (name, *class, service, path_of(name)));
+    call.reply_rows(rows).await
 }

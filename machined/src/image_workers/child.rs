@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use images::{Image, ImageName, Places, User};
+use images::{Image, ImageName, Places, Teller, User};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::request::{Answer, Failure, Metadata, Request, Update};
@@ -89,10 +89,15 @@ fn answer(request: &Request, places: &Places, tell: &mut impl FnMut(Answer)) -> 
             tell(Answer::Metadata(Box::new(checked(files))));
         }
         Request::Update(name, update) => change(places, find(places, name)?, update)?,
-        Request::Clone(name, new, read_only) => {
-            images::clone(places, &find(places, name)?, &ImageName::new(new)?, *read_only)?;
+        Request::Clone { name, new, read_only, counts } => {
+            let mut tell = |progress| tell(Answer::Progress(progress));
+            let mut teller = Teller::new(*counts, &mut tell);
+            images::clone(places, &find(places, name)?, &ImageName::new(new)?, *read_only, &mut teller)?;
         }
-        Request::Remove(name) => images::remove(places, &find(places, name)?)?,
+        Request::Remove { name, counts } => {
+            let mut tell = |progress| tell(Answer::Progress(progress));
+            images::remove(places, &find(places, name)?, &mut Teller::new(*counts, &mut tell))?;
+        }
         Request::LimitPool(limit) => images::set_pool_limit(places, *limit)?,
         Request::Clean { only_hidden } => {
             let removed = |name, usage| tell(Answer::Removed(name, usage));
@@ -242,15 +247,21 @@ mod tests {
         let renamed =
             |name: &str| Update { name: Some(name.to_owned()), read_only: Some(true), ..Update::default() };
         let no_limit = Update { limit: Some(None), read_only: Some(false), ..Update::default() };
+        let remove = Request::Remove { name: "new".to_owned(), counts: false };
         let answers = answers(
             &places,
             &[
                 update("disk", renamed("taken")),
                 update("disk", renamed("new")),
                 update("new", no_limit),
-                Request::Clone("new".to_owned(), "copy".to_owned(), true),
-                Request::Remove("new".to_owned()),
-                Request::Remove("new".to_owned()),
+                Request::Clone {
+                    name: "new".to_owned(),
+                    new: "copy".to_owned(),
+                    read_only: true,
+                    counts: true,
+                },
+                remove.clone(),
+                remove,
                 Request::LimitPool(None),
                 Request::Clean { only_hidden: true },
                 Request::Clean { only_hidden: false },
@@ -259,10 +270,14 @@ mod tests {
         );
         let left = std::fs::read_dir(&pool).unwrap().count();
         std::fs::remove_dir_all(&root).unwrap();
-        let mut removed = Vec::new();
+        let (mut removed, mut told) = (Vec::new(), Vec::new());
         let ends = answers.iter().filter_map(|answer| match answer {
             Answer::Removed(name, _) => {
                 removed.push(name.clone());
+                None
+            }
+            Answer::Progress(progress) => {
+                told.push((progress.bytes, progress.files, progress.total));
                 None
             }
             Answer::Done => Some("done"),
@@ -288,6 +303,7 @@ mod tests {
             "done",
         ];
         assert_eq!(ends, expected, "{answers:?}");
+        assert_eq!(told, [(0, 0, Some((4, 1))), (4, 1, Some((4, 1))), (4, 1, None)]);
         removed.sort();
         assert_eq!((removed, left), (vec!["copy".to_owned(), "taken".to_owned()], 0));
     }

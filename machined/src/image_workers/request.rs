@@ -1,6 +1,6 @@
 //! What the daemon and its workers say to each other: JSON, one message per line.
 
-use images::{Image, Pool};
+use images::{Image, Pool, Progress};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +19,24 @@ pub enum Request {
     Metadata(String),
     /// The changes of an image.
     Update(String, Update),
-    /// A copy of the first image in the pool, which is called as the second says, and read-only or not.
-    Clone(String, String, bool),
-    /// The end of an image.
-    Remove(String),
+    /// A copy of an image in the pool; any number of [`Answer::Progress`].
+    Clone {
+        /// The image.
+        name: String,
+        /// What the copy is called.
+        new: String,
+        /// Whether the copy is read-only.
+        read_only: bool,
+        /// Whether it is counted before what there is to be copied.
+        counts: bool,
+    },
+    /// The end of an image; any number of [`Answer::Progress`].
+    Remove {
+        /// The image.
+        name: String,
+        /// Whether it is counted before what there is to be removed.
+        counts: bool,
+    },
     /// How much the pool may take; `None`: as much as there is.
     LimitPool(Option<u64>),
     /// The end of all images, or of the hidden ones: any number of [`Answer::Removed`].
@@ -69,6 +83,8 @@ pub enum Answer {
     Pool(Pool),
     /// What is inside an image.
     Metadata(Box<Metadata>),
+    /// How far it is.
+    Progress(Progress),
     /// An image that was removed, and what it took for itself.
     Removed(String, Option<u64>),
     /// That is all.

@@ -1,39 +1,36 @@
 //! The daemon's side of one worker.
 
-use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::request::{Answer, Failure, Request};
+use crate::jobs::{Jobs, Whose};
 
 /// The longest line that a worker says, in bytes. Images are told of a few at a time.
 const LONGEST: u64 = 1 << 20;
 /// What says whether nspawn's locks are wanted.
 const LOCK_VARIABLE: &str = "SYSTEMD_NSPAWN_LOCK";
 
-/// A process that works. It is killed when this is dropped.
+/// A process that works. When this is dropped it is killed, and counted until it has ended, which may be long after: one
+/// that hangs in a file system ends when that answers.
 #[derive(Debug)]
 pub(super) struct Worker {
+    jobs: Jobs,
     socket: BufReader<UnixStream>,
     process: OwnedFd,
-    turn: Turn,
+    /// Whether it had more time than it should need.
+    pub(super) is_late: bool,
 }
 
-/// The turn of whoever has a worker. One that is killed in the middle takes it along.
-type Turn = Rc<RefCell<Option<OwnedSemaphorePermit>>>;
-
 impl Worker {
-    /// Starts a process. If it is killed during a turn, that ends with the process, which may be long after: one that hangs in
-    /// a file system ends when that answers.
-    pub(super) fn start(program: &[String], turn: OwnedSemaphorePermit) -> io::Result<Self> {
+    /// Starts a process.
+    pub(super) fn start(program: &[String], jobs: Jobs) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (path, arguments) = program.split_first().ok_or(ErrorKind::InvalidInput)?;
@@ -44,26 +41,17 @@ impl Worker {
         let child = command.spawn()?;
         // It is not waited for yet, so that its number is its own.
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::NONBLOCK)?;
-        let turn = Rc::new(RefCell::new(Some(turn)));
-        let worker = Self {
-            socket: BufReader::new(UnixStream::from_std(ours)?),
-            process: process.try_clone()?,
-            turn: turn.clone(),
-        };
+        let socket = BufReader::new(UnixStream::from_std(ours)?);
+        let worker = Self { jobs, socket, process: process.try_clone()?, is_late: false };
         #[allow(deprecated, reason = "sound for what owns its descriptor; its successor is unsafe")]
         let ended = AsyncFd::with_interest(process, tokio::io::Interest::READABLE)?;
-        tokio::task::spawn_local(bury(child, ended, turn));
+        tokio::task::spawn_local(bury(child, ended));
         Ok(worker)
     }
 
-    /// Begins a turn.
-    pub(super) fn begin(&mut self, turn: OwnedSemaphorePermit) {
-        self.turn.replace(Some(turn));
-    }
-
-    /// Ends it.
-    pub(super) fn end(&mut self) {
-        self.turn.take();
+    /// The process, to be waited for.
+    pub(super) fn process(&self) -> io::Result<OwnedFd> {
+        self.process.try_clone()
     }
 
     /// Asks for something. What is answered is handed over piece by piece.
@@ -98,13 +86,15 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
+        if let Ok(process) = self.process.try_clone() {
+            self.jobs.ends(Whose::Images, process, self.is_late);
+        }
     }
 }
 
 /// Waits for the end of a process, so that it leaves no zombie.
-async fn bury(mut child: Child, ended: AsyncFd<OwnedFd>, turn: Turn) {
+async fn bury(mut child: Child, ended: AsyncFd<OwnedFd>) {
     let _ = ended.readable().await;
     // It has ended: this does not wait.
     let _ = child.wait();
-    drop(turn.take());
 }

@@ -7,9 +7,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::jobs::Jobs;
 use super::message::{Channel, Message};
 use super::request::{Answer, Report};
+use crate::jobs::Jobs;
 use crate::machines::Key;
 
 /// A child of the doorman that works, or hangs. When this is dropped it is killed, and counted until it has ended.

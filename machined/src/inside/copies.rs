@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use images::Progress;
 use rustix::io::Errno;
 use tokio::time::{Instant, interval_at};
 use tracing::{info, warn};
 
-use super::copy_places::Ongoing;
 use super::guest::Guest;
-use super::progress::Progress;
+use super::ongoing::Ongoing;
 use super::request::{Copy, Report, Work};
 use super::service::Inside;
 
@@ -93,7 +93,7 @@ impl Inside {
                 match Report::decode(&message.bytes)? {
                     Report::Progress(progress) => {
                         last = progress;
-                        place.note(progress);
+                        place.note(|copy| copy.progress = progress);
                         each(place.id, progress);
                     }
                     done => {

@@ -4,23 +4,25 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use images::Teller;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::asked::Asked;
 use super::copied_tree::{Failure, Tree};
-use super::path::{open, root_of_leader};
-use super::request::{Answer, Copy, Direction};
-use super::teller::Teller;
+use super::message;
+use super::path::{open, root_of};
+use super::request::{Answer, Copy, Direction, Report};
 
 /// Copies what was asked for, and tells how far it is.
 ///
 /// # Errors
 /// What failed first, and at which file.
 pub(super) fn copy(asked: &Asked, wanted: &Copy) -> Result<Answer, Failure> {
-    let (pid, pidfd) = asked.leader.as_ref().ok_or(Errno::INVAL).map_err(Failure::whole)?;
-    let root = root_of_leader(*pid, pidfd.as_fd()).map_err(Failure::whole)?;
+    let (pid, _) = asked.leader.as_ref().ok_or(Errno::INVAL).map_err(Failure::whole)?;
+    let root = root_of(*pid).map_err(Failure::whole)?;
     let (source, source_name) = split(&wanted.source).map_err(Failure::whole)?;
     let (target, target_name) = split(&wanted.destination).map_err(Failure::whole)?;
     let (from, to) = match wanted.direction {
@@ -30,10 +32,13 @@ pub(super) fn copy(asked: &Asked, wanted: &Copy) -> Result<Answer, Failure> {
     let from = from.map_err(|errno| Failure::at(errno, source))?;
     let to = to.map_err(|errno| Failure::at(errno, target))?;
     allow_many_descriptors();
-    let mut teller = Teller::new(&asked.reply);
-    if wanted.counts {
-        teller.count(from.as_fd(), source_name.as_bytes());
-    }
+    let mut tell = |progress| {
+        // If the daemon is behind, it hears the next one.
+        let report = Report::Progress(progress).encode();
+        let _ = message::send(asked.reply.as_fd(), &report, &[], SendFlags::DONTWAIT);
+    };
+    let mut teller = Teller::new(wanted.counts, &mut tell);
+    teller.count(from.as_fd(), source_name.as_bytes(), ResolveFlags::empty());
     let mut tree = Tree::new(wanted.owner, wanted.replaces, &mut teller);
     tree.copy(from.as_fd(), source_name.as_bytes(), to.as_fd(), target_name.as_bytes())?;
     let lost = tree.lost_lists().to_ne_bytes().to_vec();

@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
+use images::Progress;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::message::LONGEST;
-use super::progress::Progress;
+use super::progress;
 
 /// A bind mount.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -119,7 +120,7 @@ impl Report {
             Self::FailedAt(errno, path) => {
                 [&b"A"[..], &errno.raw_os_error().to_ne_bytes(), path.as_bytes()].concat()
             }
-            Self::Progress(progress) => [&b"P"[..], &progress.encode()].concat(),
+            Self::Progress(progress) => [&b"P"[..], &progress::encode(progress)].concat(),
         }
     }
 
@@ -137,7 +138,7 @@ impl Report {
                 let path = std::str::from_utf8(path).map_err(|_| Errno::BADMSG)?;
                 Ok(Self::FailedAt(errno(number)?, path.to_owned()))
             }
-            Some((b'P', bytes)) => Progress::decode(bytes).map(Self::Progress).ok_or(Errno::BADMSG),
+            Some((b'P', bytes)) => progress::decode(bytes).map(Self::Progress).ok_or(Errno::BADMSG),
             _ => Err(Errno::BADMSG),
         }
     }

@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::child::{Child, Started};
-use super::copy_places::Copies;
 use super::doorman::Doorman as Door;
 use super::guest::Guest;
-use super::jobs::Jobs;
 use super::message::{self, Channel};
+use super::ongoing::{COPIES, Ongoing};
 use super::request::{Answer, Bind, Report, Request, Work};
 use super::terminal::{Terminal, check_connection};
+use crate::jobs::{Jobs, Tasks};
 use crate::machines::Key;
 
 /// How long a file system may take.
@@ -33,7 +33,7 @@ pub struct Inside {
     door: RefCell<Option<(Rc<Channel>, Option<Pid>)>>,
     program: fn() -> Command,
     pub(super) jobs: Jobs,
-    pub(super) copies: Copies,
+    pub(super) copies: Tasks<Ongoing>,
 }
 
 impl Inside {
@@ -50,7 +50,7 @@ impl Inside {
             door: RefCell::new(door),
             program: Door::program,
             jobs: Jobs::default(),
-            copies: Copies::default(),
+            copies: Tasks::new(COPIES),
         })
     }
 
@@ -98,6 +98,11 @@ impl Inside {
             }
         };
         Ok((terminal, Some(bus)))
+    }
+
+    /// Whose turn it is; shared with whatever else takes time.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// Ends what is done for a machine that goes.
@@ -259,7 +264,7 @@ mod tests {
 
     fn run<F: Future<Output = ()>>(test: impl FnOnce(Rc<Inside>) -> F) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_secs(20);
         let done = async { timeout(limit, test(Inside::for_tests())).await.unwrap() };
         tokio::task::LocalSet::new().block_on(&runtime, done);
     }

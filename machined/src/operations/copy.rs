@@ -1,5 +1,6 @@
 //! Copies between the host and containers.
 
+use images::Progress;
 use registry::Class;
 use rustix::io::Errno;
 
@@ -8,7 +9,7 @@ use super::services::Operations;
 use super::target::Target;
 use crate::authorization::{Authorized, Copy as MayCopy};
 use crate::error::Error;
-use crate::inside::{Copy, Direction, Ongoing, Progress};
+use crate::inside::{Copy, Direction, Ongoing};
 use crate::machines::Key;
 
 /// What is to be copied.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use images::{Image, Pool};
+use images::{Image, Pool, Progress};
 use tracing::{debug, info};
 
 use super::Operations;
 use crate::authorization::{Action, Authorized, ManageImages, ManagePool};
 use crate::error::Error;
+pub use crate::image_workers::Change as ImageChange;
 use crate::image_workers::{Answer, Metadata, Request, Update};
 
 impl Operations {
@@ -90,10 +91,10 @@ impl Operations {
         name: &str,
         update: Update,
     ) -> Result<(), Error> {
-        self.image_workers.change(&Request::Update(name.to_owned(), update), |_| {}).await
+        self.image_workers.change(Request::Update(name.to_owned(), update), |_, _| {}).await
     }
 
-    /// Copies an image into the pool.
+    /// Copies an image into the pool. The copy ends when this is given up.
     ///
     /// # Errors
     /// As [`Operations::update_image`].
@@ -103,17 +104,36 @@ impl Operations {
         name: &str,
         new: &str,
         read_only: bool,
+        telling: Telling<'_>,
     ) -> Result<(), Error> {
-        let request = Request::Clone(name.to_owned(), new.to_owned(), read_only);
-        self.image_workers.change(&request, |_| {}).await
+        let Telling { counts, each } = telling;
+        let request = Request::Clone { name: name.to_owned(), new: new.to_owned(), read_only, counts };
+        self.image_workers.change(request, |id, answer| tell(each, id, &answer)).await
     }
 
-    /// Removes an image.
+    /// Removes an image. If this is given up, what is left of it is no image any more.
     ///
     /// # Errors
     /// As [`Operations::update_image`].
-    pub async fn remove_image(&self, _: &Authorized<ManageImages>, name: &str) -> Result<(), Error> {
-        self.image_workers.change(&Request::Remove(name.to_owned()), |_| {}).await
+    pub async fn remove_image(
+        &self,
+        _: &Authorized<ManageImages>,
+        name: &str,
+        telling: Telling<'_>,
+    ) -> Result<(), Error> {
+        let Telling { counts, each } = telling;
+        let request = Request::Remove { name: name.to_owned(), counts };
+        self.image_workers.change(request, |id, answer| tell(each, id, &answer)).await
+    }
+
+    /// The changes of images that go on, by their numbers.
+    pub fn image_changes(&self, _: &Authorized<ManageImages>) -> Vec<(u64, ImageChange)> {
+        self.image_workers.changes()
+    }
+
+    /// Ends a change of images; `false` if it does not go on.
+    pub fn cancel_image_change(&self, _: &Authorized<ManageImages>, id: u64) -> bool {
+        self.image_workers.cancel(id)
     }
 
     /// Limits what the pool may take; `None` takes the limit away.
@@ -125,7 +145,7 @@ impl Operations {
         _: &Authorized<A>,
         limit: Option<u64>,
     ) -> Result<(), Error> {
-        self.image_workers.change(&Request::LimitPool(limit), |_| {}).await
+        self.image_workers.change(Request::LimitPool(limit), |_, _| {}).await
     }
 
     /// Removes all images but the host's and those in use, or those of them that are hidden. Returns their names, and what each
@@ -139,26 +159,44 @@ impl Operations {
         only_hidden: bool,
     ) -> Result<Vec<(String, Option<u64>)>, Error> {
         let mut removed = Vec::new();
-        let each = |answer| {
+        let each = |_, answer| {
             if let Answer::Removed(name, usage) = answer {
                 removed.push((name, usage));
             }
         };
-        self.image_workers.change(&Request::Clean { only_hidden }, each).await?;
+        self.image_workers.change(Request::Clean { only_hidden }, each).await?;
         Ok(removed)
     }
 
-    /// Removes what an earlier run left half done, once whoever waited for the start is served.
+    /// Removes what an earlier run left half done, once whoever waited for the start is served; and from then on, what is left
+    /// of copies that were given up.
     pub(super) async fn tidy_images(&self) {
         tokio::time::sleep(LULL).await;
-        let each = |answer| {
-            if let Answer::Removed(count, _) = answer {
-                info!("Removed {count} images that were left half made or half removed.");
+        loop {
+            let each = |_, answer| {
+                if let Answer::Removed(count, _) = answer {
+                    info!("Removed {count} images that were left half made or half removed.");
+                }
+            };
+            if let Err(error) = self.image_workers.change(Request::Tidy, each).await {
+                debug!("Cannot tidy up where images are: {error}");
             }
-        };
-        if let Err(error) = self.image_workers.change(&Request::Tidy, each).await {
-            debug!("Cannot tidy up where images are: {error}");
+            self.image_workers.interrupted().await;
         }
+    }
+}
+
+/// Who hears of a change, with its number and how far it is.
+pub struct Telling<'a> {
+    /// Whether it is counted before how much there is to be done.
+    pub counts: bool,
+    /// Whoever hears of it.
+    pub each: &'a mut dyn FnMut(u64, Progress),
+}
+
+fn tell(each: &mut dyn FnMut(u64, Progress), id: u64, answer: &Answer) {
+    if let Answer::Progress(progress) = answer {
+        each(id, *progress);
     }
 }
 

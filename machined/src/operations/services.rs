@@ -56,7 +56,7 @@ impl Operations {
         inside: Rc<Inside>,
         user: Option<&images::User>,
     ) -> Rc<Self> {
-        let image_workers = ImageWorkers::new(user);
+        let image_workers = ImageWorkers::new(inside.jobs().clone(), user);
         let operations = Rc::new(Self {
             daemon,
             keeper,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
+use images::Progress;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 use super::machine::{asked_copy, caller, text};
 use crate::authorization::{Authorized, Copy as MayCopy};
 use crate::error::Error;
-use crate::inside::{Direction, Ongoing, Progress};
+use crate::inside::{Direction, Ongoing};
 use crate::operations::{Operations, Target};
 use varlink_server::{
     Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier, Rule, errno_name,

@@ -13,6 +13,7 @@ use crate::operations::Operations;
 use crate::os_release::Fields;
 
 mod changes;
+pub mod progress;
 
 /// The interface.
 pub fn interface() -> Interface<Operations> {

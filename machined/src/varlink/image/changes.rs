@@ -11,7 +11,7 @@ use varlink_server::{Call, Done, ErrorReply, Replier};
 use crate::authorization::{Authorized, ManageImages};
 use crate::error::Error;
 use crate::image_workers::Update;
-use crate::operations::Operations;
+use crate::operations::{Operations, Telling};
 use crate::varlink::machine::{caller, text, to_the_end};
 
 /// The largest size that a file may have; and what stands for no limit.
@@ -19,7 +19,7 @@ const LARGEST: u64 = u64::MAX >> 1;
 const NO_LIMIT: u64 = u64::MAX;
 
 /// A name that an image may have.
-fn name<'a>(parameters: &'a Map<String, Value>, field: &str) -> Result<&'a str, ErrorReply> {
+pub(super) fn name<'a>(parameters: &'a Map<String, Value>, field: &str) -> Result<&'a str, ErrorReply> {
     let name = text(parameters, field).filter(|name| ImageName::new(name).is_ok());
     name.ok_or_else(|| ErrorReply::invalid_parameter(field))
 }
@@ -31,7 +31,7 @@ fn size(parameters: &Map<String, Value>) -> Result<Option<u64>, ErrorReply> {
     size.map(Some).ok_or_else(|| ErrorReply::invalid_parameter("limit"))
 }
 
-async fn may(
+pub(super) async fn may(
     operations: &Operations,
     call: &Call,
     details: &[(&'static str, &str)],
@@ -70,7 +70,11 @@ pub(super) async fn clone(
     operations.image(&name).await?;
     let details = [("image", name.as_str()), ("verb", "clone"), ("new_name", &new)];
     let authorized = may(&operations, &call, &details).await?;
-    to_the_end(async move { operations.clone_image(&authorized, &name, &new, read_only).await }).await?;
+    to_the_end(async move {
+        let telling = Telling { counts: false, each: &mut |_, _| {} };
+        operations.clone_image(&authorized, &name, &new, read_only, telling).await
+    })
+    .await?;
     replier.reply(&())
 }
 
@@ -83,7 +87,11 @@ pub(super) async fn remove(
     let name = name(&call.parameters, "name")?.to_owned();
     operations.image(&name).await?;
     let authorized = may(&operations, &call, &[("image", &name), ("verb", "remove")]).await?;
-    to_the_end(async move { operations.remove_image(&authorized, &name).await }).await?;
+    to_the_end(async move {
+        let telling = Telling { counts: false, each: &mut |_, _| {} };
+        operations.remove_image(&authorized, &name, telling).await
+    })
+    .await?;
     replier.reply(&())
 }
 

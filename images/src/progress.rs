@@ -1,35 +1,54 @@
-//! What a child says of its copy while it goes on.
+//! How far something is that takes its time.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
-use rustix::net::SendFlags;
-
-use super::message;
-use super::progress::Progress;
-use super::request::Report;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
+use serde::{Deserialize, Serialize};
 
 /// How often it is told.
 const OFTEN: Duration = Duration::from_millis(200);
 /// From this depth on nothing is counted.
 const DEPTH: usize = 256;
 
-/// Tells the daemon of it.
-#[derive(Debug)]
-pub(super) struct Teller<'a> {
-    to: &'a OwnedFd,
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// The bytes of files that are done.
+    pub bytes: u64,
+    /// The files that are done, and links, and whatever is no directory.
+    pub files: u64,
+    /// The bytes and files there are, if they were counted.
+    pub total: Option<(u64, u64)>,
+}
+
+/// Counts what is done, and tells it now and then.
+pub struct Teller<'a> {
+    counts: bool,
+    tell: &'a mut dyn FnMut(Progress),
     progress: Progress,
     told: Instant,
 }
 
+impl fmt::Debug for Teller<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Teller").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Teller<'a> {
-    pub(super) fn new(to: &'a OwnedFd) -> Self {
-        Self { to, progress: Progress::default(), told: Instant::now() }
+    /// Nothing is done yet. What there is to be done is counted before, or not.
+    pub fn new(counts: bool, tell: &'a mut dyn FnMut(Progress)) -> Self {
+        Self { counts, tell, progress: Progress::default(), told: Instant::now() }
     }
 
-    /// Counts what is to be copied. What cannot be looked at is left out: the copy will say so.
-    pub(super) fn count(&mut self, directory: BorrowedFd<'_>, name: &[u8]) {
+    /// Counts what there is to be done, if that is wanted, and tells it. What is not reached in this way, or cannot be looked
+    /// at, is left out: the work itself will say so.
+    pub fn count(&mut self, directory: BorrowedFd<'_>, name: &[u8], way: ResolveFlags) {
+        if !self.counts {
+            return;
+        }
         let (mut bytes, mut files) = (0_u64, 0_u64);
         let mut path: Vec<Dir> = Vec::new();
         let mut look = |directory: BorrowedFd<'_>, name: &[u8]| -> Option<Dir> {
@@ -40,7 +59,7 @@ impl<'a> Teller<'a> {
                     | OFlags::NOFOLLOW
                     | OFlags::NONBLOCK
                     | OFlags::CLOEXEC;
-                return Dir::new(openat(directory, name, flags, Mode::empty()).ok()?).ok();
+                return Dir::new(openat2(directory, name, flags, Mode::empty(), way).ok()?).ok();
             }
             files = files.saturating_add(1);
             bytes = bytes.saturating_add(size_of(&stat));
@@ -61,25 +80,32 @@ impl<'a> Teller<'a> {
                 path.extend(deeper);
             }
         }
-        self.progress.total = Some((bytes, files));
-        self.tell();
+        self.expect(bytes, files);
+    }
+
+    /// Tells how much there is to be done, if it is to be counted.
+    pub fn expect(&mut self, bytes: u64, files: u64) {
+        if self.counts {
+            self.progress.total = Some((bytes, files));
+            self.tell();
+        }
     }
 
     /// Some bytes more are done.
-    pub(super) fn bytes(&mut self, more: u64) {
+    pub fn bytes(&mut self, more: u64) {
         self.progress.bytes = self.progress.bytes.saturating_add(more);
         self.now_and_then();
     }
 
     /// The file is done that had begun at this many bytes.
-    pub(super) fn file(&mut self, began: u64, size: u64) {
+    pub fn file(&mut self, began: u64, size: u64) {
         self.progress.bytes = began.saturating_add(size);
         self.progress.files = self.progress.files.saturating_add(1);
         self.now_and_then();
     }
 
     /// How many bytes are done.
-    pub(super) const fn done(&self) -> u64 {
+    pub const fn done(&self) -> u64 {
         self.progress.bytes
     }
 
@@ -90,16 +116,14 @@ impl<'a> Teller<'a> {
     }
 
     /// Tells it at once.
-    pub(super) fn tell(&mut self) {
+    pub fn tell(&mut self) {
         self.told = Instant::now();
-        // If the daemon is behind, it hears the next one.
-        let report = Report::Progress(self.progress).encode();
-        let _ = message::send(self.to.as_fd(), &report, &[], SendFlags::DONTWAIT);
+        (self.tell)(self.progress);
     }
 }
 
 /// The bytes of a regular file; others have none.
-pub(super) fn size_of(stat: &rustix::fs::Stat) -> u64 {
+pub fn size_of(stat: &rustix::fs::Stat) -> u64 {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => u64::try_from(stat.st_size).unwrap_or_default(),
         _ => 0,

@@ -1,4 +1,4 @@
-//! Whose turn it is: what takes time is bounded, for each machine and in all, and the turns go round by machine.
+//! Whose turn it is: what takes time is bounded, for each machine, for images and in all, and the turns go round.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,11 +14,35 @@ use tokio::time::sleep;
 
 use crate::machines::Key;
 
+/// On whose behalf something is done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Whose {
+    /// A machine's.
+    Machine(Key),
+    /// Those of whoever asks for images.
+    Images,
+}
+
+impl From<Key> for Whose {
+    fn from(key: Key) -> Self {
+        Self::Machine(key)
+    }
+}
+
+impl Whose {
+    /// How many requests wait for their turn.
+    const fn most_waiting(self) -> usize {
+        match self {
+            Self::Machine(_) => 64,
+            // All users of the host ask for these.
+            Self::Images => 4096,
+        }
+    }
+}
+
 /// How many children of a machine, and how many in all, work at a time. Others wait for their turn.
 const WORKING: usize = 4;
 const ALL_WORKING: usize = 16;
-/// How many requests of a machine wait for their turn.
-const WAITING: usize = 64;
 /// How many children of a machine, and how many in all, may be left behind that cannot be ended.
 const ABANDONED: usize = 4;
 const ALL_ABANDONED: usize = 32;
@@ -29,28 +53,28 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The turns.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Jobs(Rc<RefCell<State>>);
+pub struct Jobs(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     /// How many children work, by machine.
-    working: HashMap<Key, usize>,
+    working: HashMap<Whose, usize>,
     all_working: usize,
     /// Who waits, by machine.
-    waiting: BTreeMap<Key, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: BTreeMap<Whose, VecDeque<oneshot::Sender<Turn>>>,
     /// Whose turn it was last.
-    last: Option<Key>,
+    last: Option<Whose>,
     /// Children that have not ended, as far as is known.
     ending: Vec<Ending>,
     /// Told when there is one more.
     ends: Rc<Notify>,
     /// Told when a machine goes.
-    gone: HashMap<Key, Rc<Notify>>,
+    gone: HashMap<Whose, Rc<Notify>>,
 }
 
 #[derive(Debug)]
 struct Ending {
-    key: Key,
+    whose: Whose,
     pidfd: OwnedFd,
     /// It was not done when it was killed.
     is_late: bool,
@@ -59,16 +83,16 @@ struct Ending {
 
 /// The right to have a child work. It is over when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     jobs: Jobs,
-    key: Key,
+    whose: Whose,
 }
 
 /// Hears of a machine that goes.
 #[derive(Debug)]
-pub(super) struct Gone {
+pub struct Gone {
     jobs: Jobs,
-    key: Key,
+    whose: Whose,
     notify: Rc<Notify>,
 }
 
@@ -77,16 +101,17 @@ impl Jobs {
     ///
     /// # Errors
     /// `ETIMEDOUT`: too many children were left behind. `EBUSY`: too many wait. `ESRCH`: the machine goes.
-    pub(super) async fn turn(&self, key: Key) -> Result<Turn, Errno> {
+    pub async fn turn(&self, whose: impl Into<Whose>) -> Result<Turn, Errno> {
+        let whose = whose.into();
         let waited = {
             let mut state = self.0.borrow_mut();
-            state.check(key)?;
-            if state.has_room(key) && !state.waiting.contains_key(&key) {
-                state.take(key);
-                return Ok(Turn { jobs: self.clone(), key });
+            state.check(whose)?;
+            if state.has_room(whose) && !state.waiting.contains_key(&whose) {
+                state.take(whose);
+                return Ok(Turn { jobs: self.clone(), whose });
             }
-            let queue = state.waiting.entry(key).or_default();
-            if queue.len() >= WAITING {
+            let queue = state.waiting.entry(whose).or_default();
+            if queue.len() >= whose.most_waiting() {
                 return Err(Errno::BUSY);
             }
             let (sender, receiver) = oneshot::channel();
@@ -100,21 +125,24 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Jobs::turn`], but for `ESRCH`.
-    pub(super) fn admit(&self, key: Key) -> Result<(), Errno> {
-        self.0.borrow_mut().check(key)
+    pub fn admit(&self, whose: impl Into<Whose>) -> Result<(), Errno> {
+        let whose = whose.into();
+        self.0.borrow_mut().check(whose)
     }
 
     /// Waits for a machine to go.
-    pub(super) fn gone(&self, key: Key) -> Gone {
-        let notify = self.0.borrow_mut().gone.entry(key).or_default().clone();
-        Gone { jobs: self.clone(), key, notify }
+    pub fn gone(&self, whose: impl Into<Whose>) -> Gone {
+        let whose = whose.into();
+        let notify = self.0.borrow_mut().gone.entry(whose).or_default().clone();
+        Gone { jobs: self.clone(), whose, notify }
     }
 
     /// Ends what is done for a machine that goes.
-    pub(super) fn left(&self, key: Key) {
+    pub fn left(&self, whose: impl Into<Whose>) {
+        let whose = whose.into();
         let mut state = self.0.borrow_mut();
-        let waiting = state.waiting.remove(&key);
-        let notify = state.gone.get(&key).cloned();
+        let waiting = state.waiting.remove(&whose);
+        let notify = state.gone.get(&whose).cloned();
         drop(state);
         drop(waiting);
         if let Some(notify) = notify {
@@ -123,14 +151,15 @@ impl Jobs {
     }
 
     /// Counts a child until it has ended: at once if it was late, and else if it takes its time.
-    pub(super) fn ends(&self, key: Key, pidfd: OwnedFd, is_late: bool) {
+    pub fn ends(&self, whose: impl Into<Whose>, pidfd: OwnedFd, is_late: bool) {
+        let whose = whose.into();
         let mut state = self.0.borrow_mut();
-        state.ending.push(Ending { key, pidfd, is_late, since: Instant::now() });
+        state.ending.push(Ending { whose, pidfd, is_late, since: Instant::now() });
         state.ends.notify_one();
     }
 
     /// Waits until a child is about to end, and forgets it when it has had the time for that.
-    pub(super) async fn forget_ended(&self) {
+    pub async fn forget_ended(&self) {
         let ends = self.0.borrow().ends.clone();
         ends.notified().await;
         sleep(GRACE).await;
@@ -141,21 +170,21 @@ impl Jobs {
     fn pass_on(&self) {
         loop {
             let given = self.0.borrow_mut().next();
-            let Some((key, waiting)) = given else { return };
-            drop(waiting.send(Turn { jobs: self.clone(), key }));
+            let Some((whose, waiting)) = given else { return };
+            drop(waiting.send(Turn { jobs: self.clone(), whose }));
         }
     }
 }
 
 impl State {
-    fn has_room(&self, key: Key) -> bool {
-        self.all_working < ALL_WORKING && self.working.get(&key).copied().unwrap_or(0) < WORKING
+    fn has_room(&self, whose: Whose) -> bool {
+        self.all_working < ALL_WORKING && self.working.get(&whose).copied().unwrap_or(0) < WORKING
     }
 
     /// Whether there is room for another child that may hang.
-    fn check(&mut self, key: Key) -> Result<(), Errno> {
+    fn check(&mut self, whose: Whose) -> Result<(), Errno> {
         self.forget_ended();
-        let own = || self.ending.iter().filter(|child| child.key == key);
+        let own = || self.ending.iter().filter(|child| child.whose == whose);
         let is_left = |child: &&Ending| child.is_late || child.since.elapsed() > GRACE;
         let all = self.ending.iter().filter(is_left).count();
         if all >= ALL_ABANDONED || own().filter(is_left).count() >= ABANDONED {
@@ -171,25 +200,25 @@ impl State {
         });
     }
 
-    fn take(&mut self, key: Key) {
-        self.last = Some(key);
+    fn take(&mut self, whose: Whose) {
+        self.last = Some(whose);
         self.all_working = self.all_working.saturating_add(1);
-        let working = self.working.entry(key).or_default();
+        let working = self.working.entry(whose).or_default();
         *working = working.saturating_add(1);
     }
 
-    fn give_back(&mut self, key: Key) {
+    fn give_back(&mut self, whose: Whose) {
         self.all_working = self.all_working.saturating_sub(1);
-        if let Some(working) = self.working.get_mut(&key) {
+        if let Some(working) = self.working.get_mut(&whose) {
             *working = working.saturating_sub(1);
             if *working == 0 {
-                self.working.remove(&key);
+                self.working.remove(&whose);
             }
         }
     }
 
     /// Takes the next turn for whoever is to have it: the next machine after the last one.
-    fn next(&mut self) -> Option<(Key, oneshot::Sender<Turn>)> {
+    fn next(&mut self) -> Option<(Whose, oneshot::Sender<Turn>)> {
         // Who has given up waiting needs no turn.
         self.waiting.retain(|_, queue| {
             queue.retain(|waiting| !waiting.is_closed());
@@ -197,28 +226,29 @@ impl State {
         });
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let later = self.waiting.range((after, Bound::Unbounded));
-        let key = later.chain(self.waiting.iter()).map(|(key, _)| *key).find(|key| self.has_room(*key))?;
-        let queue = self.waiting.get_mut(&key)?;
+        let whose =
+            later.chain(self.waiting.iter()).map(|(whose, _)| *whose).find(|whose| self.has_room(*whose))?;
+        let queue = self.waiting.get_mut(&whose)?;
         let waiting = queue.pop_front();
         if queue.is_empty() {
-            self.waiting.remove(&key);
+            self.waiting.remove(&whose);
         }
         let waiting = waiting?;
-        self.take(key);
-        Some((key, waiting))
+        self.take(whose);
+        Some((whose, waiting))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.jobs.0.borrow_mut().give_back(self.key);
+        self.jobs.0.borrow_mut().give_back(self.whose);
         self.jobs.pass_on();
     }
 }
 
 impl Gone {
     /// Waits for it.
-    pub(super) async fn wait(&self) {
+    pub async fn wait(&self) {
         self.notify.notified().await;
     }
 }
@@ -228,7 +258,7 @@ impl Drop for Gone {
         let mut state = self.jobs.0.borrow_mut();
         // The table's, and this one.
         if Rc::strong_count(&self.notify) <= 2 {
-            state.gone.remove(&self.key);
+            state.gone.remove(&self.whose);
         }
     }
 }
@@ -245,6 +275,16 @@ mod tests {
         /// How many children were killed before they were done.
         pub fn late(&self) -> usize {
             self.0.borrow().ending.iter().filter(|child| child.is_late).count()
+        }
+
+        /// How many children have not ended, as far as is known.
+        pub fn unended(&self) -> usize {
+            self.0.borrow().ending.len()
+        }
+
+        /// How many work.
+        pub fn working(&self) -> usize {
+            self.0.borrow().all_working
         }
     }
 
