@@ -88,9 +88,19 @@ impl Target<'_> {
 }
 
 fn run_one(name: &str, input: &[u8], function: &mut impl FnMut(&[u8])) {
-    let began = Instant::now();
-    let outcome = catch_unwind(AssertUnwindSafe(|| function(input)));
-    let took = began.elapsed();
+    let mut timed = || {
+        let began = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| function(input)));
+        (outcome, began.elapsed())
+    };
+    let (mut outcome, mut took) = timed();
+    // The machine may have had other things to do; what is slow by itself is so each time.
+    for _ in 0..2 {
+        if outcome.is_err() || took < PATIENCE {
+            break;
+        }
+        (outcome, took) = timed();
+    }
     if outcome.is_ok() && took < PATIENCE {
         return;
     }
