@@ -1,6 +1,6 @@
 //! The registry daemon.
 
-pub mod addresses;
+mod addresses;
 mod announcements;
 mod authorization;
 mod bus;

@@ -14,7 +14,8 @@ use rustix::fs::{
 use rustix::io::{Errno, pread, pwrite};
 
 use crate::addresses_line::{Change, keep};
-use crate::{Address, Addresses, Error, LIST_LINK_MAX, MachineName, RECORD_MAX, Record};
+use crate::id_index::LIST_LINK_MAX;
+use crate::{Address, Addresses, Error, MachineName, RECORD_MAX, Record};
 
 /// An open directory of records.
 #[derive(Debug)]

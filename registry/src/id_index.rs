@@ -30,10 +30,10 @@ use crate::{IdKind, IdRange, LeaderIdentity, MachineName};
 pub const WIDE: u32 = 256;
 
 /// The longest list that is a symlink, in bytes.
-pub const LIST_LINK_MAX: usize = 4095;
+pub(crate) const LIST_LINK_MAX: usize = 4095;
 
 /// The longest list. What does not fit is not found by its id.
-pub const LIST_MAX: usize = 1024 * 1024;
+pub(crate) const LIST_MAX: usize = 1024 * 1024;
 
 /// How often a list is looked for that was a file when it was asked for as a symlink, and none when it was opened.
 const ATTEMPTS: u32 = 4;

@@ -60,7 +60,7 @@ pub use env_file::{Lexer as EnvLexer, Sink as EnvSink, trim_key};
 pub use files::{FileError, Files, RecordError, read_record};
 pub use group_index::group_link;
 pub use id_fields::{HOME, NO_LOGIN, NOBODY};
-pub use id_index::{IdList, LIST_LINK_MAX, LIST_MAX, WIDE};
+pub use id_index::{IdList, WIDE};
 pub use id_lookup::{LookupError, MappedId, mapped_id_by_id, mapped_id_by_name};
 pub use id_map::{
     FIRST_MACHINE_ID, IdKind, IdRange, is_valid_id, map_to_host, map_to_machine, parse_kernel_map,

@@ -3,16 +3,16 @@
 //! Every answer comes from the published records, by way of [`registry`], and no daemon is asked. So this service needs no
 //! privilege, keeps nothing, and can be ended at any time.
 
-pub mod answer;
-pub mod cli;
-pub mod filter;
+mod answer;
+mod cli;
+mod filter;
 mod fuzzy;
-pub mod mark;
+mod mark;
 mod privileges;
-pub mod query;
-pub mod record;
+mod query;
+mod record;
 mod start;
 mod user_name;
-pub mod varlink;
+mod varlink;
 
 pub use start::main;

@@ -4,7 +4,7 @@
 //! for the length of one `socket()` call ([`Namespaces::dump`]), and they are dumped again when the kernel says that
 //! something changed. One socket hears that of every namespace ([`Notifications`]); [`Tracker`] decides from it which
 //! namespace to dump and when, so that a container which changes its addresses in a loop costs nobody else anything.
-//! [`resolve_order`] and `reach` make what a name resolves to out of what a dump found and where the host's own routes lead;
+//! `order` and `reach` make what a name resolves to out of what a dump found and where the host's own routes lead;
 //! `host` hears of changes of those, by a socket of its own.
 //!
 //! No descriptor is kept per machine, neither of a namespace nor of a socket in it: either would keep the namespace
@@ -37,10 +37,10 @@ mod fuzz;
 mod kernel_tests;
 
 pub use error::Error;
-pub use keeper::{Found, Keeper, Listing, Owners};
-pub use list::{InterfaceAddress, MAX_ADDRESSES};
-pub use namespace::{Namespaces, NetnsId, PeerLink, Place, identity};
+pub use keeper::{Keeper, Listing, Owners};
+pub use list::InterfaceAddress;
+pub use namespace::{Namespaces, NetnsId, Place};
 pub use notifications::{Notification, Notifications, Origin};
-pub use order::{Peer, Resolved, resolve_order};
+pub use order::{Peer, Resolved};
 pub use rtnetlink::Nsid;
 pub use tracker::{Tracker, Watch};

@@ -37,6 +37,7 @@ pub struct NetnsId {
 
 impl NetnsId {
     /// The namespace whose file has this device and inode number.
+    #[cfg(test)]
     pub fn new(dev: u64, ino: u64) -> Self {
         Self { dev, ino }
     }
@@ -105,13 +106,14 @@ impl Namespaces {
     }
 
     /// Which namespace the daemon's own is.
+    #[cfg(test)]
     pub fn own_id(&self) -> NetnsId {
         self.own_id
     }
 
     /// The addresses in the namespace of `netns`, a process by pidfd or an open /proc/PID/ns/net, as clients list
     /// them: without those that are deprecated, tentative or of the host alone; IPv4 first, then by scope, interface
-    /// and bytes; at most [`MAX_ADDRESSES`](super::MAX_ADDRESSES). No address is an empty list.
+    /// and bytes; at most [`MAX_ADDRESSES`](super::list::MAX_ADDRESSES). No address is an empty list.
     ///
     /// [`Error::NamespaceGone`] if `netns` is the pidfd of a process that has exited. Moves the calling thread into
     /// the namespace and back; ends the process if there is no way back.

@@ -22,9 +22,6 @@ use super::rtnetlink::{
 /// Room for some 20,000 notifications. It is a limit, not a reservation.
 const RECEIVE_BUFFER: usize = 64 * 1024 * 1024;
 
-/// At most so many datagrams that say nothing are read without a pause. Root of a container may send any number.
-const MAX_SILENT: usize = 64;
-
 /// A notification is a fraction of this.
 const DATAGRAM: usize = 16 * 1024;
 
@@ -103,12 +100,10 @@ impl Notifications {
         }
     }
 
-    /// The next notification, if there is one now. Gives up after some datagrams that say nothing.
+    /// The next notification, if there is one now.
+    #[cfg(test)]
     pub fn try_next(&mut self) -> Result<Option<Notification>, Error> {
-        for _ in 0..MAX_SILENT {
-            if !self.queue.is_empty() {
-                break;
-            }
+        while self.queue.is_empty() {
             match receive(self.socket.get_ref().as_fd(), &mut self.buffer) {
                 Err(Errno::AGAIN) => break,
                 received => read(received, &self.buffer, &mut self.queue)?,

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::sandbox::{Container, on_a_host};
-use crate::addresses::{Error, InterfaceAddress, MAX_ADDRESSES, Nsid, Place};
+use crate::addresses::list::MAX_ADDRESSES;
+use crate::addresses::{Error, InterfaceAddress, Nsid, Place};
 
 fn texts(addresses: &[InterfaceAddress]) -> Vec<String> {
     addresses.iter().map(|address| address.address.to_string()).collect()

@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use super::sandbox::{Container, host_ip, on_a_host, skipped};
-use crate::addresses::{Error, Namespaces, PeerLink, Place, identity};
+use crate::addresses::namespace::{PeerLink, identity};
+use crate::addresses::{Error, Namespaces, Place};
 
 fn ifindex(netns: Option<u32>, name: &str) -> u32 {
     let mut command = match netns {
