@@ -71,7 +71,7 @@ check:
 
 # All there is, to the end, whatever fails.
 check-all:
-	@scripts/setup.sh build demo check vm long
+	@scripts/setup.sh build demo check vm arch long
 	@failed=; for part in '' --next --long; do scripts/check.sh $$part || failed="$$failed check.sh $$part;"; done; \
 	  [ -z "$$failed" ] || { echo "FAILED: $$failed"; exit 1; }
 
@@ -118,7 +118,7 @@ help:
 	@echo 'make             builds machined, userdb-machined, resolve-machined, mymachines, libmachine and the NSS module into target/'
 	@echo 'make demo        shows the whole of it in private namespaces; changes nothing on this host'
 	@echo 'make check       all tests, with a summary; logs in target/check/; FAST=1: those that take a few minutes'
-	@echo 'make check-all   these, check-next, check-vm, long fuzzing and Miri'
+	@echo 'make check-all   these, check-next, check-vm, check-arch, long fuzzing and Miri'
 	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
 	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
 	@echo 'make check-arch  builds and tests for arm64, i686 and s390x, under qemu-user'

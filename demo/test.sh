@@ -58,7 +58,7 @@ before=$(host)
 tell() { # NAME COMMAND...
   local name=$1 rc=0
   shift
-  timeout -k 5 120 "$@" >"$scratch/$name" 2>&1 </dev/null || rc=$?
+  timeout -k 5 300 "$@" >"$scratch/$name" 2>&1 </dev/null || rc=$?
   check "the demo succeeds as $name" sh -c "[ $rc = 0 ] || { cat $scratch/$name; false; }"
   check "it shows the whole story as $name" shows "$name"
   check "its lines fit into 80 columns as $name" fits "$name"

@@ -66,7 +66,7 @@ for suite; do
   stock "$root" "$work/stock-$suite" || echo 'SKIPPED: the mirror does not have the original package of this root any more'
   umount "$work/root" 2>/dev/null || true
   "$top/tests/lab/boot.sh" --in "$top:/src" --in "$work/debs:/debs" --in "$work/next:/next" \
-    --in "$work/stock-$suite:/stock" "$root" "$out/$suite" "$top/packaging/deb-inside.sh" 240 || true
+    --in "$work/stock-$suite:/stock" "$root" "$out/$suite" "$top/packaging/deb-inside.sh" 900 || true
   cat "$out/$suite/log" || tail -n 30 "$out/$suite/console"
   read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$out/$suite/log" | tail -n 1) || { p=0 f=1; }
   passed=$((passed + p)) failed=$((failed + f))

@@ -207,13 +207,13 @@ in_boot() {
   check 'a call starts the daemon and registers' varlinkctl call $socket io.systemd.Machine.Register \
     "{\"name\":\"box\",\"class\":\"container\",\"leader\":$leader}"
   check 'it is active, so it said that it is ready' \
-    timeout 10 sh -c 'until systemctl --quiet is-active machined.service; do sleep 0.05; done'
+    timeout 60 sh -c 'until systemctl --quiet is-active machined.service; do sleep 0.05; done'
   check 'it is ours' says 'mymachines|0\.' varlinkctl info $socket
-  check 'the name resolves' says '^10\.92\.0\.3 ' getent ahosts box
-  check 'and the address' says 'box' getent hosts 10.92.0.3
+  check 'the name resolves' timeout 60 sh -c 'until getent ahosts box | grep -q "^10.92.0.3 "; do sleep 0.05; done'
+  check 'and the address' timeout 60 sh -c 'until getent hosts 10.92.0.3 | grep -q box; do sleep 0.05; done'
   nsenter -t "$leader" -n ip addr add 10.92.0.4/24 dev host0
   check 'an address that changes is heard of under the restrictions of the unit' \
-    timeout 5 sh -c 'until getent ahosts box | grep -q "^10.92.0.4 "; do sleep 0.05; done'
+    timeout 60 sh -c 'until getent ahosts box | grep -q "^10.92.0.4 "; do sleep 0.05; done'
   check 'a restart loses nothing' sh -c "systemctl restart machined.service && varlinkctl call $socket io.systemd.Machine.List '{\"name\":\"box\"}'"
   check 'killed, it is started again' killed_and_back
   check 'nor is anything lost then' varlinkctl call $socket io.systemd.Machine.List '{"name":"box"}'
@@ -233,9 +233,9 @@ in_boot() {
   check 'it is not privileged beyond its unit' says '^NoNewPrivs:[[:space:]]*1' cat "/proc/$(state MainPID machined.service)/status"
   check 'disabled, it gives the place to the original' \
     sh -c 'systemctl disable machined.service && systemctl restart systemd-machined.service'
-  check 'ours is stopped then' timeout 10 sh -c 'while pgrep -x machined; do sleep 0.05; done'
+  check 'ours is stopped then' timeout 60 sh -c 'while pgrep -x machined; do sleep 0.05; done'
   check 'and gives the place in userdb back' says 'systemd .systemd-machined' varlinkctl info $userdb
-  check 'its provider and its hook are stopped too' timeout 10 bash -c \
+  check 'its provider and its hook are stopped too' timeout 60 bash -c \
     'while systemctl --quiet is-active {userdb,resolve}-machined.{socket,service}; do sleep 0.05; done'
   check 'it comes back' sh -c 'systemctl enable machined.service && systemctl restart machined.service'
   check 'and takes the place in userdb' serves_userdb
@@ -263,13 +263,13 @@ killed_and_back() {
   local unit=${1-machined.service} old
   old=$(systemctl show -P MainPID "$unit")
   [ "$old" != 0 ] && kill -KILL "$old" &&
-    timeout 10 sh -c "until [ \$(systemctl show -P MainPID $unit) -ne $old ] && systemctl is-active $unit; do sleep 0.05; done"
+    timeout 60 sh -c "until [ \$(systemctl show -P MainPID $unit) -ne $old ] && systemctl is-active $unit; do sleep 0.05; done"
 }
 user_in_userdb() {
   local leader
   systemd-run --quiet --service-type=exec --slice=machine.slice --unit=ids unshare --user sleep infinity || return
   leader=$(systemctl show -P MainPID ids)
-  timeout 10 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done" || return
+  timeout 60 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done" || return
   echo 0 500000 65536 >"/proc/$leader/uid_map"
   echo 0 500000 65536 >"/proc/$leader/gid_map"
   varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Register \
@@ -277,7 +277,7 @@ user_in_userdb() {
   says '^vu-ids-0:x:500000:65534:UID 0 of Container ids:/:/usr/sbin/nologin$' getent -s systemd passwd 500000
 }
 linked_units() { systemctl is-enabled {,userdb-,resolve-}machined.{service,socket} {userdb,resolve}-machined.timer machined-takeover.service | tr '\n' ' '; }
-serves_userdb() { timeout 5 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
+serves_userdb() { timeout 60 sh -c 'until varlinkctl info /run/systemd/userdb/io.systemd.Machine | grep userdb-machined; do sleep 0.05; done'; }
 exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p'; }
 at_most() { # LIMIT COMMAND...: it prints a number, which is no larger.
   local number
@@ -297,7 +297,7 @@ frozen_and_answered() {
   local old
   old=$(systemctl show -P MainPID userdb-machined.service)
   [ "$old" != 0 ] && kill -STOP "$old" &&
-    timeout 20 getent -s systemd passwd 500000 &&
+    timeout 60 getent -s systemd passwd 500000 &&
     [ "$(systemctl show -P MainPID userdb-machined.service)" != "$old" ]
 }
 
@@ -322,6 +322,7 @@ part() { # NAME COMMAND...: a part that runs elsewhere; its lines are ours, its 
   [ "$1" != boot ] || cp "$scratch/log" "$log" 2>/dev/null || true
   grep -v '^[0-9]* passed, [0-9]* failed$' "$log" || true
   counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n1 || true)
+  [ -n "$counts" ] || echo "FAILED the part $1 did not come to its end: status $rc"
   read -r p _ f _ <<<"${counts:-0 passed, 1 failed}"
   passed=$((passed + p)) failed=$((failed + f))
   [ $rc = 0 ] || [ "$f" != 0 ] || failed=$((failed + 1))
@@ -351,5 +352,5 @@ cat >"$scratch/script" <<'S'
 #!/bin/sh
 exec /src/scripts/install-test.sh --in-boot
 S
-part boot "$root/tests/lab/boot.sh" --in "$root:/src" "$suite" "$scratch" "$scratch/script" 120
+part boot "$root/tests/lab/boot.sh" --in "$root:/src" "$suite" "$scratch" "$scratch/script" 600
 finish

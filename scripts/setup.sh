@@ -55,6 +55,10 @@ check python3-pip       /usr/lib/python3/dist-packages/pip   installs the module
 check python3-setuptools /usr/lib/python3/dist-packages/setuptools builds it
 check python3-wheel     /usr/lib/python3/dist-packages/wheel packs it
 long  golang-go         go                                    compiles the example in Go
+long  rpm               rpmbuild                              makes RPM packages
+long  dpkg-dev          dpkg-buildpackage                     makes Debian packages
+long  debhelper         dh                                    knows how they are made
+long  dh-nss            dh_installnss                         knows how a module gets into nsswitch.conf
 vm    qemu-system-x86   qemu-system-x86_64                    boots Debian with a kernel of its own
 vm    e2fsprogs         mkfs.ext4                             makes the disk of that
 bench python3           python3                               drives the measurements

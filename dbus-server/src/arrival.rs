@@ -77,7 +77,7 @@ mod tests {
         fs::write(directory.join("other"), "").unwrap();
         assert!(!has_come(&mut waiting).await);
         fs::rename(directory.join("other"), &socket).unwrap();
-        let come = timeout(Duration::from_secs(20), waiting).await;
+        let come = timeout(Duration::from_secs(60), waiting).await;
         assert!(come.unwrap().unwrap(), "it was waited for");
         assert!(!appears(&socket).await.unwrap(), "it is there");
         fs::remove_dir_all(&root).unwrap();

@@ -251,6 +251,6 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
 fn run_with<F: Future<Output = ()>>(limits: Limits, test: impl FnOnce(Bench) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done =
-        async { tokio::time::timeout(Duration::from_secs(20), test(Bench::new(limits))).await.unwrap() };
+        async { tokio::time::timeout(Duration::from_secs(120), test(Bench::new(limits))).await.unwrap() };
     LocalSet::new().block_on(&runtime, done);
 }

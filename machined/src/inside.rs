@@ -26,6 +26,7 @@ mod reading;
 mod request;
 mod service;
 mod spawn;
+mod staged;
 mod terminal;
 mod work;
 

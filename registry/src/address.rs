@@ -177,7 +177,9 @@ mod tests {
             (seed >> 33) % below
         };
         let mut valid = 0;
-        for _ in 0..200_000 {
+        // What runs in Miri takes a thousand times as long.
+        let rounds = if cfg!(miri) { 10_000 } else { 200_000 };
+        for _ in 0..rounds {
             let mut text = std::string::String::new();
             for _ in 0..next(12) {
                 match next(5) {
@@ -192,6 +194,6 @@ mod tests {
                 assert_eq!(parse_v6(text.as_bytes()), expected, "{text}");
             }
         }
-        assert!(valid > 100, "only {valid} of the texts were addresses");
+        assert!(valid > rounds / 2000, "only {valid} of the texts were addresses");
     }
 }

@@ -12,6 +12,7 @@ show() { systemctl show --value --property="$2" $1; }
 facts() {
   echo "multi-user $(($(show multi-user.target ActiveEnterTimestampMonotonic) / 1000))"
   echo "userspace $(($(show '' UserspaceTimestampMonotonic) / 1000))"
+  journalctl --sync
   systemctl --failed --plain --no-legend | awk '{ print "failed " $1 }'
   journalctl --boot --quiet --output=cat | grep -E 'rdering cycle|achined.*(File exists|xpected|ailed)' | sed 's/^/journal /'
   local unit

@@ -55,18 +55,22 @@ mv "$work/absent/usr/local" "$work/later"
 mkdir -p "$work/updated"/{etc,var}
 touch "$work/updated"/{etc,var}/.updated
 
+declare -A made
 # boot NAME STAGE OPTION...: $work/NAME has what it left.
 boot() {
   local name=$1 stage=$2
+  made[$name]=$(printf '%q ' "$@")
   shift 2
+  rm -rf "${work:?}/$name"
   mkdir "$work/$name"
   # Itself, and not by way of what is shown of the host, which a soft-reboot takes away.
   { printf '#!/bin/bash\nset -- %s\n' "$stage" && cat tests/boot/inside.sh; } >"$work/script"
-  tests/lab/boot.sh "$@" "$root" "$work/$name" "$work/script" 200 || true
+  tests/lab/boot.sh "$@" "$root" "$work/$name" "$work/script" 400 || true
   date +%s%3N >"$work/$name/ended"
   echo "-- $name: $(tr '\n' ';' <"$work/$name/facts")" || tail -n 20 "$work/$name/console"
 }
 value() { awk -v key="$2" '$1 == key { print $2; exit }' "$work/$1"; }
+lookup_of() { value "$1/facts" lookup; }
 time_of() { echo $(($(value "$1/facts" multi-user) - $(value "$1/facts" userspace))); }
 lines() { grep "^$2 " "$work/$1" || true; }
 # How much longer it may take than the original; it is a second on a machine with nothing else to do.
@@ -74,6 +78,16 @@ is_as_fast() { # WHAT ORIGINAL OURS, in milliseconds
   echo "   $1: the original $2 ms, ours $3 ms"
   [ "$2" -gt 0 ] && [ "$3" -gt 0 ] && [ "$3" -le $((2 * $2 + 1000)) ]
 }
+# as_fast WHAT MEASURE STOCK OURS: by one boot of each, and by two more of each where the machine was busy with other things.
+as_fast() {
+  local try
+  for try in 1 2 3; do
+    [ $try = 1 ] || { again "$3" && again "$4"; }
+    if is_as_fast "$1" "$($2 "$3")" "$($2 "$4")"; then return 0; fi
+  done
+  return 1
+}
+again() { eval "boot ${made[$1]}"; }
 is_same() { [ -s "$work/$1" ] && [ -s "$work/$2" ] && diff <(lines "$1" "$3") <(lines "$2" "$3"); }
 has() { grep -qx "$2" "$work/$1"; }
 lacks() { [ -s "$work/$1" ] && ! lines "$1" "$2" | grep .; }
@@ -82,15 +96,21 @@ is_up() {
   for unit in machined.service machined.socket userdb-machined.socket resolve-machined.socket; do has "$1" "unit $unit active" || return; done
 }
 compare() { # STOCK OURS WHAT
-  check "$3: as soon as with the original" is_as_fast 'time to multi-user' "$(time_of "$1")" "$(time_of "$2")"
+  check "$3: as soon as with the original" as_fast 'time to multi-user' time_of "$1" "$2"
   check "$3: no unit has failed that has not with the original" is_same "$1/facts" "$2/facts" failed
   check "$3: what is ours is there" is_up "$2/facts"
   check "$3: the journal has no complaint" lacks "$2/facts" journal
   check "$3: the journal has it by the original's name" has "$2/facts" 'journal-of-the-name 1'
 }
-at_once() { # WHAT MILLISECONDS
-  echo "   $1: $2 ms"
-  [ "$2" -lt 2000 ]
+at_once() { # WHAT MEASURE NAME
+  local try took
+  for try in 1 2 3; do
+    [ $try = 1 ] || again "$3"
+    took=$($2 "$3")
+    echo "   $1: $took ms"
+    if [ "$took" -lt 2000 ]; then return 0; fi
+  done
+  return 1
 }
 
 boot stock-first shutdown
@@ -107,16 +127,16 @@ longest() {
 }
 down() { echo $(($(cat "$work/$1/ended") - $(cat "$work/$1/asked"))); }
 check 'it is shut down as soon as the original while somebody looks up users' \
-  is_as_fast 'time to the end' "$(down stock-first)" "$(down ours-first)"
-check 'each lookup is answered at once until then' at_once 'the longest lookup' "$(longest ours-first)"
+  as_fast 'time to the end' down stock-first ours-first
+check 'each lookup is answered at once until then' at_once 'the longest lookup' longest ours-first
 
 if [ "$systemd" -ge 255 ]; then
   boot stock-next soft --over "$work/updated"
   boot ours-next soft --over "$work/updated" --over "$work/ours"
   compare stock-next ours-next 'the next boot'
-  again() { echo $(($(value "$1/facts-again" multi-user) - $(cat "$work/$1/asked"))); }
+  softly() { echo $(($(value "$1/facts-again" multi-user) - $(cat "$work/$1/asked"))); }
   check 'soft-rebooted: as soon as with the original' \
-    is_as_fast 'time to multi-user' "$(again stock-next)" "$(again ours-next)"
+    as_fast 'time to multi-user' softly stock-next ours-next
   check 'soft-rebooted: no unit has failed that has not with the original' \
     is_same stock-next/facts-again ours-next/facts-again failed
   check 'soft-rebooted: what is ours is there' is_up ours-next/facts-again
@@ -128,10 +148,10 @@ fi
 
 boot ours-absent absent --over "$work/absent" --in "$work/later:/later"
 check '/usr/local is absent: as soon as with the original' \
-  is_as_fast 'time to multi-user' "$(time_of stock-first)" "$(time_of ours-absent)"
+  as_fast 'time to multi-user' time_of stock-first ours-absent
 check '/usr/local is absent: no unit has failed that has not with the original' \
   is_same stock-first/facts ours-absent/facts failed
-check '/usr/local is absent: a lookup is answered at once' at_once 'the lookup' "$(value ours-absent/facts lookup)"
+check '/usr/local is absent: a lookup is answered at once' at_once 'the lookup' lookup_of ours-absent
 check '/usr/local is absent: once it is there, it is started as ever' is_up ours-absent/later
 
 echo "$passed passed, $failed failed"

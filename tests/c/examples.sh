@@ -29,7 +29,7 @@ record() {
 # until_said LINE: waits for a line of the watcher.
 until_said() {
   local i
-  for i in $(seq 100); do
+  for i in $(seq 600); do
     if grep -qxF -- "$1" /run/watched; then echo "ok machine-watch says: $1"; return; fi
     sleep 0.1
   done

@@ -18,7 +18,7 @@ check() { # SENTENCE COMMAND...
   fi
 }
 is() { [ "$1" = "$2" ] || { printf '%s\nis not\n%s\n' "$1" "$2"; return 1; }; }
-until_true() { for _ in $(seq 100); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done; "$@"; }
+until_true() { for _ in $(seq 600); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.1; done; "$@"; }
 
 cd /tmp
 for program in /in/c/batch.c /in/c/which.c /in/c/of.c /examples/machine-ps.c /examples/machine-watch.c; do

@@ -49,7 +49,7 @@ namespace=(unshare --mount --propagation private)
 [ "$(id -u)" = 0 ] || namespace=(unshare --user --map-root-user --mount --propagation private)
 inside() {
   # shellcheck disable=SC2016
-  timeout -k 5 300 "${namespace[@]}" sh -euc '
+  timeout -k 5 600 "${namespace[@]}" sh -euc '
     mount -t tmpfs tmpfs /run
     # Groups only seem to be: nothing is to be found where they would be.
     mount -t tmpfs tmpfs /sys/fs/cgroup

@@ -38,7 +38,7 @@ socket=/run/systemd/machine/io.systemd.Machine
 for i in 1 2 3; do
   systemd-run --quiet --slice=machine.slice --unit="box$i" -p Delegate=yes sh -c \
     'mkdir /sys/fs/cgroup/machine.slice/'"box$i"'.service/inner; (echo $$ >/sys/fs/cgroup/machine.slice/'"box$i"'.service/inner/cgroup.procs; exec sleep 1000) & sleep 1000 & exec sleep 1000'
-  for _ in $(seq 50); do
+  for _ in $(seq 600); do
     leader=$(systemctl show -P MainPID "box$i")
     [ "$(cat /sys/fs/cgroup/machine.slice/box$i.service/{,inner/}cgroup.procs 2>/dev/null | wc -l)" = 3 ] && break
     sleep 0.1

@@ -43,6 +43,6 @@ CLIENTS=$work/python "$top/tests/daemon/run.sh" --machined "$machined" --in "$he
 
 printf '#!/bin/sh\nexec /src/tests/system/inside.sh both --groups clients\n' >"$work/script"
 "$top/tests/lab/boot.sh" --in "$top:/src" --in "$("$top/tests/lab/root.sh" trixie):/lab-root" --in "$work/clients:/clients" trixie \
-  "$work/out" "$work/script" 420 || status=$?
+  "$work/out" "$work/script" 1000 || status=$?
 cat "$work/out/log" || { tail -n 30 "$work/out/console"; status=1; }
 exit "$status"

@@ -21,7 +21,7 @@ MACHINED = "/run/systemd/machine/io.systemd.Machine"
 USERDB = "io.systemd.UserDatabase."
 SERVICE = "org.varlink.service."
 CONTRACT = pathlib.Path(__file__).resolve().parent / "contract"
-DEADLINE = 15
+DEADLINE = 30
 NAME, FIRST, COUNT = "udbtest", 700_000_000, 65536
 ABSENT = object()
 

@@ -42,7 +42,7 @@ trap finish EXIT
 check() {
   local sentence="$mode: $1" exit=$2 pattern=$3 got=0 printed
   shift 3
-  timeout 10 "$@" >"$scratch/printed" 2>&1 </dev/null || got=$?
+  timeout 60 "$@" >"$scratch/printed" 2>&1 </dev/null || got=$?
   printed=$(tr '\n' '~' <"$scratch/printed")
   if [ "$got" = "$exit" ] && [[ $printed =~ $pattern ]]; then
     passed=$((passed + 1))
@@ -61,17 +61,17 @@ lacks() { # PATTERN COMMAND...: it prints no such line, and succeeds.
 export -f lacks
 
 # A container, as far as anybody can tell: a process in a user namespace, one of its user 5, and a file of it.
-timeout 20 sh -c "until [ -S $socket ]; do sleep 0.05; done"
+timeout 60 sh -c "until [ -S $socket ]; do sleep 0.05; done"
 systemd-run --quiet --scope --unit=userdb-box unshare --user sleep infinity </dev/null &
 leader=$!
-timeout 10 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done"
+timeout 60 sh -c "until [ \$(cat /proc/$leader/comm) = sleep ]; do sleep 0.05; done"
 echo "0 $first 65536" >"/proc/$leader/uid_map"
 echo "0 $first 65536" >"/proc/$leader/gid_map"
 varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Register \
   "{\"name\":\"$machine\",\"class\":\"container\",\"leader\":$leader}" >/dev/null
 systemd-run --quiet --scope --unit=userdb-inside setpriv --reuid=$uid --regid=$uid --clear-groups sleep infinity </dev/null &
 process=$!
-timeout 10 sh -c "until [ \$(cat /proc/$process/comm) = sleep ]; do sleep 0.05; done"
+timeout 60 sh -c "until [ \$(cat /proc/$process/comm) = sleep ]; do sleep 0.05; done"
 touch "$scratch/file"
 chown $uid:$uid "$scratch/file"
 
@@ -141,7 +141,7 @@ through_glibc
 # A container as systemd-nspawn makes it, which chooses its ids.
 cp -a /usr/share/machine-template "$scratch/nsp"
 systemd-run --quiet --unit=userdb-nspawn systemd-nspawn --quiet --keep-unit --directory="$scratch/nsp" --machine=nsp -U sleep 1234567
-timeout 20 sh -c 'until [ -e /run/systemd/machines/nsp ]; do sleep 0.05; done' || journalctl --no-pager -u userdb-nspawn
+timeout 60 sh -c 'until [ -e /run/systemd/machines/nsp ]; do sleep 0.05; done' || journalctl --no-pager -u userdb-nspawn
 inside=$(sed -n 's/^LEADER=//p' /run/systemd/machines/nsp)
 base=$(awk '{ print $2 }' "/proc/$inside/uid_map")
 mode='of systemd-nspawn'
@@ -149,7 +149,7 @@ check 'its root has a name' 0 "^vu-nsp-0:x:$base:65534:UID 0 of Container nsp:/:
 check 'and its process' 0 '(^|~)vu-nsp-0 +[^~]*sleep 1234567~' ps aux
 check 'and its group' 0 "^vg-nsp-0:x:$base:~\$" getent group vg-nsp-0
 systemctl stop userdb-nspawn.service
-timeout 20 sh -c "while getent passwd $base; do sleep 0.05; done" >/dev/null
+timeout 60 sh -c "while getent passwd $base; do sleep 0.05; done" >/dev/null
 check 'with its end it has none' 2 '^$' getent passwd vu-nsp-0
 
 # The original's module knows no users.
@@ -159,15 +159,15 @@ if [ "$flavour" = ours ]; then
   through_glibc
   mode='with our module, everything frozen'
   systemctl kill --signal=STOP machined.service userdb-machined.service
-  check 'a user is known' 0 "^$entry\$" timeout 1 getent passwd $uid
-  check 'nobody else, and that at once' 2 '^$' timeout 1 getent passwd nosuchuser
-  check 'users are not listed, and that at once' 0 '^$' timeout 1 bash -c '! getent passwd | grep ^vu-'
-  check 'the groups of a user are known at once' 0 "^uid=$uid" timeout 1 id $user
+  check 'a user is known' 0 "^$entry\$" timeout 5 getent passwd $uid
+  check 'nobody else, and that at once' 2 '^$' timeout 5 getent passwd nosuchuser
+  check 'users are not listed, and that at once' 0 '^$' timeout 5 bash -c '! getent passwd | grep ^vu-'
+  check 'the groups of a user are known at once' 0 "^uid=$uid" timeout 5 id $user
   mode='with nss-systemd, everything frozen'
   sed -i -e 's/^passwd:.*/passwd: files systemd/' -e 's/^group:.*/group: files systemd/' /etc/nsswitch.conf
   systemctl kill --signal=STOP userdb-machined.service
   check 'there is an answer once the provider is replaced' 0 "^$entry\$" getent passwd $uid
-  check 'and then at once' 2 '^$' timeout 1 getent passwd nosuchuser
+  check 'and then at once' 2 '^$' timeout 5 getent passwd nosuchuser
   mode='with nss-systemd, without machined'
   systemctl kill --signal=KILL machined.service
   check 'a user is known' 0 "^$entry\$" getent passwd $uid

@@ -26,7 +26,7 @@ parser.add_argument("--flavour", choices=("stock257", "stock262", "ours"), defau
 flavour = parser.parse_args().flavour
 
 CONTRACT = pathlib.Path(__file__).resolve().parent / "contract"
-DEADLINE = 15
+DEADLINE = 30
 UNPRIVILEGED = 4711
 MACHINE = "io.systemd.Machine."
 SERVICE = "org.varlink.service."

@@ -36,7 +36,7 @@ trap finish EXIT
 check() {
   local sentence=$1 exit=$2 pattern=$3 got=0 printed
   shift 3
-  timeout 20 "$@" >"$scratch/printed" 2>&1 </dev/null || got=$?
+  timeout 60 "$@" >"$scratch/printed" 2>&1 </dev/null || got=$?
   printed=$(tr '\n' '~' <"$scratch/printed")
   if [ "$got" = "$exit" ] && [[ $printed =~ $pattern ]]; then
     passed=$((passed + 1))
@@ -56,10 +56,10 @@ controls=yes
 
 # 257 has no socket unit.
 [ "$flavour" = ours ] || systemctl start systemd-machined.service
-timeout 20 sh -c "until [ -S $socket ]; do sleep 0.05; done"
+timeout 60 sh -c "until [ -S $socket ]; do sleep 0.05; done"
 systemd-run --quiet --scope sleep infinity </dev/null &
 leader=$!
-timeout 20 sh -c "until grep -qx sleep /proc/$leader/comm; do sleep 0.05; done"
+timeout 60 sh -c "until grep -qx sleep /proc/$leader/comm; do sleep 0.05; done"
 
 name="{\"name\":\"ctl\"}"
 

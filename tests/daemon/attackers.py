@@ -106,6 +106,7 @@ class Attack:
         self.work, self.uids, self.lead, self.pids = work, uids or range(first, first + users), lead, []
 
     def __enter__(self):
+        self.pids = []
         for uid in self.uids:
             pid = os.fork()
             if pid == 0:
@@ -191,6 +192,14 @@ def latencies(places, seconds, patience=10):
             taken[name].append(ask(path, message, patience))
         time.sleep(0.005)
     return taken
+
+
+def slowness():
+    """How many seconds pass in one of processor time: one, unless the machine has other things to do as well."""
+    began, used = time.perf_counter(), time.process_time()
+    while time.process_time() - used < 0.2:
+        pass
+    return (time.perf_counter() - began) / (time.process_time() - used)
 
 
 def percentile(values, share):

@@ -2,6 +2,7 @@
 echo server that answers them in the same run."""
 
 import contextlib
+import operator
 import os
 import pathlib
 import pwd
@@ -16,7 +17,7 @@ import varlink
 import wire
 import world
 from attackers import Attack, Crowd, call, percentile
-from waiting import until
+from waiting import listens, until
 
 ECHO = "/run/echo"
 USERDB = os.environ.get("USERDB_MACHINED")
@@ -37,6 +38,8 @@ SECONDS = 2.0
 ROOT, OTHERS, TIMES = 0.050, 0.250, 1.3
 PATIENCE = 20
 MS = 1000
+# How often an attack is tried: what everybody waits now and then because others want the machine, nobody waits each time.
+TRIES = 3
 
 
 @world.needs_root
@@ -58,37 +61,58 @@ class Attacked(world.Case):
         places = {"ours": (self.path, self.message), "echo": (ECHO, b"x\0")}
         return varlink.as_user(uid, lambda: attackers.latencies(places, SECONDS, PATIENCE))
 
+    def assert_often_enough(self, attempt):
+        """attempt() tells of some users what they waited at most, at the percentile, and what they may wait, by the limit that
+        it is given; in one try none of them waits too long. Who gets half a processor because somebody who is no attacker wants
+        it, too, may need twice as long."""
+        for number in range(1, TRIES + 1):
+            before = attackers.slowness()
+            told = attempt(lambda limit: limit * before)  # noqa: B023
+            after = attackers.slowness()
+            self.assertEqual(self.machined.process.poll(), None)
+            late = {whom: (waited, bound) for whom, (most, waited, bound) in told.items() if waited >= bound}
+            for whom, (most, *_) in told.items():
+                self.assertLess(most, PATIENCE, f"{whom} is not answered")
+            if not late:
+                return
+            print(f"# too late in try {number}: {late}; a second of processor time took {before:.1f} and {after:.1f} s")
+        self.assertEqual(late, {}, "waits too long, and what would have been in time")
+
     def assert_fair(self, name, attack):
         """Nobody waits much longer than a limit while the attack goes on, and all are answered. What the machine itself has
         everybody wait, now that the attackers want its processors, tells the echo server."""
         quiet = percentile(self.measure(0)["ours"], 0.99)
-        with attack:
-            taken = {whom: self.measure(uid) for whom, uid in (("root", 0), ("another user", OTHER_UID))}
-        for whom, limit in ("root", ROOT), ("another user", OTHERS):
-            ours, echo = (percentile(taken[whom][key], 0.99) for key in ("ours", "echo"))
-            print(f"# {name}: {whom}: p99 {ours * MS:.1f} ms (quiet {quiet * MS:.1f}), echo server {echo * MS:.1f} ms, "
-                  f"{len(taken[whom]['ours'])} calls")
-            with self.subTest(f"{name}: {whom}"):
-                self.assertLess(max(taken[whom]["ours"]), PATIENCE, "not answered")
-                self.assertLess(ours, limit + TIMES * echo, "waits too long")
-        self.assertEqual(self.machined.process.poll(), None)
 
-    def assert_beside(self, name, attack, may_wait, share=0.99):
+        def attempt(allowed):
+            with attack:
+                taken = {whom: self.measure(uid) for whom, uid in (("root", 0), ("another user", OTHER_UID))}
+            told = {}
+            for whom, limit in ("root", ROOT), ("another user", OTHERS):
+                ours, echo = (percentile(taken[whom][key], 0.99) for key in ("ours", "echo"))
+                print(f"# {name}: {whom}: p99 {ours * MS:.1f} ms (quiet {quiet * MS:.1f}), echo server {echo * MS:.1f} ms, "
+                      f"{len(taken[whom]['ours'])} calls")
+                told[whom] = max(taken[whom]["ours"]), ours, allowed(limit) + TIMES * echo
+            return told
+        self.assert_often_enough(attempt)
+
+    def assert_beside(self, name, attack, may_wait, share=0.99, limits=(ROOT, OTHERS)):
         """The same where the queue of the socket itself is what is fought for, which is the kernel's and knows no root: beside
         the echo server attacked in the same way. `may_wait` says how long by a limit and by what the echo server needs."""
-        ours, echo = {}, {}
-        for path, taken in (self.path, ours), (ECHO, echo):
-            with attack(path):
-                for whom, uid in ("root", 0), ("another user", OTHER_UID):
-                    place = {"it": (path, self.message)}
-                    taken[whom] = varlink.as_user(uid, lambda: attackers.latencies(place, SECONDS, PATIENCE))["it"]
-        for whom, limit in ("root", ROOT), ("another user", OTHERS):
-            worst, bound = percentile(ours[whom], 0.99), percentile(echo[whom], 0.99)
-            print(f"# {name}: {whom}: p99 {worst * MS:.1f} ms, echo server attacked in the same way {bound * MS:.1f} ms, "
-                  f"{len(ours[whom])} calls")
-            with self.subTest(f"{name}: {whom}"):
-                self.assertLess(max(ours[whom]), PATIENCE, "not answered")
-                self.assertLess(percentile(ours[whom], share), may_wait(limit, TIMES * bound), "waits too long")
+        def attempt(allowed):
+            ours, echo = {}, {}
+            for path, taken in (self.path, ours), (ECHO, echo):
+                with attack(path):
+                    for whom, uid in ("root", 0), ("another user", OTHER_UID):
+                        place = {"it": (path, self.message)}
+                        taken[whom] = varlink.as_user(uid, lambda: attackers.latencies(place, SECONDS, PATIENCE))["it"]  # noqa: B023
+            told = {}
+            for whom, limit in zip(("root", "another user"), limits):
+                worst, bound = percentile(ours[whom], 0.99), percentile(echo[whom], 0.99)
+                print(f"# {name}: {whom}: p99 {worst * MS:.1f} ms, echo server attacked in the same way {bound * MS:.1f} ms, "
+                      f"{len(ours[whom])} calls")
+                told[whom] = max(ours[whom]), percentile(ours[whom], share), may_wait(allowed(limit), TIMES * bound)
+            return told
+        self.assert_often_enough(attempt)
 
     def crowd(self, data, **more):
         return Attack(lambda: Crowd(self.path, data, **more).run())
@@ -137,7 +161,7 @@ class OverVarlink(Attacked):
         before = self.machined.rss()
         # The echo server keeps them all, and so has nobody who comes back.
         self.assert_beside("idle connections", lambda path: Attack(lambda: attackers.idle(path), users=36, lead=3),
-                           lambda _, beside: OTHERS + beside)
+                           operator.add, limits=(OTHERS, OTHERS))
         peak = self.machined.peak() - before
         print(f"# idle connections cost {peak} KiB")
         self.assertLess(peak, 64 << 10)
@@ -188,7 +212,7 @@ class OverTheBus(Attacked):
         bus = subprocess.Popen(["dbus-daemon", "--nofork", "--config-file=/run/bus.conf"], stderr=subprocess.DEVNULL)
         self.addCleanup(bus.wait)
         self.addCleanup(bus.kill)
-        until(lambda: os.path.exists(BUS), "the bus")
+        until(lambda: listens(BUS), "the bus")
         super().begin()
         with wire.Bus() as bus:
             until(lambda: bus.bus("NameHasOwner", "s", "org.freedesktop.machine1")[0], "the name")

@@ -10,7 +10,7 @@ from shutil import which
 
 import world
 from varlink import OK, Client, listed
-from waiting import until
+from waiting import AT_ONCE, until
 
 ADDRESS = "unix:path=/run/dbus/system_bus_socket"
 NAME = "org.freedesktop.machine1"
@@ -29,7 +29,7 @@ class Message:
     """What dbus-send prints of a call to the bus itself."""
 
     def __init__(self, method, *arguments):
-        command = ["dbus-send", f"--bus={ADDRESS}", "--print-reply", "--reply-timeout=2000", "--dest=org.freedesktop.DBus",
+        command = ["dbus-send", f"--bus={ADDRESS}", "--print-reply", "--reply-timeout=10000", "--dest=org.freedesktop.DBus",
                    "/org/freedesktop/DBus", f"org.freedesktop.DBus.{method}", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         self.text, self.succeeded = done.stdout, done.returncode == 0
@@ -63,7 +63,7 @@ class Bus(world.Case):
     def assert_served(self):
         """A machine comes, is listed, and goes."""
         leader = self.leader()
-        with Client(deadline=2) as client:
+        with Client(deadline=AT_ONCE) as client:
             call = {"name": "meanwhile", "class": "container", "leader": leader.pid}
             self.assertEqual(client.ask("Register", call), OK)
             self.assertIn("meanwhile", listed())

@@ -257,7 +257,7 @@ class Killed(Swept):
             return lambda: OK
 
         def are_known(_=None):
-            return sorted(records.addresses("web")) == ["10.1.0.2", "10.1.0.3"]
+            return sorted(records.addresses("web") or []) == ["10.1.0.2", "10.1.0.3"]
 
         def check(*_):
             until(are_known, "the addresses")

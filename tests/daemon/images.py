@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import world
 from machine1 import WithBus, raw
 from service import MANAGER, NAME, ROOT
 from varlink import Client, as_user, ask, call, message
-from waiting import until
+from waiting import AT_ONCE, until
 
 POOL = pathlib.Path("/var/lib/machines")
 IMAGE = "io.systemd.MachineImage."
@@ -70,6 +71,15 @@ class WithPool(WithBus):
     @staticmethod
     def staged():
         return [name for name in os.listdir(POOL) if name.startswith(STAGED) and not name.endswith(".lck")]
+
+    def lengths(self):
+        """How many entries each of these has."""
+        found = []
+        for name in self.staged():
+            # It may have got its name meanwhile, or be gone.
+            with contextlib.suppress(FileNotFoundError):
+                found.append(len(os.listdir(POOL / name)))
+        return found
 
     @staticmethod
     def workers():
@@ -152,7 +162,8 @@ class Killed(WithPool):
         """Kills the daemon once the change has begun, and returns what its worker left when it is gone, too."""
         with Client() as client:
             client.send(change)
-            until(is_begun, "the change has begun")
+            # Or it is over already.
+            until(lambda: is_begun() or select.select([client.socket], [], [], 0)[0], "the change has begun")
             self.machined.kill()
         until(lambda: not self.workers(), "the worker's end")
 
@@ -165,9 +176,13 @@ class Killed(WithPool):
         whole = self.files("tree")
         self.start()
         interrupted = 0
-        for part in 0, 5, 20, 45:
+        for turn in range(20):
+            if turn >= 4 and interrupted >= 2:
+                break
+            part = (0, 5, 20, 45)[turn % 4]
+
             def has_begun(part=part):
-                return any(len(os.listdir(POOL / name)) >= part for name in self.staged())
+                return any(length >= part for length in self.lengths())
 
             self.kill_in(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}), has_begun)
             if "copy" in self.names():
@@ -189,7 +204,7 @@ class Killed(WithPool):
             self.tree(files=5000)
 
             def has_begun(part=part):
-                return any(len(os.listdir(POOL / name)) <= part for name in self.staged())
+                return any(length <= part for length in self.lengths())
 
             self.kill_in(message(f"{IMAGE}Remove", {"name": "tree"}), has_begun)
             self.assertNotIn("tree", self.names())
@@ -218,7 +233,7 @@ class Killed(WithPool):
         self.start()
         with Client() as client:
             client.send(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}))
-            until(self.staged, "the copy has begun")
+            until(lambda: self.staged() or (POOL / "copy").exists(), "the copy has begun")
         until((POOL / "copy").exists, "the copy")
         self.assertEqual(self.staged(), [])
 
@@ -378,14 +393,13 @@ class Hanging(WithPool):
         began = time.monotonic()
         self.machined.kill()
         self.start()
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertLess(time.monotonic() - began, AT_ONCE)
         self.assertEqual(list(varlink.listed()), ["web"])
         self.wait_for_name()
         self.assert_served()
-        began = time.monotonic()
-        with Client() as client:
+        # Nothing else ends this wait than the daemon's own deadline.
+        with Client(deadline=60) as client:
             self.assertEqual(client.ask(f"{IMAGE}List", {"name": "tree"}), "io.systemd.System ETIMEDOUT")
-        self.assertLess(time.monotonic() - began, 15)
         self.assertEqual(self.machined.stop(), 0)
 
 

@@ -94,7 +94,7 @@ class Life(world.Case):
         no_groups = set() if world.CGROUP else {"io.systemd.System EACCES", "io.systemd.System EOPNOTSUPP"}
         self.assertLessEqual(set(told), {OK} | gone | no_groups)
         until(lambda: not records.names(), "the end of the records")
-        self.assertEqual(listed(), {})
+        until(lambda: listed() == {}, "the end of all")
 
     def test_an_address_of_two_machines_belongs_to_none_until_one_leaves(self):
         one, other, third = boxes = [self.container() for _ in range(3)]
@@ -176,7 +176,7 @@ class Crowd(world.Case):
         for leader in leaders:
             leader.tell(9)
         until(lambda: not records.names(), "the end of all records")
-        self.assertEqual(listed(), {})
+        until(lambda: listed() == {}, "the end of all")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import records
 import varlink
 import world
 from varlink import DENIED, OK, as_user, ask, listed, register
-from waiting import until
+from waiting import AT_ONCE, listens, until
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "dbus"))
 
@@ -82,7 +82,7 @@ class WithBus(world.Case):
                                    stdin=subprocess.DEVNULL, stderr=log)
         self.addCleanup(self.stop_bus, bus)
         self.bus = bus
-        until(lambda: os.path.exists(SOCKET), "the bus")
+        until(lambda: listens(SOCKET), "the bus")
 
     @staticmethod
     def stop_bus(bus):
@@ -104,7 +104,7 @@ class WithBus(world.Case):
         self.start()
         self.wait_for_name()
 
-    def assert_served(self, within=1.0):
+    def assert_served(self, within=AT_ONCE):
         """Somebody else is answered at once, on the bus and beside it."""
         began = time.monotonic()
         with raw() as client:
@@ -451,7 +451,7 @@ class Scale(WithBus):
         for leader in leaders:
             leader.tell(9)
         until(lambda: client.names() == {".host"}, "the end of all")
-        self.assertEqual(records.names(), [])
+        until(lambda: records.names() == [], "the end of all records")
 
 
 if __name__ == "__main__":

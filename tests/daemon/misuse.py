@@ -12,15 +12,15 @@ import time
 import records
 import world
 from varlink import INVALID, OK, Client, as_user, ask, asked, listed, message, register, verdict
-from waiting import until
+from waiting import AT_ONCE, until
 
 PING = message("io.systemd.service.Ping")
 PER_UID, TOTAL = 128, 4096
 
 
-def connected(deadline=20):
+def connected():
     """A client that was let in, or None."""
-    client = Client(deadline)
+    client = Client()
     if client.call("io.systemd.service.Ping") == {}:
         return client
     client.close()
@@ -34,7 +34,7 @@ class Misuse(world.Case):
 
     def assert_served(self):
         """Somebody else gets an answer before long."""
-        with Client(deadline=2) as client:
+        with Client(deadline=AT_ONCE) as client:
             self.assertEqual(client.call("io.systemd.service.Ping"), {})
 
     def test_what_is_no_call_ends_its_connection_only(self):
@@ -183,7 +183,7 @@ class Misuse(world.Case):
         self.assertTrue(all(told))
         # Each has two descriptors.
         self.assertLess(self.machined.count_fds(), 2 * limit + 100)
-        with Client(deadline=2) as client:
+        with Client(deadline=AT_ONCE) as client:
             self.assertEqual(client.call("io.systemd.service.Ping"), {})
             self.assertEqual(client.ask("Register", {"name": "web", "class": "vm", "leader": self.leader().pid}), OK)
         os.close(go)

@@ -109,6 +109,8 @@ class Leader(world.Case):
         self.assertTrue(processes.is_running(leader.pid))
 
     def test_terminate_asks_and_then_kills_who_does_not_listen(self):
+        # Time to look at the one that does not listen.
+        self.restart("--grace", "4")
         polite, stubborn, bystander = self.leader(), self.leader(ignore_term), self.leader()
         self.register("polite", polite)
         self.register("stubborn", stubborn)
@@ -297,7 +299,7 @@ class Group(world.Case):
                 self.assertEqual(verdict(slow.receive()), OK)
                 return is_first
 
-        self.assertTrue(any(is_passed() for _ in range(5)))
+        until(is_passed, "an answer before that of the slow one")
         leader.kill()
         self.gone("web")
 
@@ -380,6 +382,8 @@ class Group(world.Case):
         squatter.kill()
 
     def test_a_name_is_free_at_once_whatever_the_dead_left_behind(self):
+        # Time to take the name before the rest is killed.
+        self.restart("--grace", "4")
         leader, rest, heir = self.leader(), self.leader(ignore_term), self.leader()
         self.register("web", leader, allocateUnit=True)
         self.put(rest, "web")

@@ -33,6 +33,12 @@ def names():
     return sorted(os.listdir(RECORDS))
 
 
+def everything():
+    """All records by name, without one that goes meanwhile."""
+    found = {name: record(name) for name in names()}
+    return {name: machine for name, machine in found.items() if machine is not None}
+
+
 def addresses(name):
     """What a machine's name resolves to; None if that is not known or it has no record."""
     value = (record(name) or {}).get("ADDRESSES")
@@ -49,11 +55,11 @@ def index():
     return found
 
 
-def expected_index():
-    """What the index should be, from the records."""
+def expected_index(found=None):
+    """What the index should be, from these records, or from those that there are."""
     holders = collections.defaultdict(set)
-    for name in names():
-        for address in (addresses(name) or []) if record(name).get("REACHED") == "1" else []:
+    for name, machine in (everything() if found is None else found).items():
+        for address in machine.get("ADDRESSES", "").split() if machine.get("REACHED") == "1" else []:
             if not address.startswith("fe80:"):
                 holders[address.split("%")[0]].add(name)
     return {address: min(names) for address, names in holders.items() if len(names) == 1}
@@ -61,12 +67,16 @@ def expected_index():
 
 def group_index():
     """The group index, whose entries are named by the hash of a control group's path: the machine of each."""
-    return {entry: os.readlink(f"{DERIVED}/cgroups/{entry}") for entry in os.listdir(f"{DERIVED}/cgroups")}
+    found = {}
+    for entry in os.listdir(f"{DERIVED}/cgroups"):
+        with contextlib.suppress(FileNotFoundError):
+            found[entry] = os.readlink(f"{DERIVED}/cgroups/{entry}")
+    return found
 
 
-def expected_group_index():
-    """What the group index should be, from the records."""
-    groups = {name: record(name).get("CGROUP") for name in names()}
+def expected_group_index(found):
+    """What the group index should be, from these records."""
+    groups = {name: machine.get("CGROUP") for name, machine in found.items()}
     count = collections.Counter(groups.values())
     return {hashlib.sha256(group.encode()).hexdigest()[:32]: name for name, group in groups.items()
             if group and count[group] == 1}
@@ -99,12 +109,11 @@ def leader_in_lists(machine):
     return f":{machine['LEADER']}:{machine['LEADER_PIDFDID']}" if "LEADER_PIDFDID" in machine else ""
 
 
-def expected_id_lists(kind):
-    """What the pages should be, from the records, as sets of entries. For machines of few ids, no two with the same."""
+def expected_id_lists(kind, found):
+    """What the pages should be, from these records, as sets of entries. For machines of few ids, no two with the same."""
     key = {"uids": "UIDMAP", "gids": "GIDMAP"}[kind]
     pages = collections.defaultdict(set)
-    for name in names():
-        machine = record(name)
+    for name, machine in found.items():
         for line in machine.get(key, "").split() if machine["CLASS"] == "container" else ():
             inside, outside, count = map(int, line.split(":"))
             if outside:

@@ -69,7 +69,7 @@ run() {
   (
     { [ -n "$unified" ] && mkdir -p "$group" && echo "$BASHPID" >"$group/cgroup.procs"; } 2>/dev/null || group=''
     MACHINED=$machined LOGS=$work/$program UNIFIED=$unified GROUP=$group PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here:$here/../dbus \
-      exec timeout -k 5 $((${DEADLINE:-40} * 5)) "${namespace[@]}" sh -c "$inside" sh python3 "$in/$program.py"
+      exec timeout -k 5 $((${DEADLINE:-120} * 5)) "${namespace[@]}" sh -c "$inside" sh python3 "$in/$program.py"
   ) >"$work/$program/out" 2>&1 </dev/null || status=$?
   # A program that ends badly without a word is told.
   if [ "$status" != 0 ] && ! grep -q '^FAILED' "$work/$program/out"; then

@@ -10,6 +10,7 @@ import time
 import processes
 import world
 from varlink import SOCKET, Client, listed
+from waiting import AT_ONCE, DEADLINE
 
 ROOTS = "/run/roots"
 
@@ -37,7 +38,7 @@ class Terminals(world.Case):
     def open(name, mode):
         """What Open answers, and the descriptors that come with it."""
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(15)
+            client.settimeout(DEADLINE)
             client.connect(SOCKET)
             client.sendall(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": name, "mode": mode}}).encode() + b"\0")
             data, ancillary, _, _ = client.recvmsg(65536, socket.CMSG_SPACE(64))
@@ -81,11 +82,11 @@ class Terminals(world.Case):
         self.addCleanup(bus.close)
         bus.bind(f"{ROOTS}/web/run/dbus/system_bus_socket")
         bus.listen(1)
-        with Client(deadline=15) as waiting:
+        with Client() as waiting:
             waiting.send(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": "web", "mode": "login"}}).encode() + b"\0")
             began = time.monotonic()
             self.assertEqual(set(listed()), {"web"})
-            self.assertLess(time.monotonic() - began, 1)
+            self.assertLess(time.monotonic() - began, AT_ONCE)
             self.assertEqual(waiting.receive()["parameters"]["errnoName"], "ETIMEDOUT")
 
 

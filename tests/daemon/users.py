@@ -104,12 +104,12 @@ class Users(world.Case):
         with open(f"/proc/{leader.pid}/uid_map", "w") as file:
             file.write("0 100000 10")
         until(lambda: records.id_lists("uids"), "its users")
-        self.assertEqual(records.record("late")["UIDMAP"], "0:100000:10")
+        until(lambda: records.record("late").get("UIDMAP") == "0:100000:10", "its map")
         with open(f"/proc/{leader.pid}/gid_map", "w") as file:
             file.write("0 300000 10")
         until(lambda: records.id_lists("gids"), "its groups")
         self.check(uids={"0001": "100000:10:0:late;"}, gids={"0004": "300000:10:0:late;"})
-        self.assertEqual(records.record("late")["GIDMAP"], "0:300000:10")
+        until(lambda: records.record("late").get("GIDMAP") == "0:300000:10", "its map")
 
     def test_maps_that_are_written_while_the_daemon_is_down_are_taken_in(self):
         leader = self.leader(unmapped)

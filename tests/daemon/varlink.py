@@ -6,7 +6,7 @@ import pickle
 import select
 import socket
 
-from waiting import until
+from waiting import DEADLINE, until
 
 SOCKET = "/run/systemd/machine/io.systemd.Machine"
 MACHINE = "io.systemd.Machine."
@@ -39,7 +39,7 @@ def verdict(reply):
 class Client:
     """One connection."""
 
-    def __init__(self, deadline=20, path=SOCKET):
+    def __init__(self, deadline=DEADLINE, path=SOCKET):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(deadline)
         self.rest = b""

@@ -197,8 +197,11 @@ def a_leader_has_to_live():
 @case()
 def a_leader_has_to_be_in_a_unit():
     # A thread of the kernel's, where there is one to be seen.
-    threads = [pid for pid in os.listdir("/proc") if pid.isdigit() and pathlib.Path(f"/proc/{pid}/cgroup").exists()
-               and pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().endswith("::/")]
+    threads = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().endswith("::/"):
+                threads.append(pid)
     if threads:
         same(bus.register("web", int(threads[0])),
              f"System.Error.ENXIO: Failed to determine unit of process {threads[0]} : No such device or address")

@@ -18,7 +18,7 @@ U
 systemctl daemon-reload
 systemctl start machined || exit 1
 # The bus is joined in its own time.
-timeout 20 sh -c 'until busctl status org.freedesktop.machine1 >/dev/null 2>&1; do sleep 0.05; done' || exit 1
+timeout 60 sh -c 'until busctl status org.freedesktop.machine1 >/dev/null 2>&1; do sleep 0.05; done' || exit 1
 /in/body.py --flavour ours
 code=$?
 [ $code = 0 ] || journalctl -u machined --no-pager | tail -20

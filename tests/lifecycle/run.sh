@@ -11,7 +11,7 @@ link=$(sed -n 's/^ *ln -s /ln -s /p' /tmp/install)
 [ -z "$link" ] || $link || exit 1
 for program; do
   echo "== $program"
-  timeout -k 5 300 python3 "/src/tests/lifecycle/$program.py" >"/tmp/$program.out" 2>&1 </dev/null || {
+  timeout -k 5 600 python3 "/src/tests/lifecycle/$program.py" >"/tmp/$program.out" 2>&1 </dev/null || {
     status=$?
     grep -q '^FAILED' "/tmp/$program.out" || echo "FAILED $program ended with status $status" >>"/tmp/$program.out"
   }

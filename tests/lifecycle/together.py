@@ -66,12 +66,12 @@ class Together(place.Case):
 
     def assert_is_broken(self, most):
         """Lookups fail at once, and the provider is not tried for ever."""
-        first = looked_up("nobody-first")
-        self.assertLess(first, 10)
+        # Nobody hangs until a client of userdb gives up, which is after 45 s at the soonest.
+        self.assertLess(looked_up("nobody-first"), 20)
         rest = sorted(looked_up(f"nobody-{number}") for number in range(20))
-        # A machine that is busy with other things is slow now and then.
-        self.assertLess(rest[len(rest) // 2], 0.5, rest)
-        self.assertLess(rest[-1], 5, rest)
+        # A machine that is busy with other things is slow now and then, and with the provider, too.
+        self.assertLess(rest[len(rest) // 2], 0.5 + self.usual, rest)
+        self.assertLess(rest[-1], 10, rest)
         restarts = run("journalctl", "--boot", "--quiet", "--output=cat", f"--since=@{self.began:.6f}", "_PID=1",
                        f"UNIT={PROVIDER}").count("Starting ")
         self.assertLessEqual(restarts, most)
@@ -85,6 +85,7 @@ class Together(place.Case):
         until(answers, "the provider", RETURN)
 
     def broken(self):
+        self.usual = sorted(looked_up(f"nobody-before-{number}") for number in range(10))[5]
         # To the journal's grain.
         self.began = time.time()
         run("systemctl", "stop", PROVIDER)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pathlib
 import re
-import select
 import signal
 import subprocess
 import tempfile
@@ -127,8 +126,7 @@ class Units(place.Case):
         self.assertEqual(ask("Terminate", {"name": "web"}), OK)
         self.assert_ends(leader.pid)
         until(lambda: not is_active("machine-web.scope"), "the end of the scope")
-        until(lambda: listed() == {}, "the end of the machine")
-        self.assertEqual(records.names(), [])
+        until(lambda: listed() == {} and records.names() == [], "the end of the machine")
 
     def test_hundreds_of_scopes_are_made_and_ended_at_once(self):
         """More than the answers that a bus lets a daemon wait for, which are 128."""
@@ -266,19 +264,13 @@ class Units(place.Case):
         with varlink.Client(deadline=30) as slow:
             slow.send(varlink.message("Register", {"name": "slow", "class": "container", "leader": waiting.pid,
                                                    "allocateUnit": True}))
-            for _ in range(50):
-                self.assertEqual(ask("List", {"name": ".host"}), OK)
-            self.assert_waits(slow)
+            self.assert_served_while(slow, lambda: self.assertEqual(ask("List", {"name": ".host"}), OK), rounds=50, least=10)
             reply = slow.receive()
             self.assertEqual(reply["parameters"]["errnoName"], "ETIMEDOUT")
         self.assertEqual(listed(), {})
         self.assertEqual([name for name in records.names() if "slow" in name], [])
         run("kill", "-CONT", *bus)
         self.assertEqual(self.create("fast", self.leader()), OK)
-
-    def assert_waits(self, client):
-        """It has no answer yet, so that whoever had one meanwhile did not wait for the same."""
-        self.assertEqual(select.select([client.socket], [], [], 0)[0], [])
 
     def test_a_frozen_process_1_holds_up_nobody_but_who_wants_a_scope(self):
         (_, pid), (_, later) = self.service(), self.service()
@@ -292,7 +284,8 @@ class Units(place.Case):
                                                    "allocateUnit": True}))
             create = subprocess.Popen([*manager, "CreateMachine", "sayssusa(sv)", "create", "0", "", "container",
                                        str(other.pid), "", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            for _ in range(10):
+
+            def serve():
                 self.assertEqual(ask("List", {"name": ".host"}), OK)
                 self.assertIn('"before"', run(*manager, "ListMachines"))
                 self.assertIn("/before", run(*manager, "GetMachine", "s", "before"))
@@ -302,12 +295,12 @@ class Units(place.Case):
                 run(*manager, "RegisterMachine", "sayssus", "later", "0", "", "container", later, "")
                 run(*manager, "UnregisterMachine", "s", "later")
                 self.assertEqual(run("ps", "-o", "machine=", "-p", pid), "before")
-                run("getent", "hosts", "before", check=False, timeout=2)
+                run("getent", "hosts", "before", check=False, timeout=20)
                 self.assertEqual(ask("Kill", {"name": "before", "whom": "leader", "signal": 18}), OK)
-            self.assert_waits(slow)
+            self.assert_served_while(slow, serve, rounds=10, least=1)
             # Who wants something of process 1 is told that it does not answer.
             self.assertEqual(slow.receive()["parameters"]["errnoName"], "ETIMEDOUT")
-        self.assertEqual(create.communicate(timeout=20)[0].strip(), "Call failed: Connection timed out")
+        self.assertEqual(create.communicate(timeout=60)[0].strip(), "Call failed: Connection timed out")
         self.assertEqual(list(listed()), ["before"])
         place.THAWED.touch()
         # What it is asked for then is done, whatever it was asked for before.

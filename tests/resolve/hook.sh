@@ -23,7 +23,7 @@ within() { timeout "$1" bash -c 'until "$@" >/dev/null 2>&1; do sleep 0.05; done
 query() { timeout 10 resolvectl query --cache=no --legend=no "$@"; }
 export -f query says
 # shellcheck disable=SC2016
-answers() { within 5 bash -c 'says "$1" query "${@:2}"' bash "$@"; }
+answers() { within 30 bash -c 'says "$1" query "${@:2}"' bash "$@"; }
 call() { varlinkctl call /run/systemd/machine/io.systemd.Machine "io.systemd.Machine.$1" "$2"; }
 hook=/run/systemd/resolve.hook/io.systemd.Machine
 
@@ -69,9 +69,9 @@ kill -STOP "$(state MainPID machined.service)"
 check 'with machined frozen it answers' answers '10\.92\.0\.3' Box
 check 'and back' answers 'Box' 10.92.0.3
 kill -KILL "$leader"
-check 'a machine that has died is not found, though machined has not noticed' within 5 bash -c '! query Box'
+check 'a machine that has died is not found, though machined has not noticed' within 30 bash -c '! query Box'
 kill -CONT "$(state MainPID machined.service)"
-check 'and is asked for no more' within 5 bash -c \
+check 'and is asked for no more' within 30 bash -c \
   "! varlinkctl call $hook io.systemd.Resolve.Hook.QueryFilter '{}' | grep -q Box"
 
 systemd-run --quiet --service-type=exec --slice=machine.slice --unit=two -p PrivateNetwork=yes sleep infinity
@@ -84,12 +84,12 @@ check 'a new machine is found' answers '10\.93\.0\.3' two
 kill -KILL "$(state MainPID resolve-machined.service)"
 check 'killed, the service answers again' answers '10\.93\.0\.3' two
 kill -STOP "$(state MainPID resolve-machined.service)"
-check 'frozen, it is replaced' within 20 bash -c 'says "10\.93\.0\.3" query two'
+check 'frozen, it is replaced' within 60 bash -c 'says "10\.93\.0\.3" query two'
 systemctl kill --signal=KILL machined.service
 check 'it stays where machined is killed' answers '10\.93\.0\.3' two
 check 'it is nobody' says '^Uid:[[:space:]]*65534[[:space:]]*65534' cat "/proc/$(state MainPID resolve-machined.service)/status"
 check 'nothing was denied to it' not says 'audit|SECCOMP|ermitted|annot' journalctl -u resolve-machined.service --no-pager
-within 10 systemctl is-active machined.service
+within 60 systemctl is-active machined.service
 check 'it is uninstalled' /src/scripts/install.sh uninstall
 check 'the socket is gone' not ls $hook
 check 'and the service' not pgrep -x resolve-machine

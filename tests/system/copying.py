@@ -7,7 +7,7 @@ import socket
 import stat
 
 from machines import SCRATCH, Container
-from scene import OURS, SYSTEMD, Case, out, refused, run
+from scene import OURS, SYSTEMD, Case, out, refused, run, until
 
 BUS = ["busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"]
 LONG_AGO = 1_000_000_000
@@ -167,8 +167,8 @@ class Body:
         copied = "system.posix_acl_access" in os.listxattr(self.inside / "tmp/text")
         self.assertEqual(copied, not self.SHIFT)
         if self.SHIFT:
-            said = out("journalctl", "--unit", "systemd-machined.service", "--boot", "--lines=20", "--output=cat")
-            self.assertIn("without the access control lists", said)
+            until(lambda: "without the access control lists" in out(
+                "journalctl", "--unit", "systemd-machined.service", "--boot", "--lines=20", "--output=cat"), "a line in the journal")
 
     def test_what_cannot_be_copied_is_said_and_changes_nothing(self):
         source = self.tree()

@@ -212,7 +212,7 @@ class Images(ImageCase):
         self.addCleanup(run, "systemctl", "kill", "--signal=KILL", "systemd-machined.service")
 
         def answer(*words):
-            return out("busctl", "--timeout=3", "call", bus.SERVICE, bus.PATH, bus.MANAGER, *words).strip()
+            return out("busctl", "--timeout=15", "call", bus.SERVICE, bus.PATH, bus.MANAGER, *words).strip()
 
         self.assertEqual(answer("GetImageHostname", "s", "tree"), 's ""')
         self.assertIn('"ID" "an"', answer("GetImageOSRelease", "s", "tree"))

@@ -50,6 +50,6 @@ for kind in btrfs ext4; do
   PATH=$PATH:/usr/sbin "mkfs.$kind" -q "$work/pools/$kind" 2>/dev/null
 done
 status=0
-"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" --in "$work/pools:/pools" "$suite" "$out" "$work/script" 420 || status=$?
+"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" --in "$work/pools:/pools" "$suite" "$out" "$work/script" 1300 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"

@@ -50,13 +50,13 @@ check 'the completions of bash know its name' says '^web' bash -c '
   printf "%s\n" "${COMPREPLY[@]}"'
 main=$(systemctl show --value --property=MainPID machined)
 kill -STOP "$main"
-check 'it is listed while the daemon is frozen' says '^web ' timeout 2 mymachines list --no-legend
-check 'its process is known while the daemon is frozen' says ' web ' timeout 2 mymachines whois --no-legend --pid "$leader"
+check 'it is listed while the daemon is frozen' says '^web ' timeout 20 mymachines list --no-legend
+check 'its process is known while the daemon is frozen' says ' web ' timeout 20 mymachines whois --no-legend --pid "$leader"
 check 'the doctor sees that the daemon is frozen' says "^kill -CONT $main$" mend daemon
 sh -c "$(mend daemon)"
 check 'the command that it names thaws it' becomes says '^ok,daemon' finding daemon
 systemctl stop machined.socket machined.service 2>/dev/null
-check 'it is listed while there is no daemon' says '^web ' timeout 2 mymachines list --no-legend
+check 'it is listed while there is no daemon' says '^web ' timeout 20 mymachines list --no-legend
 check 'the doctor sees that there is no daemon' says '^WRONG,daemon,no machined serves' finding daemon
 sh -c "$(mend daemon)" >/dev/null 2>&1
 check 'the command that it names starts it' becomes says '^ok,daemon' finding daemon

@@ -20,9 +20,9 @@ says() {
   printed=$("$@" 2>&1 || true)
   grep -qE -- "$pattern" <<<"$printed" || { printf 'not in it: %s\n%s\n' "$pattern" "$printed"; return 1; }
 }
-# becomes COMMAND...: within 20 seconds.
+# becomes COMMAND...: within a minute.
 becomes() {
-  local end=$((SECONDS + 20))
+  local end=$((SECONDS + 60))
   until "$@" >/tmp/became 2>&1; do
     [ $SECONDS -lt $end ] || { cat /tmp/became; return 1; }
     sleep 0.1

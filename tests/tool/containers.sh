@@ -39,6 +39,6 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/containers-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 out=${out:-$work/out}
 status=0
-"$top/tests/lab/boot.sh" --in "$top:/src" "$root" "$out" "$top/tests/tool/containers-inside.sh" 200 || status=$?
+"$top/tests/lab/boot.sh" --in "$top:/src" "$root" "$out" "$top/tests/tool/containers-inside.sh" 800 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"

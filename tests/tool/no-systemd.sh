@@ -52,7 +52,7 @@ lb:2:once:/bin/bash -c '/src/tests/tool/no-systemd-inside.sh >/out/log 2>&1 </de
 I
 rm -f "$out/log" "$out/rc"
 status=0
-SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 180 systemd-nspawn -q --register=no --keep-unit -D "$work/root" \
+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout -k 5 800 systemd-nspawn -q --register=no --keep-unit -D "$work/root" \
   --machine="no-systemd-$$" --private-network --capability=all --bind="$out:/out" --bind-ro="$top:/src" \
   --kill-signal=SIGKILL /sbin/init >"$out/console" 2>&1 </dev/null || true
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }

@@ -60,7 +60,7 @@ class Leader:
 
     def __init__(self, unit):
         run("systemctl", "--user", "stop", "--quiet", unit, code=None)
-        run("systemd-run", "--user", "--quiet", f"--unit={unit}", "--collect", "sleep", "infinity")
+        run("systemd-run", "--user", "--quiet", f"--unit={unit}", "--collect", "--service-type=exec", "sleep", "infinity")
         self.unit = f"{unit}.service"
         self.pid = int(property_of(self.unit, "MainPID"))
 

@@ -48,7 +48,7 @@ class Leader:
         env = ["env", f"XDG_RUNTIME_DIR={RUNTIME}"] if user else []
         scope = ["--user"] if user else []
         command = command or ("sleep", "infinity")
-        done = run(*env, "systemd-run", *scope, "--quiet", "--collect", f"--unit={unit}", *command, user=user)
+        done = run(*env, "systemd-run", *scope, "--quiet", "--collect", "--service-type=exec", f"--unit={unit}", *command, user=user)
         assert done.returncode == 0, done.stdout
         show = run(*env, "systemctl", *scope, "show", "--value", "--property=MainPID", unit, user=user)
         self.pid = int(show.stdout)

@@ -6,6 +6,7 @@ import processes
 import records
 import varlink
 import world
+from waiting import AT_ONCE, DEADLINE
 
 PROGRAM = os.environ["USERDB_MACHINED"]
 SOCKET = "/run/systemd/userdb/io.systemd.Machine"
@@ -33,7 +34,7 @@ PING = message("GetMemberships", {})
 class Client(varlink.Client):
     """One connection to the provider."""
 
-    def __init__(self, deadline=20, path=SOCKET):
+    def __init__(self, deadline=DEADLINE, path=SOCKET):
         super().__init__(deadline, path)
 
     def get(self, method, **parameters):
@@ -110,5 +111,5 @@ class Case(world.Case):
 
     def assert_served(self):
         """Somebody else gets an answer before long."""
-        with Client(deadline=2) as client:
+        with Client(deadline=AT_ONCE) as client:
             self.assertTrue(client.is_served())

@@ -5,7 +5,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let in_time = async { tokio::time::timeout(Duration::from_secs(30), test).await.unwrap() };
+    let in_time = async { tokio::time::timeout(Duration::from_secs(120), test).await.unwrap() };
     LocalSet::new().block_on(&runtime, in_time)
 }
 

@@ -11,7 +11,7 @@ const NEXT: &str = "Next";
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.unwrap() })
 }
 
 fn pair() -> (Reader, UnixStream) {

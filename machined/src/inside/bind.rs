@@ -13,7 +13,7 @@ use rustix::process::fchdir;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::asked::Asked;
-use super::path::{open, root_of};
+use super::path::{open, root_of_leader};
 use super::request::{Answer, Bind};
 
 /// `MOUNT_ATTR_RDONLY`, linux/mount.h.
@@ -31,7 +31,7 @@ pub(super) fn bind(asked: &Asked, wanted: &Bind) -> Result<Answer, Errno> {
     if inode(&pid.to_string())? == inode("self")? {
         return Err(Errno::INVAL);
     }
-    let root = root_of(*pid)?;
+    let root = root_of_leader(*pid, pidfd.as_fd())?;
     let tree =
         open_tree(CWD, &wanted.source, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
     if wanted.is_read_only {

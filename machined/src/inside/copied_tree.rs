@@ -1,25 +1,27 @@
 //! A tree of files that is merged into another place, entry by entry.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use images::{FileData, Teller, size_of};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, chmodat,
-    chownat, fchmod, fchown, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
-    renameat, statat, symlinkat, unlinkat, utimensat,
+    chownat, fchmod, fchown, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::copied_attributes::{Lists, copy_attributes};
 use super::path::reopen;
+use super::staged::{Entry, Way, place, remove_left_over};
 
 /// How deep a tree may be; as for the original.
 const DEPTH: usize = 2048;
 /// How many files with further links are remembered. The links of others become files of their own.
 const LINKS: usize = 1 << 18;
-/// A name for what will replace something, while it is made.
-const STAGED: &str = ".#mymachines.copy";
+/// A file with more bytes takes a while.
+const LARGE: u64 = 64 << 10;
 
 /// Why a copy failed, and at which file if it is about one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,13 +75,8 @@ struct Level {
     target: OwnedFd,
     /// Whether the copy was made, and did not exist already.
     is_new: bool,
-}
-
-/// An entry of a directory.
-#[derive(Clone, Copy)]
-struct Entry<'a> {
-    directory: BorrowedFd<'a>,
-    name: &'a [u8],
+    /// Whether nothing of an earlier copy is left over in it.
+    is_tidy: Cell<bool>,
 }
 
 impl<'a, 'b> Tree<'a, 'b> {
@@ -185,9 +182,14 @@ impl<'a, 'b> Tree<'a, 'b> {
             return Ok(None);
         }
         let (replaces, ids) = (self.replaces, owner(self.owner, &stat));
+        let way = if size_of(&stat) > LARGE { Way::Staged } else { Way::Direct };
+        if (replaces || way == Way::Staged) && !path.last().is_some_and(|level| level.is_tidy.replace(true)) {
+            remove_left_over(target.directory);
+        }
         place(
             target,
             replaces,
+            way,
             |name| match kind {
                 FileType::RegularFile => self.file(&seen, &stat, Entry { name, ..target }),
                 FileType::Symlink => {
@@ -271,7 +273,8 @@ impl<'a, 'b> Tree<'a, 'b> {
             made => made.map(|()| true)?,
         };
         let opened = openat(target.directory, target.name, flags, Mode::empty())?;
-        Ok(Some(Level { name: target.name.to_vec(), source, target: opened, is_new }))
+        let is_tidy = Cell::new(is_new);
+        Ok(Some(Level { name: target.name.to_vec(), source, target: opened, is_new, is_tidy }))
     }
 
     /// Makes a link to what was copied from the same file; `false` if nothing was.
@@ -292,7 +295,7 @@ impl<'a, 'b> Tree<'a, 'b> {
         }
         let way = format!("/proc/self/fd/{}", first.as_raw_fd());
         let make = |name: &[u8]| linkat(CWD, way.as_str(), target.directory, name, AtFlags::SYMLINK_FOLLOW);
-        match place(target, self.replaces, make, |_| Ok(())) {
+        match place(target, self.replaces, Way::Direct, make, |_| Ok(())) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Err(Errno::EXIST),
             // On another file system, or with too many links.
@@ -309,37 +312,6 @@ impl<'a, 'b> Tree<'a, 'b> {
             self.links.insert((stat.st_dev, stat.st_ino), link);
         }
     }
-}
-
-/// Makes something that is no directory; if something else is in its place and may be replaced, under another name first,
-/// so that there is one or the other at any time.
-fn place(
-    target: Entry<'_>,
-    replaces: bool,
-    mut make: impl FnMut(&[u8]) -> Result<(), Errno>,
-    finish: impl Fn(&[u8]) -> Result<(), Errno>,
-) -> Result<(), Errno> {
-    match make(target.name) {
-        Err(Errno::EXIST) if replaces && kind_of(target)? != FileType::Directory => {}
-        made => {
-            made?;
-            return finish(target.name);
-        }
-    }
-    let staged = format!("{STAGED}.{}", rustix::process::getpid().as_raw_nonzero()).into_bytes();
-    let remove = || unlinkat(target.directory, staged.as_slice(), AtFlags::empty());
-    let _ = remove();
-    let done = make(&staged)
-        .and_then(|()| finish(&staged))
-        .and_then(|()| renameat(target.directory, staged.as_slice(), target.directory, target.name));
-    // A rename to another link of the same file does nothing.
-    let _ = remove();
-    done
-}
-
-fn kind_of(entry: Entry<'_>) -> Result<FileType, Errno> {
-    let stat = statat(entry.directory, entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
 fn owner(all: Option<u32>, stat: &Stat) -> (Uid, Gid) {

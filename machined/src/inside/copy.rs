@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::asked::Asked;
 use super::copied_tree::{Failure, Tree};
 use super::message;
-use super::path::{open, root_of};
+use super::path::{open, root_of_leader};
 use super::request::{Answer, Copy, Direction, Report};
 
 /// Copies what was asked for, and tells how far it is.
@@ -21,8 +21,8 @@ use super::request::{Answer, Copy, Direction, Report};
 /// # Errors
 /// What failed first, and at which file.
 pub(super) fn copy(asked: &Asked, wanted: &Copy) -> Result<Answer, Failure> {
-    let (pid, _) = asked.leader.as_ref().ok_or(Errno::INVAL).map_err(Failure::whole)?;
-    let root = root_of(*pid).map_err(Failure::whole)?;
+    let (pid, pidfd) = asked.leader.as_ref().ok_or(Errno::INVAL).map_err(Failure::whole)?;
+    let root = root_of_leader(*pid, pidfd.as_fd()).map_err(Failure::whole)?;
     let (source, source_name) = split(&wanted.source).map_err(Failure::whole)?;
     let (target, target_name) = split(&wanted.destination).map_err(Failure::whole)?;
     let (from, to) = match wanted.direction {

@@ -264,7 +264,7 @@ mod tests {
 
     fn run<F: Future<Output = ()>>(test: impl FnOnce(Rc<Inside>) -> F) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let limit = Duration::from_secs(20);
+        let limit = Duration::from_secs(60);
         let done = async { timeout(limit, test(Inside::for_tests())).await.unwrap() };
         tokio::task::LocalSet::new().block_on(&runtime, done);
     }

@@ -17,7 +17,7 @@ use rustix::thread::{
 
 use super::asked::Asked;
 use super::bond::be_bound_to;
-use super::path::{look_and_open, open, root_of};
+use super::path::{look_and_open, open, root_of_leader};
 use super::request::Answer;
 
 /// Where terminals are made.
@@ -99,7 +99,7 @@ fn is_ptmx(stat: &Stat) -> Result<(), Errno> {
 /// there is a bus, or why there is none.
 pub(super) fn open_terminal(asked: &Asked, wants_bus: bool) -> Result<Answer, Errno> {
     let (pid, pidfd) = asked.leader.as_ref().ok_or(Errno::INVAL)?;
-    let root = root_of(*pid)?;
+    let root = root_of_leader(*pid, pidfd.as_fd())?;
     become_root_of(*pid, pidfd.as_fd())?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
     let master = look_and_open(root.as_fd(), PTMX, flags, is_ptmx)?;

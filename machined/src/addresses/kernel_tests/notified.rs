@@ -14,7 +14,7 @@ use crate::addresses::message::Request;
 use crate::addresses::rtnetlink::{GROUP_IPV4_IFADDR, RTM_NEWADDR};
 use crate::addresses::{Error, Namespaces, Notification, Notifications, Nsid, Origin, Tracker, Watch};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `test` on a host, with a socket of `bytes`. Says SKIPPED where there can be none.
 fn on_host_with(bytes: Option<usize>, test: impl Send + AsyncFnOnce(&Namespaces, Notifications)) {

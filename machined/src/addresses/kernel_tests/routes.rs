@@ -31,7 +31,7 @@ fn a_route_leads_to_the_host_over_an_interface_or_nowhere() {
         let (ifindex, _) = links.ends(nsid).next().unwrap();
         let over = |gateway: Option<&str>| Route::Over { ifindex, gateway: gateway.map(ip) };
         // The kernel looks at an interface some time after its other end has come up, and the address is its own only then.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while namespaces.route_to(ip("fd00::1"), None) != Route::Own && Instant::now() < deadline {
             std::thread::yield_now();
         }

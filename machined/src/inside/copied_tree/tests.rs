@@ -132,3 +132,80 @@ fn what_is_replaced_leaves_nothing_behind() {
     assert_eq!(fs::read(scratch.at("to")).unwrap(), b"new");
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2);
 }
+
+/// What a process had been making that is gone, and what another one makes.
+fn left_over(directory: &Path) -> (PathBuf, PathBuf) {
+    let gone = directory.join(".#mymachines.copy.1.1");
+    let of_another = directory.join(format!(".#mymachines.copy.1.{}", began_of(1)));
+    fs::write(&gone, "half").unwrap();
+    fs::write(&of_another, "half").unwrap();
+    (gone, of_another)
+}
+
+fn began_of(pid: i32) -> u64 {
+    registry::start_time_of_stat(&fs::read(format!("/proc/{pid}/stat")).unwrap()).unwrap()
+}
+
+#[test]
+fn what_a_killed_copy_has_left_goes_with_the_next_and_what_is_being_made_stays() {
+    let scratch = Scratch::new("left-over");
+    fs::create_dir_all(scratch.at("from/below")).unwrap();
+    fs::create_dir_all(scratch.at("to/below")).unwrap();
+    fs::write(scratch.at("from/below/large"), vec![1; 100_000]).unwrap();
+    fs::write(scratch.at("to/below/.#mymachines.copy.mine"), "no name of ours").unwrap();
+    let below = scratch.at("to/below");
+    for replaces in [false, true] {
+        let (gone, of_another) = left_over(&below);
+        copy(&scratch, replaces, "from", "to").unwrap();
+        assert!(!gone.exists());
+        assert!(of_another.exists());
+        fs::write(scratch.at("from/below/small"), "new").unwrap();
+        let (gone, _) = left_over(&below);
+        copy_into(&scratch, &below, "from/below", "small");
+        assert!(!gone.exists());
+        fs::remove_file(below.join("large")).unwrap();
+    }
+    assert!(scratch.at("to/below/.#mymachines.copy.mine").exists());
+}
+
+/// Replaces a file of a directory.
+fn copy_into(scratch: &Scratch, directory: &Path, from: &str, name: &str) {
+    let (from, to) = (open_directory(&scratch.at(from)), open_directory(directory));
+    let mut tell = |_| {};
+    let mut teller = Teller::new(false, &mut tell);
+    Tree::new(None, true, &mut teller)
+        .copy(from.as_fd(), name.as_bytes(), to.as_fd(), name.as_bytes())
+        .unwrap();
+}
+
+#[test]
+fn a_large_file_has_its_name_when_it_is_whole() {
+    let scratch = Scratch::new("whole");
+    let large = fs::File::create(scratch.at("from")).unwrap();
+    large.set_len(3 << 30).unwrap();
+    let directory = scratch.open();
+    let mut tell = |_| {};
+    let mut teller = Teller::new(false, &mut tell);
+    let target = Entry { directory: directory.as_fd(), name: b"to" };
+    let half = crate::inside::staged::place(
+        target,
+        false,
+        Way::Staged,
+        |name| {
+            fs::write(scratch.at(std::str::from_utf8(name).unwrap()), "half").unwrap();
+            assert!(!scratch.at("to").exists());
+            Err(Errno::NOSPC)
+        },
+        |_| Ok(()),
+    );
+    assert_eq!(half, Err(Errno::NOSPC));
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+    Tree::new(None, false, &mut teller).copy(directory.as_fd(), b"from", directory.as_fd(), b"to").unwrap();
+    assert_eq!(fs::metadata(scratch.at("to")).unwrap().len(), 3 << 30);
+    assert_eq!(fs::metadata(scratch.at("to")).unwrap().blocks(), 0);
+    for replaces in [false, true] {
+        let again = copy(&scratch, replaces, "from", "to").map(drop).map_err(|failure| failure.errno);
+        assert_eq!(again, if replaces { Ok(()) } else { Err(Errno::EXIST) });
+    }
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2);
+}
