@@ -178,7 +178,7 @@ mod tests {
         };
         let mut valid = 0;
         // What runs in Miri takes a thousand times as long.
-        let rounds = if cfg!(miri) { 10_000 } else { 200_000 };
+        let rounds = if cfg!(miri) { 1_000 } else { 200_000 };
         for _ in 0..rounds {
             let mut text = std::string::String::new();
             for _ in 0..next(12) {
@@ -194,6 +194,6 @@ mod tests {
                 assert_eq!(parse_v6(text.as_bytes()), expected, "{text}");
             }
         }
-        assert!(valid > rounds / 2000, "only {valid} of the texts were addresses");
+        assert!(valid > rounds / 50, "only {valid} of the texts were addresses");
     }
 }
