@@ -12,7 +12,7 @@ use crate::errno::Errno;
 use crate::group::Group;
 use crate::names::each_entry;
 use crate::snapshot::{Number, Snapshot};
-use crate::system::{Descriptor, inode_at, open, own_pid, read, status};
+use crate::system::{Descriptor, inode_at, open, own_pid, read, status, status_at};
 
 /// Where cgroup v2 is mounted: alone, and beside version 1.
 const MOUNTS: [(&CStr, &CStr); 2] = [
@@ -90,7 +90,7 @@ impl Hierarchy {
 
     /// The id of the group with this path; `None` where it is not to be seen.
     fn id_of(&self, path: &[u8]) -> Result<Option<u64>, Errno> {
-        let path = relative(path)?;
+        let path = relative(path, b"")?;
         let path = CStr::from_bytes_until_nul(&path).unwrap_or_default();
         if let Some(mount) = &self.mount {
             return Ok(inode_at(Some(mount), path).ok());
@@ -116,7 +116,7 @@ impl Hierarchy {
     pub fn open(&self, machine: &Snapshot, path: &[u8]) -> Result<Descriptor, Errno> {
         let id = machine.number(Number::ControlGroupId).ok_or(Errno::NODATA)?;
         let mount = self.mount().ok_or(Errno::UNATCH)?;
-        let group = match open_below(mount, &relative(path)?, libc::O_DIRECTORY) {
+        let group = match open_below(mount, &relative(path, b"")?, libc::O_DIRECTORY) {
             Err(Errno::NOENT) => return Err(Errno::UNATCH),
             group => group?,
         };
@@ -141,12 +141,9 @@ fn mount(own: &Group) -> Result<Option<Descriptor>, Errno> {
         mount => mount?,
     };
     let mut is_there = false;
-    let group = open_below(&mount, &relative(own.path())?, libc::O_DIRECTORY);
-    let is_read = group.and_then(|group| {
-        processes_of(&group, &mut |pid| {
-            is_there |= pid == own_pid();
-            Ok(())
-        })
+    let is_read = processes_of(&mount, own.path(), &mut |pid| {
+        is_there |= pid == own_pid();
+        Ok(())
     });
     match is_read {
         Err(errno) if errno.is_shortage() => Err(errno),
@@ -173,9 +170,24 @@ pub fn each_process(
         let mut path = Buffer::new();
         path.extend(waiting.get(start.wrapping_add(1)..).unwrap_or_default())?;
         waiting.truncate(start);
-        let group = match relative(&path).and_then(|path| open_below(mount, &path, libc::O_DIRECTORY)) {
-            Ok(group) => group,
+        match processes_of(mount, &path, take) {
+            Ok(()) | Err(Errno(libc::ENODEV)) => {}
             // It went meanwhile.
+            Err(Errno::NOENT) => continue,
+            Err(errno) if errno.is_shortage() => return Err(errno),
+            Err(_) => is_complete = false,
+        }
+        match has_groups(mount, &path) {
+            Ok(true) => {}
+            Ok(false) | Err(Errno::NOENT) => continue,
+            Err(errno) if errno.is_shortage() => return Err(errno),
+            Err(_) => {
+                is_complete = false;
+                continue;
+            }
+        }
+        let group = match open_below(mount, &relative(&path, b"")?, libc::O_DIRECTORY) {
+            Ok(group) => group,
             Err(Errno::NOENT) => continue,
             Err(errno) if errno.is_shortage() => return Err(errno),
             Err(_) => {
@@ -183,32 +195,26 @@ pub fn each_process(
                 continue;
             }
         };
-        match processes_of(&group, take) {
-            Ok(()) | Err(Errno::NOENT | Errno(libc::ENODEV)) => {}
-            Err(errno) if errno.is_shortage() => return Err(errno),
-            Err(_) => is_complete = false,
-        }
-        if status(group.borrow())?.links > 2 {
-            each_entry(&group, &mut |entry| {
-                if entry.is_directory() && !matches!(entry.name, b"." | b"..") {
-                    waiting.push(0)?;
-                    waiting.extend(&path)?;
-                    waiting.push(b'/')?;
-                    waiting.extend(entry.name)?;
-                }
-                Ok(())
-            })?;
-        }
+        each_entry(&group, &mut |entry| {
+            if entry.is_directory() && !matches!(entry.name, b"." | b"..") {
+                waiting.push(0)?;
+                waiting.extend(&path)?;
+                waiting.push(b'/')?;
+                waiting.extend(entry.name)?;
+            }
+            Ok(())
+        })?;
     }
     Ok(is_complete)
 }
 
-/// A path below the mount, with a zero byte at its end.
-fn relative(path: &[u8]) -> Result<Buffer<u8>, Errno> {
+/// A path below the mount and what follows it, with a zero byte at its end.
+fn relative(path: &[u8], file: &[u8]) -> Result<Buffer<u8>, Errno> {
     let mut below = Buffer::new();
-    below.reserve(path.len().saturating_add(2))?;
+    below.reserve(path.len().saturating_add(file.len()).saturating_add(2))?;
     below.push(b'.')?;
     below.extend(path)?;
+    below.extend(file)?;
     below.push(0)?;
     Ok(below)
 }
@@ -217,9 +223,20 @@ fn open_below(mount: &Descriptor, path: &[u8], flags: i32) -> Result<Descriptor,
     open(Some(mount), CStr::from_bytes_until_nul(path).unwrap_or_default(), flags)
 }
 
+/// Whether there are groups below a group: each is a link to it, beside the two that every directory has.
+fn has_groups(mount: &Descriptor, path: &[u8]) -> Result<bool, Errno> {
+    let path = relative(path, b"")?;
+    let path = CStr::from_bytes_until_nul(&path).unwrap_or_default();
+    status_at(Some(mount), path).map(|status| status.links > 2)
+}
+
 /// Takes each process of a group; one that this PID namespace does not see is 0.
-fn processes_of(group: &Descriptor, take: &mut dyn FnMut(i32) -> Result<(), Errno>) -> Result<(), Errno> {
-    let file = open(Some(group), c"cgroup.procs", 0)?;
+fn processes_of(
+    mount: &Descriptor,
+    path: &[u8],
+    take: &mut dyn FnMut(i32) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let file = open_below(mount, &relative(path, b"/cgroup.procs")?, 0)?;
     let mut buffer = [0_u8; PIECE];
     let mut pid = None;
     loop {

@@ -26,10 +26,11 @@ impl MachineGroup {
     /// A shortage of descriptors or memory.
     pub fn of(hierarchy: &Hierarchy, machine: &Snapshot, root: &[u8]) -> Result<Self, Errno> {
         let unit = machine.text(Field::Unit);
-        let owns_unit = match unit.map(machine_of_unit) {
-            Some(Ok(owner)) => *owner == *machine.name().as_bytes(),
-            Some(Err(errno)) if errno.is_shortage() => return Err(errno),
-            _ => false,
+        // Asked where it matters alone, as it takes a system call.
+        let owns_unit = || match unit.map(machine_of_unit) {
+            Some(Ok(owner)) => Ok(*owner == *machine.name().as_bytes()),
+            Some(Err(errno)) if errno.is_shortage() => Err(errno),
+            _ => Ok(false),
         };
         let mut place = Buffer::new();
         if let Some(group) = machine.text(Field::ControlGroup) {
@@ -37,16 +38,20 @@ impl MachineGroup {
                 return Ok(Self::Nowhere);
             }
             // All of the unit is the machine's, not only the group below.
-            let above = machine
-                .text(Field::Subgroup)
-                .filter(|_| owns_unit)
-                .and_then(|subgroup| group.strip_suffix(subgroup)?.strip_suffix(b"/"));
-            place.extend(above.unwrap_or(group))?;
+            let subgroup = machine.text(Field::Subgroup);
+            let above = subgroup.and_then(|subgroup| group.strip_suffix(subgroup)?.strip_suffix(b"/"));
+            place.extend(match above {
+                Some(above) if owns_unit()? => above,
+                _ => group,
+            })?;
             return Ok(Self::At(place));
         }
-        let (Some(unit), Some(leader)) = (unit.filter(|_| owns_unit), machine.leader()) else {
+        let (Some(unit), Some(leader)) = (unit, machine.leader()) else {
             return Ok(Self::Nowhere);
         };
+        if !owns_unit()? {
+            return Ok(Self::Nowhere);
+        }
         let Ok(group) = Group::of(u32::try_from(leader).unwrap_or_default()) else {
             return Ok(Self::Unknown);
         };

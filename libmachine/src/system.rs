@@ -218,8 +218,8 @@ pub fn status(file: Borrowed) -> Result<FileStatus, Errno> {
     Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
 }
 
-/// The inode number of what a path leads to, below a directory if that is given.
-pub fn inode_at(directory: Option<&Descriptor>, path: &CStr) -> Result<u64, Errno> {
+/// What a path leads to, below a directory if that is given.
+pub fn status_at(directory: Option<&Descriptor>, path: &CStr) -> Result<FileStatus, Errno> {
     let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
     // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
     let mut stat: libc::stat64 = unsafe { zeroed() };
@@ -227,7 +227,12 @@ pub fn inode_at(directory: Option<&Descriptor>, path: &CStr) -> Result<u64, Errn
     if unsafe { libc::fstatat64(at, path.as_ptr(), &raw mut stat, 0) } != 0 {
         return Err(last());
     }
-    Ok(stat.st_ino)
+    Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
+}
+
+/// The inode number of what a path leads to, below a directory if that is given.
+pub fn inode_at(directory: Option<&Descriptor>, path: &CStr) -> Result<u64, Errno> {
+    status_at(directory, path).map(|status| status.inode)
 }
 
 /// pidfd_open(2).
