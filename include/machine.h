@@ -710,18 +710,19 @@ const struct machine *machine_event_get_machine(const struct machine_event *even
  * no registry yet.
  *
  * Parameters:
- *   name      the name of the machine
+ *   name      the name of the machine; as for machine_open() where one is there, and exactly this where none is yet
  *   what      MACHINE_WAIT_PRESENT: until it is there; MACHINE_WAIT_GONE: until the machine that has the name now is gone,
  *             which is at once where there is none
+ *   flags     0
  *   deadline  a time of CLOCK_MONOTONIC, in microseconds; UINT64_MAX for none. One that is past asks without waiting.
  *   ret       where the machine goes that is there, NULL with MACHINE_WAIT_GONE; may be NULL
  *
  * Returns: 0, or a negative errno. -ETIMEDOUT: the deadline is over. -EINTR: a signal was handled; call it again with the
- * same arguments. -EINVAL: no valid name, or another what.
+ * same arguments. -EINVAL: no valid name, another what, or a flag is not known.
  *
  * Memory: machine_free() the machine.
  */
-int machine_wait(const char *name, int what, uint64_t deadline, struct machine **ret);
+int machine_wait(const char *name, int what, uint64_t flags, uint64_t deadline, struct machine **ret);
 
 /**
  * Checks whether a text may be the name of a machine, and says which rule it breaks.
@@ -910,7 +911,9 @@ int sd_login_monitor_get_timeout(struct sd_login_monitor *m, uint64_t *timeout_u
  * Reads the record of a machine. What is read then stays as it is, whatever becomes of the machine.
  *
  * Parameters:
- *   name   its name, or a path as machine_path_by_pid() gives it, "outer/inner", of which the last name counts
+ *   name   its name, or a path as machine_path_by_pid() gives it, "outer/inner", of which the last name counts. As a host's it
+ *          may end in a dot, and may be in capitals or small letters where no machine has exactly this name, and one alone
+ *          has it so.
  *   flags  0
  *   ret    where the machine goes
  *

@@ -14,9 +14,9 @@ use core::ffi::{c_char, c_int};
 use core::ptr;
 
 use libmachine::{Borrowed, Change, Errno, Event, Monitor, MonitorOptions, wait_for_end, wait_for_machine};
-use registry::MachineName;
+use registry::asked_name;
 
-use crate::answer::{boxed, ended, only_flags, put, status, tell, wanted};
+use crate::answer::{boxed, ended, no_flags, only_flags, put, status, tell, wanted};
 use crate::snapshot::{give, machine, with_zero};
 use crate::text::given;
 
@@ -243,26 +243,28 @@ pub unsafe extern "C" fn machine_event_get_machine(event: *const machine_event) 
 /// no registry yet.
 ///
 /// Parameters:
-///   name      the name of the machine
+///   name      the name of the machine; as for machine_open() where one is there, and exactly this where none is yet
 ///   what      MACHINE_WAIT_PRESENT: until it is there; MACHINE_WAIT_GONE: until the machine that has the name now is gone,
 ///             which is at once where there is none
+///   flags     0
 ///   deadline  a time of CLOCK_MONOTONIC, in microseconds; UINT64_MAX for none. One that is past asks without waiting.
 ///   ret       where the machine goes that is there, NULL with MACHINE_WAIT_GONE; may be NULL
 ///
 /// Returns: 0, or a negative errno. -ETIMEDOUT: the deadline is over. -EINTR: a signal was handled; call it again with the
-/// same arguments. -EINVAL: no valid name, or another what.
+/// same arguments. -EINVAL: no valid name, another what, or a flag is not known.
 ///
 /// Memory: machine_free() the machine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_wait(
     name: *const c_char,
     what: c_int,
+    flags: u64,
     deadline: u64,
     ret: *mut *mut machine,
 ) -> c_int {
     // SAFETY: as demanded.
-    let name = unsafe { given(name) }.ok_or(Errno::INVAL);
-    let name = name.and_then(|name| MachineName::new(name).map_err(|_| Errno::INVAL));
+    let name = no_flags(flags).and_then(|()| unsafe { given(name) }.ok_or(Errno::INVAL));
+    let name = name.and_then(|name| asked_name(name).map_err(|_| Errno::INVAL));
     let deadline = Some(deadline).filter(|&deadline| deadline != u64::MAX);
     match what {
         MACHINE_WAIT_PRESENT => {

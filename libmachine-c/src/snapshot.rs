@@ -107,7 +107,9 @@ unsafe fn at<T>(
 /// Reads the record of a machine. What is read then stays as it is, whatever becomes of the machine.
 ///
 /// Parameters:
-///   name   its name, or a path as machine_path_by_pid() gives it, "outer/inner", of which the last name counts
+///   name   its name, or a path as machine_path_by_pid() gives it, "outer/inner", of which the last name counts. As a host's it
+///          may end in a dot, and may be in capitals or small letters where no machine has exactly this name, and one alone
+///          has it so.
 ///   flags  0
 ///   ret    where the machine goes
 ///

@@ -1,7 +1,7 @@
 //! Machines that have neither a unit nor a control group: their processes are the leader and its descendants, which are
 //! found by the leader index.
 
-use registry::{Decimal, FileError, Files, LEADER_DIRECTORY, MachineName, leader_link};
+use registry::{Decimal, LEADER_DIRECTORY, leader_link, linked_machine};
 
 use crate::errno::Errno;
 use crate::names::head;
@@ -41,13 +41,7 @@ pub fn any_lone_leader() -> Result<bool, Errno> {
 /// Those of reading its record, but for those that say that there is none.
 pub fn led_by(pid: u32) -> Result<Option<Snapshot>, Errno> {
     let pid = if pid == 0 { u32::try_from(own_pid()).unwrap_or_default() } else { pid };
-    let mut target = [0_u8; 65];
-    let name = match System.read_link(&leader_link(pid), &mut target) {
-        Ok(name) => MachineName::new(name).ok(),
-        Err(FileError::Absent | FileError::OtherKind) => None,
-        Err(FileError::Errno(errno)) => return Err(Errno(errno)),
-    };
-    let Some(name) = name else { return Ok(None) };
+    let Some(name) = linked_machine(&System, &leader_link(pid)).map_err(Errno)? else { return Ok(None) };
     let is_led = |machine: &Snapshot| {
         machine.leader().is_some_and(|leader| u32::try_from(leader) == Ok(pid))
             && machine.text(Field::Unit).is_none()

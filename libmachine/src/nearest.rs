@@ -4,7 +4,7 @@
 //! where its unit is; one that has neither is its leader and who descends from that. The registry decides, never the name
 //! of a group alone: what a container calls its groups means nothing, and what another namespace calls them neither.
 
-use registry::{FileError, Files, MachineName, group_link};
+use registry::{MachineName, group_link, linked_machine};
 
 use crate::ancestry::{any_lone_leader, by_ancestor, led_by};
 use crate::buffer::Buffer;
@@ -151,10 +151,8 @@ impl Search {
 
 /// The machine that the index has for a group.
 fn indexed(group: &[u8]) -> Result<Option<Snapshot>, Errno> {
-    let mut target = [0_u8; 65];
-    match System.read_link(&group_link(group), &mut target) {
-        Ok(name) => MachineName::new(name).map_or(Ok(None), |name| Snapshot::if_there(&name)),
-        Err(FileError::Absent | FileError::OtherKind) => Ok(None),
-        Err(FileError::Errno(errno)) => Err(Errno(errno)),
+    match linked_machine(&System, &group_link(group)).map_err(Errno)? {
+        Some(name) => Snapshot::if_there(&name),
+        None => Ok(None),
     }
 }

@@ -4,8 +4,8 @@
 use core::net::IpAddr;
 
 use registry::{
-    FileError, Files, IdKind, IdRange, LookupError, MachineName, MappedId, address_link, map_to_host,
-    map_to_machine, mapped_id_by_id,
+    IdKind, IdRange, LookupError, MappedId, address_link, linked_machine, map_to_host, map_to_machine,
+    mapped_id_by_id,
 };
 
 use crate::errno::Errno;
@@ -57,12 +57,7 @@ fn translated(
 /// # Errors
 /// `ENXIO`: none has it, or several have. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
-    let mut target = [0_u8; 65];
-    let name = match System.read_link(&address_link(ip), &mut target) {
-        Ok(name) => MachineName::new(name).map_err(|_| Errno::NXIO)?,
-        Err(FileError::Absent | FileError::OtherKind) => return Err(Errno::NXIO),
-        Err(FileError::Errno(errno)) => return Err(Errno(errno)),
-    };
+    let name = linked_machine(&System, &address_link(ip)).map_err(Errno)?.ok_or(Errno::NXIO)?;
     let machine = Snapshot::of(&name)?;
     let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
     if has_it && machine.is_alive() { Ok(machine) } else { Err(Errno::NXIO) }

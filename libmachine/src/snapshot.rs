@@ -2,8 +2,8 @@
 
 use registry::{
     Address, AddressState, EnvLexer, EnvSink, IdKind, IdRange, Item, Key, LeaderIdentity, MachineId,
-    MachineName, Processes, RECORD_MAX, RecordScan, RecordSink, is_alive, parse_decimal, record_path,
-    trim_key,
+    MachineName, Processes, RECORD_MAX, RecordScan, RecordSink, asked_name, is_alive, machine_in_any_case,
+    parse_decimal, record_path, trim_key,
 };
 
 use crate::buffer::Buffer;
@@ -97,7 +97,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads the record of a machine, by its name, or by a path as [`path_of`](crate::path_of) makes it, of which the last
-    /// name counts.
+    /// name counts. A dot at its end does not, nor the case of its letters where no machine has exactly this name, and one
+    /// alone has it in another case.
     ///
     /// # Errors
     /// `EINVAL`: no valid name. `ENXIO`: no such machine. `EBADMSG`: its record is damaged. Others: the record cannot
@@ -105,9 +106,23 @@ impl Snapshot {
     pub fn read(name: &[u8]) -> Result<Self, Errno> {
         let mut last = Err(Errno::INVAL);
         for name in name.split(|&byte| byte == b'/') {
-            last = Ok(MachineName::new(name).map_err(|_| Errno::INVAL)?);
+            last = Ok(asked_name(name).map_err(|_| Errno::INVAL)?);
         }
-        Self::of(&last?)
+        Self::in_any_case(&last?)
+    }
+
+    /// Reads the record of the machine with this name, or else of the only one that has it in another case.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::of`].
+    pub fn in_any_case(name: &MachineName) -> Result<Self, Errno> {
+        match Self::of(name) {
+            Err(Errno::NXIO) => {
+                let other = machine_in_any_case(&System, name).map_err(Errno)?;
+                Self::of(&other.ok_or(Errno::NXIO)?)
+            }
+            found => found,
+        }
     }
 
     /// What a machine's record says; a damaged one says nothing.

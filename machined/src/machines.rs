@@ -14,6 +14,7 @@ mod holders;
 mod id_index;
 mod ids;
 mod key;
+mod names;
 mod processes;
 mod reserved;
 
@@ -43,6 +44,8 @@ pub struct Machines {
     machines: BTreeMap<Key, Box<Record>>,
     /// Names are mostly short, and a [`MachineName`] has room for the longest.
     by_name: HashMap<Box<str>, Key>,
+    /// Those whose names have capitals, by their names in lower case.
+    by_lower_case: HashMap<Box<str>, Vec<Key>>,
     by_leader: HashMap<i32, Key>,
     /// The leaders of machines that have neither a unit nor a control group.
     by_lone_leader: HashMap<i32, Key>,
@@ -182,7 +185,9 @@ impl Machines {
     pub fn insert(&mut self, record: Record) -> (Key, Vec<Effect>) {
         let key = Key::of_number(self.next);
         self.next = self.next.saturating_add(1);
-        self.by_name.insert(record.name.as_str().into(), key);
+        let lower = record.name.in_lower_case();
+        let alike = self.in_any_case(&lower);
+        self.gain_name(&record.name, key);
         if let Some(leader) = record.leader {
             self.by_leader.insert(leader.pid, key);
         }
@@ -215,6 +220,7 @@ impl Machines {
         }
         effects.extend(self.gain_ids(key));
         effects.extend(self.named_as_alias(&name));
+        self.index_name(lower, alike, &mut effects);
         (key, effects)
     }
 
@@ -224,9 +230,11 @@ impl Machines {
         let has_ended = self.ended.remove(&key);
         let mut effects = if has_ended { Vec::new() } else { self.lose_ids(key) };
         let addresses = if has_ended { Vec::new() } else { self.lose_leader(key) };
+        let lower = self.get(key)?.name.in_lower_case();
+        let alike = self.in_any_case(&lower);
         let record = *self.machines.remove(&key)?;
         effects.push(Effect::Withdraw(record.name));
-        self.by_name.remove(record.name.as_str());
+        self.lose_name(&record.name, key);
         if let Some(uid) = record.uid
             && let Some(count) = self.by_owner.get_mut(&uid)
         {
@@ -249,6 +257,7 @@ impl Machines {
         }
         effects.extend(addresses);
         effects.extend(self.named_as_alias(&record.name));
+        self.index_name(lower, alike, &mut effects);
         Some((record, effects))
     }
 

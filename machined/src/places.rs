@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use registry::{
     ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, LEADER_DIRECTORY,
-    MACHINE_DIRECTORY, UID_DIRECTORY,
+    MACHINE_DIRECTORY, NAME_DIRECTORY, UID_DIRECTORY,
 };
 
 /// The places of a daemon.
@@ -26,6 +26,8 @@ pub struct Places {
     pub gids: PathBuf,
     /// The index of aliases.
     pub aliases: PathBuf,
+    /// The index of names in lower case.
+    pub names: PathBuf,
     /// Where the daemon is called.
     pub socket: PathBuf,
     /// The second name of that, which clients of images use.
@@ -67,6 +69,7 @@ impl Places {
             uids: place(UID_DIRECTORY),
             gids: place(GID_DIRECTORY),
             aliases: place(ALIAS_DIRECTORY),
+            names: place(NAME_DIRECTORY),
             socket: place(SOCKET),
             image_socket: place(IMAGE_SOCKET),
             registry: None,

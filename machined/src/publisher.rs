@@ -1,4 +1,4 @@
-//! Carries out on disk what the table of machines demands: records, links of units, and the indexes of addresses,
+//! Carries out on disk what the table of machines demands: records, links of units, and the indexes of names, addresses,
 //! control groups, ids and aliases.
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +18,13 @@ use crate::places::Places;
 /// Brings a part of the index in line with the table.
 type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
 
-/// What says that links and lists were left in line with the records; a symlink whose target is how many those were.
+/// What says that links and lists were left in line with the records; a symlink.
 const IN_ORDER: &str = "in-order";
+
+/// What it leads to: so many records, in so many parts, as another version of the daemon may have others.
+fn in_order(records: usize) -> String {
+    format!("{records} records in {} parts", Publisher::INDEX.len())
+}
 
 /// The daemon's writing end of the published registry.
 #[derive(Debug)]
@@ -31,6 +36,7 @@ pub struct Publisher {
     uids: Directory,
     gids: Directory,
     aliases: Directory,
+    names: Directory,
     /// Where they all lie.
     derived: Directory,
     /// Whether the table is complete. Until then it is only a part of what stands on disk, written by an earlier run,
@@ -59,6 +65,7 @@ impl Publisher {
             uids: Directory::create(&places.uids)?,
             gids: Directory::create(&places.gids)?,
             aliases: Directory::create(&places.aliases)?,
+            names: Directory::create(&places.names)?,
             derived: Directory::create(&places.derived)?,
             is_complete: watch::Sender::new(false),
             is_tidy: Cell::new(false),
@@ -129,6 +136,13 @@ impl Publisher {
                 }
                 Effect::IndexIds(kind, list) => {
                     self.indexed(self.index_ids(machines, *kind, *list));
+                    Ok(())
+                }
+                Effect::IndexName(lower) => {
+                    self.indexed(match machines.in_any_case(lower) {
+                        Some(name) => point(&self.names, lower.as_str(), &name),
+                        None => self.names.unlink(lower.as_str()),
+                    });
                     Ok(())
                 }
                 Effect::IndexAlias(alias) => {
@@ -232,13 +246,13 @@ impl Publisher {
     /// Whether an earlier run left links and lists in line with so many records. That is known once: from now on they may
     /// not be.
     pub fn was_left_in_order(&self, records: usize) -> bool {
-        self.derived.take(IN_ORDER).is_ok_and(|left| left == Some(records.to_string()))
+        self.derived.take(IN_ORDER).is_ok_and(|left| left == Some(in_order(records)))
     }
 
     /// Says that links and lists are in line with so many records, as the last thing that is done, if they are.
     pub fn leave_in_order(&self, records: usize) {
         if self.is_tidy.get() && !self.is_behind() {
-            log(self.derived.link(IN_ORDER, &records.to_string()));
+            log(self.derived.link(IN_ORDER, &in_order(records)));
         }
     }
 
@@ -252,8 +266,14 @@ impl Publisher {
         self.is_tidy.set(true);
     }
 
-    const INDEX: [Part; 5] =
-        [Self::tidy_units, Self::tidy_addresses, Self::tidy_groups, Self::tidy_leaders, Self::tidy_ids];
+    const INDEX: [Part; 6] = [
+        Self::tidy_units,
+        Self::tidy_names,
+        Self::tidy_addresses,
+        Self::tidy_groups,
+        Self::tidy_leaders,
+        Self::tidy_ids,
+    ];
 
     fn tidy_index(&self, machines: &Machines) -> Result<(), Error> {
         Self::INDEX.iter().map(|part| part(self, machines)).fold(Ok(()), Result::and)
@@ -263,6 +283,11 @@ impl Publisher {
         let units = machines.units().map(|(unit, name)| (unit.to_owned(), name)).collect();
         let link = |unit: &str, name: &MachineName| self.records.link_unit(unit, name);
         tidy_links(self.records.unit_links()?, units, link, |unit| self.records.unlink_unit(unit))
+    }
+
+    fn tidy_names(&self, machines: &Machines) -> Result<(), Error> {
+        let names = machines.in_lower_case().map(|(lower, name)| (lower.as_str().to_owned(), name));
+        tidy_directory(&self.names, names.collect())
     }
 
     fn tidy_addresses(&self, machines: &Machines) -> Result<(), Error> {

@@ -37,6 +37,8 @@ pub enum Failure {
 
 impl Failure {
     /// The failure that an errno of a system call means.
+    // Once, and not in each place: the module has to be small.
+    #[inline(never)]
     pub const fn of_errno(errno: c_int) -> Self {
         match errno {
             libc::EMFILE | libc::ENFILE | libc::ENOMEM => Self::Shortage(errno),

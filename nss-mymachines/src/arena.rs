@@ -67,6 +67,8 @@ impl Arena {
     }
 
     /// Places text and the zero byte that ends it. Null if it does not fit.
+    // Once, and not in each place: the module has to be small.
+    #[inline(never)]
     pub fn text(&mut self, text: &[u8]) -> *mut c_char {
         let length = text.len().saturating_add(1);
         let Some(piece) = self.allocate(length) else { return ptr::null_mut() };

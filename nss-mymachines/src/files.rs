@@ -34,7 +34,7 @@ impl Files for KernelFiles {
     fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the path ends in a zero byte.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_c_str().as_ptr(), flags) };
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
         match c_int::try_from(fd) {
             Ok(fd) if fd >= 0 => Ok(Descriptor(fd)),
             _ => Err(last_error()),
@@ -48,7 +48,7 @@ impl Files for KernelFiles {
     }
 
     fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        let (path, at) = (path.as_c_str().as_ptr(), libc::AT_FDCWD);
+        let (path, at) = (path.as_ptr(), libc::AT_FDCWD);
         // SAFETY: the path ends in a zero byte, and the kernel writes into the buffer, not beyond its end.
         let length =
             unsafe { libc::syscall(libc::SYS_readlinkat, at, path, buffer.as_mut_ptr(), buffer.len()) };

@@ -12,10 +12,11 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t};
-use registry::{Address, HOST_NAME, Item, MachineName, RecordSink};
+use registry::{Address, HOST_NAME, Item, MachineName, RecordSink, asked_name, machine_in_any_case};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
+use crate::files::KernelFiles;
 use crate::lookup::look_up;
 
 /// `struct gaih_addrtuple`, nss.h.
@@ -43,12 +44,12 @@ unsafe extern "C" {
     fn __res_state() -> *mut ResolverState;
 }
 
-/// The machine name at a C string.
+/// The machine name at a C string, which may end in a dot.
 ///
 /// # Safety
 /// The string ends in a zero byte.
 unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
-    let mut bytes = [0_u8; 65];
+    let mut bytes = [0_u8; 66];
     let mut length = 0_usize;
     for byte in &mut bytes {
         // SAFETY: no byte before this one was zero, so this one belongs to the string.
@@ -63,7 +64,28 @@ unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
         // The host is a machine, of its own class and without a record.
         return Err(Failure::Unavailable(libc::ENOTTY));
     }
-    MachineName::new(name).map_err(|_| Failure::Unavailable(libc::EINVAL))
+    asked_name(name).map_err(|_| Failure::Unavailable(libc::EINVAL))
+}
+
+/// Looks for the machine that has exactly the name at a C string, or else for the one that has it but for the case of its
+/// letters.
+///
+/// # Safety
+/// The string ends in a zero byte.
+unsafe fn find(
+    name: *const c_char,
+    look: &mut dyn FnMut(&MachineName) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: as demanded.
+    let name = unsafe { machine_name(name) }?;
+    match look(&name) {
+        Err(Failure::Unavailable(libc::ENXIO)) => match machine_in_any_case(&KernelFiles, &name) {
+            Ok(Some(other)) => look(&other),
+            Ok(None) => Err(Failure::Unavailable(libc::ENXIO)),
+            Err(errno) => Err(Failure::of_errno(errno)),
+        },
+        outcome => outcome,
+    }
 }
 
 /// A list of [`AddressTuple`]s in the buffer, behind the name.
@@ -139,31 +161,29 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname4_r(
     // SAFETY: glibc's promises, see the module.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let answer = machine_name(name).and_then(|machine| {
+        let outcome = find(name, &mut |machine| {
             let mut arena = Arena::new(buffer, buflen);
             let name = arena.text(machine.as_bytes());
             let start = arena.mark();
             let none = ptr::null_mut();
             let mut tuples = Tuples { arena, start, name, first: none, last: none, any: false };
-            look_up(&machine, &mut tuples)?;
-            Ok(tuples)
-        });
-        let outcome = match answer {
-            Err(failure) => Err(failure),
-            Ok(Tuples { any: false, .. }) => Err(Failure::NotFound),
-            Ok(tuples) if tuples.arena.is_too_small() => Err(Failure::BufferTooSmall),
-            Ok(tuples) => {
-                if (*pat).is_null() {
-                    *pat = tuples.first;
-                } else {
-                    **pat = *tuples.first;
-                }
-                if !ttlp.is_null() {
-                    *ttlp = 0;
-                }
-                Ok(())
+            look_up(machine, &mut tuples)?;
+            if !tuples.any {
+                return Err(Failure::NotFound);
             }
-        };
+            if tuples.arena.is_too_small() {
+                return Err(Failure::BufferTooSmall);
+            }
+            if (*pat).is_null() {
+                *pat = tuples.first;
+            } else {
+                **pat = *tuples.first;
+            }
+            if !ttlp.is_null() {
+                *ttlp = 0;
+            }
+            Ok(())
+        });
         errors.tell(outcome)
     }
 }
@@ -285,7 +305,8 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname3_r(
     // SAFETY: glibc's promises, see the module.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let outcome = family.and_then(|family| fill(&machine_name(name)?, family, host, buffer, buflen));
+        let outcome =
+            family.and_then(|family| find(name, &mut |machine| fill(machine, family, host, buffer, buflen)));
         if outcome.is_ok() {
             if !ttlp.is_null() {
                 *ttlp = 0;
@@ -345,14 +366,14 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname_r(
     // SAFETY: as this function demands; the resolver's state always exists.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let outcome = machine_name(name).and_then(|machine| {
+        let outcome = find(name, &mut |machine| {
             if (*__res_state()).options & RES_USE_INET6 != 0 {
-                match fill(&machine, libc::AF_INET6, host, buffer, buflen) {
+                match fill(machine, libc::AF_INET6, host, buffer, buflen) {
                     Err(Failure::NotFound) => {}
                     outcome => return outcome,
                 }
             }
-            fill(&machine, libc::AF_INET, host, buffer, buflen)
+            fill(machine, libc::AF_INET, host, buffer, buflen)
         });
         errors.tell(outcome)
     }

@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t, socklen_t};
-use registry::{FileError, Files, Item, MachineName, RecordSink, address_link};
+use registry::{Item, MachineName, RecordSink, address_link, linked_machine};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
@@ -35,14 +35,8 @@ impl RecordSink for Search {
 
 /// The machine that the address index names, if its record confirms it.
 fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
-    let mut target = [0_u8; 65];
-    let name = match KernelFiles.read_link(&address_link(ip), &mut target) {
-        Ok(name) => name,
-        // No link; or no link there, which nobody of this suite made.
-        Err(FileError::Absent | FileError::OtherKind) => return Err(Failure::NotFound),
-        Err(FileError::Errno(errno)) => return Err(Failure::of_errno(errno)),
-    };
-    let machine = MachineName::new(name).map_err(|_| Failure::NotFound)?;
+    let machine = linked_machine(&KernelFiles, &address_link(ip)).map_err(Failure::of_errno)?;
+    let machine = machine.ok_or(Failure::NotFound)?;
     let mut search = Search { ip, found: false };
     match look_up(&machine, &mut search) {
         Ok(()) if search.found => Ok(machine),

@@ -76,7 +76,7 @@ _FUNCTIONS = {
     "machine_event_get_name": (c_char_p, _P),
     "machine_event_get_incarnation": (c_int, _P, _U64),
     "machine_event_get_machine": (_P, _P),
-    "machine_wait": (c_int, c_char_p, c_int, c_uint64, _OUT),
+    "machine_wait": (c_int, c_char_p, c_int, c_uint64, c_uint64, _OUT),
     "machine_name_check": (c_int, c_char_p),
     "machine_name_rule": (c_char_p, c_int),
     "machine_name_suggest": (c_int, c_char_p, c_char_p, c_size_t),

@@ -104,7 +104,7 @@ def _waited(name: str, what: int, deadline: Optional[float]) -> c_void_p:
     machine = c_void_p()
     while True:
         # A handler of Python's runs after this call, and may raise.
-        result = lib.machine_wait(text(name), what, until, byref(machine))
+        result = lib.machine_wait(text(name), what, 0, until, byref(machine))
         if result == 0:
             return machine
         if result == -errno.ETIMEDOUT:

@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::decimal::parse_decimal;
+use crate::text::has;
 
 /// An address that the name of a machine resolves to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -27,7 +28,7 @@ impl Address {
             }
             None => 0,
         };
-        let ip = if address.contains(&b':') {
+        let ip = if has(address, b':') {
             IpAddr::V6(parse_v6(address)?)
         } else if scope_id == 0 {
             IpAddr::V4(parse_v4(address)?)

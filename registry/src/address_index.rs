@@ -6,13 +6,11 @@
 
 use core::net::IpAddr;
 
-use crate::path::{ADDRESS_DIRECTORY, Path};
+use crate::path::{ADDRESS_DIRECTORY, Path, entry_path};
 
 /// The path of an address's link.
 pub fn address_link(ip: IpAddr) -> Path {
-    let mut path = Path::new();
-    path.push(ADDRESS_DIRECTORY.as_bytes());
-    path.push(b"/");
+    let mut path = entry_path(ADDRESS_DIRECTORY, b"");
     match ip {
         IpAddr::V4(ip) => path.push_hex(&ip.octets()),
         IpAddr::V6(ip) => path.push_hex(&ip.octets()),

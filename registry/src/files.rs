@@ -63,6 +63,22 @@ pub(crate) fn read_file<F: Files>(
     }
 }
 
+/// The machine that a link of an index leads to; `None` if there is no such link.
+///
+/// # Errors
+/// The errno, where that is not known.
+// Once, and not in each place: the module of the name service switch has to be small.
+#[inline(never)]
+pub fn linked_machine<F: Files>(files: &F, link: &Path) -> Result<Option<MachineName>, i32> {
+    let mut target = [0_u8; 65];
+    match files.read_link(link, &mut target) {
+        Ok(name) => Ok(MachineName::new(name).ok()),
+        // What is no link, nobody of this suite made.
+        Err(FileError::Absent | FileError::OtherKind) => Ok(None),
+        Err(FileError::Errno(errno)) => Err(errno),
+    }
+}
+
 /// Why nothing is known from a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordError {

@@ -3,14 +3,12 @@
 //! `/run/machined/cgroups/HEX` is a symlink to the name of the machine, HEX the first 16 bytes of the path's SHA-256 in
 //! lower-case hexadecimal. The index is a hint: the record of the machine it names has to have this `CGROUP=`.
 
-use crate::path::{GROUP_DIRECTORY, Path};
+use crate::path::{GROUP_DIRECTORY, Path, entry_path};
 use crate::sha256::sha256;
 
 /// The path of a control group's link.
 pub fn group_link(group: &[u8]) -> Path {
-    let mut path = Path::new();
-    path.push(GROUP_DIRECTORY.as_bytes());
-    path.push(b"/");
+    let mut path = entry_path(GROUP_DIRECTORY, b"");
     let [a, b, c, d, ..] = sha256(group);
     for word in [a, b, c, d] {
         path.push_hex(&word.to_be_bytes());

@@ -22,7 +22,7 @@
 
 use crate::decimal::parse_decimal;
 use crate::files::{FileError, Files, read_file};
-use crate::path::{GID_DIRECTORY, Path, UID_DIRECTORY};
+use crate::path::{GID_DIRECTORY, Path, UID_DIRECTORY, entry_path};
 use crate::text::Text;
 use crate::{IdKind, IdRange, LeaderIdentity, MachineName};
 
@@ -58,12 +58,11 @@ impl IdList {
 
     /// The path of the list.
     pub fn path(self, kind: IdKind) -> Path {
-        let mut path = Path::new();
-        path.push(match kind {
-            IdKind::User => UID_DIRECTORY.as_bytes(),
-            IdKind::Group => GID_DIRECTORY.as_bytes(),
-        });
-        path.push(b"/");
+        let directory = match kind {
+            IdKind::User => UID_DIRECTORY,
+            IdKind::Group => GID_DIRECTORY,
+        };
+        let mut path = entry_path(directory, b"");
         match self {
             Self::Page(page) => path.push_hex(&page.to_be_bytes()),
             Self::Wide => path.push(b"wide"),
@@ -153,18 +152,28 @@ impl ListScan {
 
 /// What an entry of a list says, if its range has the id.
 fn claim(entry: &[u8], id: u32) -> Option<Claim> {
-    let mut fields = entry.split(|&byte| byte == b':');
-    let mut number = || parse_decimal(fields.next()?).and_then(|number| u32::try_from(number).ok());
-    let (outside, count, inside) = (number()?, number()?, number()?);
+    let mut rest = Some(entry);
+    let mut id_of_range = || u32::try_from(parse_decimal(field(&mut rest)?)?).ok();
+    let (outside, count, inside) = (id_of_range()?, id_of_range()?, id_of_range()?);
     let range = IdRange::new(inside, outside, count)?;
     range.to_machine(id)?;
-    let machine = MachineName::new(fields.next()?).ok()?;
+    let machine = MachineName::new(field(&mut rest)?).ok()?;
     let mut leader = LeaderIdentity::default();
-    if let Some(pid) = fields.next() {
-        leader.pid = parse_decimal(pid).and_then(|pid| i32::try_from(pid).ok())?;
-        leader.pidfd_id = parse_decimal(fields.next()?)?;
+    if let Some(pid) = field(&mut rest) {
+        leader.pid = i32::try_from(parse_decimal(pid)?).ok()?;
+        leader.pidfd_id = parse_decimal(field(&mut rest)?)?;
     }
-    fields.next().is_none().then_some(Claim { machine, range, leader })
+    rest.is_none().then_some(Claim { machine, range, leader })
+}
+
+/// Takes the next field of an entry, up to a colon or its end.
+// Once, and not in each place: the module of the name service switch has to be small.
+#[inline(never)]
+fn field<'a>(rest: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let mut halves = rest.take()?.splitn(2, |&byte| byte == b':');
+    let field = halves.next();
+    *rest = halves.next();
+    field
 }
 
 /// Apart from its caller, whose stack it would make deeper for all that follows.

@@ -5,7 +5,7 @@
 //! only if the machine is a container that lives and whose name is everybody's, the id is none of the host's own (below [`FIRST_MACHINE_ID`], or in a
 //! range that begins at the host's 0, as in a machine without a user namespace), and both ids are valid.
 
-use crate::files::{FileError, Files, RecordError, read_record};
+use crate::files::{FileError, Files, RecordError, linked_machine, read_record};
 use crate::id_index::{Claim, Claimants};
 use crate::id_map::{FIRST_MACHINE_ID, IdRange, is_valid_id};
 use crate::id_name::{Alias, IdName};
@@ -108,12 +108,8 @@ pub fn mapped_id_by_name<F: Files, P: Processes>(
 }
 
 fn machine_of_alias<F: Files>(files: &F, alias: &Alias) -> Result<Option<MachineName>, LookupError> {
-    let mut target = [0_u8; 65];
-    match files.read_link(&alias.link(), &mut target) {
-        Ok(name) => Ok(MachineName::new(name).ok().filter(|name| Alias::of(name) == *alias)),
-        Err(FileError::Absent | FileError::OtherKind) => Ok(None),
-        Err(FileError::Errno(errno)) => Err(LookupError::Unreadable(errno)),
-    }
+    let found = linked_machine(files, &alias.link()).map_err(LookupError::Unreadable)?;
+    Ok(found.filter(|name| Alias::of(name) == *alias))
 }
 
 /// The id that is known.

@@ -6,9 +6,9 @@
 use core::fmt;
 
 use crate::decimal::{Decimal, parse_decimal};
-use crate::path::{ALIAS_DIRECTORY, Path, hex_digit};
+use crate::path::{ALIAS_DIRECTORY, Path, entry_path, hex_digit};
 use crate::sha256::sha256;
-use crate::text::Text;
+use crate::text::{Text, has};
 use crate::{IdKind, MachineName, is_valid_id};
 
 /// The longest user name, in bytes.
@@ -31,7 +31,7 @@ pub struct IdName(Text<MAX>);
 impl IdName {
     /// The name of this id inside the machine; `None` if it would be no user name.
     pub fn new(kind: IdKind, machine: &MachineName, inside: u32) -> Option<Self> {
-        if machine.as_bytes().contains(&b'.') {
+        if has(machine.as_bytes(), b'.') {
             return None;
         }
         Self::build(kind, machine.as_bytes(), inside)
@@ -58,7 +58,7 @@ impl IdName {
         let mut parts = rest.rsplitn(2, |&byte| byte == b'-');
         let (digits, machine) = (parts.next()?, parts.next()?);
         let inside = parse_decimal(digits).and_then(|id| u32::try_from(id).ok())?;
-        if digits != Decimal::new(inside).as_bytes() || !is_valid_id(inside) || machine.contains(&b'.') {
+        if digits != Decimal::new(inside).as_bytes() || !is_valid_id(inside) || has(machine, b'.') {
             return None;
         }
         Some((MachineName::new(machine).ok()?, inside))
@@ -123,11 +123,7 @@ impl Alias {
 
     /// The path of the alias's link.
     pub fn link(&self) -> Path {
-        let mut path = Path::new();
-        for piece in [ALIAS_DIRECTORY.as_bytes(), b"/", &self.0] {
-            path.push(piece);
-        }
-        path
+        entry_path(ALIAS_DIRECTORY, &self.0)
     }
 
     /// The digits.

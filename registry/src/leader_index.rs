@@ -5,15 +5,11 @@
 //! index is a hint: the record of the machine it names has to have this `LEADER=`, in the reader's own PID namespace.
 
 use crate::decimal::Decimal;
-use crate::path::{LEADER_DIRECTORY, Path};
+use crate::path::{LEADER_DIRECTORY, Path, entry_path};
 
 /// The path of a leader's link.
 pub fn leader_link(pid: u32) -> Path {
-    let mut path = Path::new();
-    path.push(LEADER_DIRECTORY.as_bytes());
-    path.push(b"/");
-    path.push(Decimal::new(pid).as_bytes());
-    path
+    entry_path(LEADER_DIRECTORY, Decimal::new(pid).as_bytes())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ extern crate std;
 
 mod address;
 mod address_index;
+mod case_index;
 mod class;
 mod decimal;
 mod env_file;
@@ -54,10 +55,11 @@ mod fuzz;
 
 pub use address::Address;
 pub use address_index::address_link;
+pub use case_index::{asked_name, machine_in_any_case, name_link};
 pub use class::Class;
 pub use decimal::{Decimal, parse_decimal};
 pub use env_file::{Lexer as EnvLexer, Sink as EnvSink, trim_key};
-pub use files::{FileError, Files, RecordError, read_record};
+pub use files::{FileError, Files, RecordError, linked_machine, read_record};
 pub use group_index::group_link;
 pub use id_fields::{HOME, NO_LOGIN, NOBODY};
 pub use id_index::{IdList, WIDE};
@@ -73,7 +75,7 @@ pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};
 pub use path::{
     ADDRESS_DIRECTORY, ALIAS_DIRECTORY, DERIVED_DIRECTORY, GID_DIRECTORY, GROUP_DIRECTORY, LEADER_DIRECTORY,
-    MACHINE_DIRECTORY, Path, UID_DIRECTORY, record_path,
+    MACHINE_DIRECTORY, NAME_DIRECTORY, Path, UID_DIRECTORY, record_path,
 };
 pub use record_scan::{AddressState, ClassState, Item, RecordHead, RecordScan, RecordSink};
 pub use text::Text;

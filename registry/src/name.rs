@@ -46,6 +46,13 @@ impl MachineName {
         Ok(Self { bytes, length })
     }
 
+    /// The same name in lower case.
+    pub fn in_lower_case(&self) -> Self {
+        let mut lower = *self;
+        lower.bytes.make_ascii_lowercase();
+        lower
+    }
+
     /// The name as bytes, all of them ASCII.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Where the registry lies, and paths built without allocation.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 
 use crate::MachineName;
 
@@ -21,6 +21,9 @@ pub const GROUP_DIRECTORY: &str = "/run/machined/cgroups";
 pub const LEADER_DIRECTORY: &str = "/run/machined/leaders";
 /// The aliases: one symlink per machine whose own name makes no user name, to the name of the machine.
 pub const ALIAS_DIRECTORY: &str = "/run/machined/aliases";
+
+/// The case index: one symlink per name in lower case that one machine alone has in any case, whose target is the name of that.
+pub const NAME_DIRECTORY: &str = "/run/machined/names";
 
 /// A path of at most 127 bytes that ends in a zero byte, as system calls want it.
 pub struct Path {
@@ -58,6 +61,16 @@ impl Path {
         }
     }
 
+    /// Makes all its letters small ones.
+    pub(crate) const fn make_lower_case(&mut self) {
+        self.bytes.make_ascii_lowercase();
+    }
+
+    /// The path for a system call, as long as it lives: looking for its end takes room in the module.
+    pub const fn as_ptr(&self) -> *const c_char {
+        self.bytes.as_ptr().cast()
+    }
+
     /// The path.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
@@ -75,13 +88,20 @@ impl Default for Path {
     }
 }
 
-/// The path of a machine's record.
-pub fn record_path(name: &MachineName) -> Path {
+/// The path of an entry of a directory.
+// Once, and not in each place, as `push`.
+#[inline(never)]
+pub(crate) fn entry_path(directory: &str, entry: &[u8]) -> Path {
     let mut path = Path::new();
-    for piece in [MACHINE_DIRECTORY.as_bytes(), b"/", name.as_bytes()] {
+    for piece in [directory.as_bytes(), b"/", entry] {
         path.push(piece);
     }
     path
+}
+
+/// The path of a machine's record.
+pub fn record_path(name: &MachineName) -> Path {
+    entry_path(MACHINE_DIRECTORY, name.as_bytes())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::decimal::parse_decimal;
 use crate::env_file::{Lexer, Sink, trim_key};
 use crate::owner::private_to;
-use crate::text::Text;
+use crate::text::{Text, has};
 use crate::{Address, IdKind, IdRange, Key, LeaderIdentity, MachineName, RECORD_MAX};
 
 /// What a record lists.
@@ -109,7 +109,7 @@ impl<'a> RecordScan<'a> {
     /// Takes the next piece of the file.
     pub fn feed(&mut self, piece: &[u8]) {
         self.length = self.length.saturating_add(piece.len());
-        self.collector.damaged |= piece.contains(&0);
+        self.collector.damaged |= has(piece, 0);
         self.last = piece.last().copied().unwrap_or(self.last);
         let mut rest = piece;
         while let Some((&byte, behind)) = rest.split_first() {

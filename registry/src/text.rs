@@ -20,6 +20,8 @@ impl<const N: usize> Text<N> {
     }
 
     /// Appends some bytes.
+    // Once, and not in each place: the module of the name service switch has to be small.
+    #[inline(never)]
     pub fn push_all(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|&byte| self.push(byte));
     }
@@ -40,9 +42,43 @@ impl<const N: usize> Text<N> {
     }
 }
 
+/// Whether a text has a byte.
+// Once, as `push_all`.
+#[inline(never)]
+#[allow(clippy::manual_contains, reason = "that is longer than all of this")]
+pub(crate) fn has(text: &[u8], byte: u8) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let pattern = ONES.wrapping_mul(byte.into());
+    let mut rest = text;
+    // Eight bytes at a time: one of them is zero exactly if a borrow reaches the top bit of one that had none.
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let difference = u64::from_ne_bytes(*eight) ^ pattern;
+        if difference.wrapping_sub(ONES) & !difference & (ONES << 7) != 0 {
+            return true;
+        }
+        rest = behind;
+    }
+    rest.iter().any(|&other| other == byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_is_found_wherever_it_is() {
+        let mut text = [0x80_u8; 21];
+        for byte in [0, 1, b'.', 0x7f, 0x81, 0xff] {
+            for place in 0..text.len() {
+                assert!(!has(&text, byte), "{byte}");
+                text[place] = byte;
+                for length in 0..=text.len() {
+                    assert_eq!(has(&text[..length], byte), place < length, "{byte} at {place} of {length}");
+                }
+                text[place] = 0x80;
+            }
+        }
+    }
 
     #[test]
     fn text_that_is_too_long_is_none() {

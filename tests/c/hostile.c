@@ -96,7 +96,12 @@ static void any_name_and_any_text_is_survived(void) {
         sd_machine_get_class(name, &class);
         sd_machine_get_ifindices(name, &interfaces);
         int r = machine_open(name, 0, &m);
-        CHECK_EQUAL(r == -EINVAL, machine_name_check(name) != 0);
+        // A dot at the end is no part of the name that is asked for.
+        char asked[sizeof name];
+        snprintf(asked, sizeof asked, "%s", name);
+        if (*name && name[strlen(name) - 1] == '.')
+            asked[strlen(name) - 1] = 0;
+        CHECK_EQUAL(r == -EINVAL, machine_name_check(asked) != 0);
         free(class);
         free(interfaces);
         machine_free(m);
@@ -345,7 +350,7 @@ static void *look_everything_up(void *unused) {
     CHECK_EQUAL(machine_list_new(0, &machines), 0);
     CHECK_EQUAL(machine_list_get_count(machines), 1);
     machine_list_free(machines);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, NULL), 0);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, 0, NULL), 0);
     CHECK_EQUAL(sd_machine_get_class("web", NULL), 0);
     CHECK_EQUAL(sd_machine_get_ifindices("web", NULL), 0);
     CHECK_EQUAL(sd_pid_get_machine_name(0, NULL), 0);
@@ -401,7 +406,7 @@ static void no_free_descriptor_is_an_error(void) {
     CHECK_EQUAL(machine_open("web", 0, &m), -EMFILE);
     struct machine_list *machines = NULL;
     CHECK_EQUAL(machine_list_new(0, &machines), -EMFILE);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, NULL), -EMFILE);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, 0, NULL), -EMFILE);
     CHECK(!machines);
     CHECK_EQUAL(machine_path_by_pid(0, 0, &text), -EMFILE);
     CHECK_EQUAL(paths_of(&self, 1, &list), -EMFILE);

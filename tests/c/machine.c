@@ -31,10 +31,11 @@
 #include "group.h"
 
 #define CGROUPS "/run/machined/cgroups"
+#define LOWER "/run/machined/names"
 
 static void empty(void) {
     REQUIRE(system("rm -rf /run/systemd /run/machined && mkdir -p " RECORDS " " ADDRESSES " " UIDS " " GIDS " " ALIASES
-                   " " CGROUPS) == 0);
+                   " " CGROUPS " " LOWER) == 0);
 }
 
 static int is_open(int fd) {
@@ -313,9 +314,10 @@ static void nothing_may_be_null_that_must_not(void) {
     CHECK_EQUAL(machine_event_get_change(NULL), -EINVAL);
     CHECK_EQUAL(machine_event_get_incarnation(NULL, &number), -EINVAL);
     CHECK(!machine_event_get_name(NULL) && !machine_event_get_machine(NULL) && !machine_monitor_free(NULL));
-    CHECK_EQUAL(machine_wait(NULL, MACHINE_WAIT_GONE, 0, NULL), -EINVAL);
-    CHECK_EQUAL(machine_wait("a_b", MACHINE_WAIT_GONE, 0, NULL), -EINVAL);
-    CHECK_EQUAL(machine_wait("web", 0, 0, NULL), -EINVAL);
+    CHECK_EQUAL(machine_wait(NULL, MACHINE_WAIT_GONE, 0, 0, NULL), -EINVAL);
+    CHECK_EQUAL(machine_wait("a_b", MACHINE_WAIT_GONE, 0, 0, NULL), -EINVAL);
+    CHECK_EQUAL(machine_wait("web", 0, 0, 0, NULL), -EINVAL);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 1, 0, NULL), -EINVAL);
     CHECK(!none && !batch && !list && !monitor);
     CHECK_EQUAL(machine_name_check(NULL), -EINVAL);
     char name[MACHINE_NAME_MAX + 1];
@@ -938,6 +940,41 @@ static void kill_process(pid_t pid) {
     kill(pid, SIGKILL);
 }
 
+static void open_as(const char *asked, const char *name) {
+    struct machine *m = NULL;
+    subject("%s", asked);
+    CHECK_EQUAL(machine_open(asked, 0, &m), name ? 0 : -ENXIO);
+    if (name)
+        CHECK_TEXT(machine_get_name(m), name);
+    machine_free(m);
+    // sd_* have libsystemd's rules.
+    int at_stock = sd_machine_get_class(asked, NULL);
+    CHECK_EQUAL(at_stock >= 0, name && strcmp(asked, name) == 0);
+}
+
+static void names_have_no_case_where_none_is_exactly_this_one(void) {
+    empty();
+    pid_t leader = start_process();
+    write_container("BigTEST", leader, "");
+    open_as("BigTEST", "BigTEST");
+    open_as("BigTEST.", "BigTEST");
+    open_as("bigtest", NULL);
+    link_entry(LOWER, "bigtest", "BigTEST");
+    open_as("bigtest", "BigTEST");
+    open_as("BIGtest.", "BigTEST");
+    open_as("outer./bigtest", "BigTEST");
+    CHECK_EQUAL(machine_open("bigtest..", 0, NULL), -EINVAL);
+    CHECK_EQUAL(machine_wait("bigtest.", MACHINE_WAIT_PRESENT, 0, 0, NULL), 0);
+    CHECK_EQUAL(machine_wait("BIGTEST", MACHINE_WAIT_GONE, 0, 0, NULL), -ETIMEDOUT);
+    write_container("bigtest", leader, "");
+    open_as("bigtest", "bigtest");
+    unlink(RECORDS "/bigtest");
+    unlink(RECORDS "/BigTEST");
+    open_as("bigtest", NULL);
+    CHECK_EQUAL(machine_wait("BIGTEST", MACHINE_WAIT_GONE, 0, 0, NULL), 0);
+    end_process(leader);
+}
+
 static void remove_web(pid_t unused) {
     (void)unused;
     unlink(RECORDS "/web");
@@ -947,29 +984,29 @@ static void one_machine_is_waited_for(void) {
     REQUIRE(system("rm -rf /run/systemd /run/machined") == 0);
     struct machine *m = NULL;
     pid_t leader = start_process();
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, &m), -ETIMEDOUT);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, in_milliseconds(30), &m), -ETIMEDOUT);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, 0, &m), -ETIMEDOUT);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, in_milliseconds(30), &m), -ETIMEDOUT);
     m = (struct machine *)&leader;
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, UINT64_MAX, &m), 0);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, UINT64_MAX, &m), 0);
     CHECK(!m);
     pid_t helper = later(make_registry_and_web, leader);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, in_milliseconds(30000), &m), 0);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, in_milliseconds(30000), &m), 0);
     CHECK_TEXT(machine_get_name(m), "web");
     m = machine_free(m);
     REQUIRE(waitpid(helper, NULL, 0) == helper);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, NULL), 0);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, NULL), -ETIMEDOUT);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, 0, NULL), 0);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, 0, NULL), -ETIMEDOUT);
     helper = later(remove_web, 0);
-    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, in_milliseconds(30000), NULL), 0);
+    CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, in_milliseconds(30000), NULL), 0);
     REQUIRE(waitpid(helper, NULL, 0) == helper);
     if (has_pidfds()) {
         // Its leader ends, and nobody removes the record.
         write_record("web", "CLASS=container\n%s", lines_of_leader(leader));
         helper = later(kill_process, leader);
-        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, in_milliseconds(30000), NULL), 0);
+        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, in_milliseconds(30000), NULL), 0);
         REQUIRE(waitpid(helper, NULL, 0) == helper);
-        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, in_milliseconds(30), &m), -ETIMEDOUT);
-        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, NULL), 0);
+        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_PRESENT, 0, in_milliseconds(30), &m), -ETIMEDOUT);
+        CHECK_EQUAL(machine_wait("web", MACHINE_WAIT_GONE, 0, 0, NULL), 0);
         REQUIRE(waitpid(leader, NULL, 0) == leader);
     } else
         end_process(leader);
@@ -1334,6 +1371,7 @@ int main(int argc, char **argv) {
         TEST(a_monitor_waits_for_the_registry),
         TEST(a_child_of_fork_takes_no_events_from_its_parent),
         TEST(one_machine_is_waited_for),
+        TEST(names_have_no_case_where_none_is_exactly_this_one),
         TEST(the_text_of_a_path_makes_nobody_a_machine),
         TEST(a_leader_without_unit_and_group_is_found_and_who_descends_from_it),
         TEST(a_leader_of_another_pid_namespace_is_not_said_to_be_gone),

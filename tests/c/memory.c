@@ -152,7 +152,7 @@ static int list_of_pid(void) {
 }
 static int waited_for(void) {
     struct machine *m = NULL;
-    int r = machine_wait("web", MACHINE_WAIT_PRESENT, 0, &m);
+    int r = machine_wait("web", MACHINE_WAIT_PRESENT, 0, 0, &m);
     CHECK_EQUAL(r < 0, !m);
     machine_free(m);
     return r;

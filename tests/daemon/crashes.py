@@ -19,7 +19,7 @@ from waiting import until
 
 GROUPS = f"{world.CGROUP}/machines"
 DIRECTORIES = [records.RECORDS, records.DERIVED,
-               *(f"{records.DERIVED}/{name}" for name in ("addresses", "cgroups", "leaders", "uids", "gids", "aliases"))]
+               *(f"{records.DERIVED}/{name}" for name in ("addresses", "cgroups", "leaders", "uids", "gids", "aliases", "names"))]
 CLONE_NEWUSER = 0x10000000
 GRACE = "0.1"
 CONTAINER = {"class": "container"}

@@ -104,6 +104,27 @@ def aliases():
     return {entry: os.readlink(f"{DERIVED}/aliases/{entry}") for entry in os.listdir(f"{DERIVED}/aliases")}
 
 
+def case_index():
+    """The links of names in lower case."""
+    found = {}
+    for entry in os.listdir(f"{DERIVED}/names"):
+        # It may go in between.
+        with contextlib.suppress(FileNotFoundError):
+            found[entry] = os.readlink(f"{DERIVED}/names/{entry}")
+    # What is about to be renamed.
+    return {entry: name for entry, name in found.items() if not entry.startswith(".#")}
+
+
+def expected_case_index(found=None):
+    """What they should be, from these records, or from those that there are: each leads to the only machine of that name, in any
+    case, that is no user's alone."""
+    alike = collections.defaultdict(list)
+    for name, machine in (everything() if found is None else found).items():
+        if machine.get("UID", "0") == "0" or machine.get("PUBLIC") == "1":
+            alike[name.lower()].append(name)
+    return {lower: only[0] for lower, only in alike.items() if len(only) == 1}
+
+
 def leader_in_lists(machine):
     """How an entry of the id index goes on behind the name of a machine, by its record."""
     return f":{machine['LEADER']}:{machine['LEADER_PIDFDID']}" if "LEADER_PIDFDID" in machine else ""

@@ -172,7 +172,8 @@ class Case(unittest.TestCase):
         for name, machine in listed.items():
             self.assertEqual(int(found[name]["LEADER"]), machine["leader"]["pid"], name)
             self.assertTrue(processes.is_running(machine["leader"]["pid"]), f"{name} is dead")
-        self.assertEqual(indexes, {"addresses": records.expected_index(found), "groups": records.expected_group_index(found),
+        self.assertEqual(indexes, {"addresses": records.expected_index(found), "names": records.expected_case_index(found),
+                                   "groups": records.expected_group_index(found),
                                    **{kind: records.expected_id_lists(kind, found) for kind in ("uids", "gids")}})
 
     @staticmethod
@@ -180,7 +181,8 @@ class Case(unittest.TestCase):
         """The table, the records and the indexes as they are."""
         lists = {kind: {page: set(text.strip(";").split(";")) for page, text in records.id_lists(kind).items()}
                  for kind in ("uids", "gids")}
-        return varlink.listed(), records.everything(), {"addresses": records.index(), "groups": records.group_index(), **lists}
+        return varlink.listed(), records.everything(), {"addresses": records.index(), "names": records.case_index(),
+                                                            "groups": records.group_index(), **lists}
 
     def assert_addresses(self, name, *expected, with_links=True):
         """The name comes to resolve to these, in any order; `with_links` to those of IPv6's links on that link."""

@@ -95,7 +95,7 @@ static void other_families(void) {
 
 static void unknown_names(void) {
     expect_unavailable("nobody", ENXIO);
-    expect_unavailable("three.", EINVAL);
+    expect_unavailable("three..", EINVAL);
     expect_unavailable("Three", ENXIO);
     expect_unavailable("three.example.com", ENXIO);
     expect_unavailable("localhost", ENXIO);

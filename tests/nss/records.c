@@ -48,6 +48,58 @@ static void expect_unavailable(int error) {
     expect(check_unavailable, error);
 }
 
+// By each entry point; the answer names the machine as it names itself.
+static void expect_spelled(const char *asked, const char *name) {
+    subject("%s", asked);
+    struct answer answer = ask4(asked);
+    if (name)
+        check_found(&answer);
+    else
+        check_unavailable(&answer, ENXIO);
+    if (name && answer.tuples)
+        CHECK_TEXT(answer.tuples->name, name);
+    answer = ask3(asked, AF_INET);
+    if (name)
+        check_found(&answer);
+    else
+        check_unavailable(&answer, ENXIO);
+    if (name && answer.host.h_name)
+        CHECK_TEXT(answer.host.h_name, name);
+}
+
+static void names_have_no_case_where_none_is_exactly_this_one(void) {
+    write_container("BigTEST", getpid(), "10.9.9.9");
+    expect_spelled("BigTEST", "BigTEST");
+    expect_spelled("BigTEST.", "BigTEST");
+    expect_spelled("bigtest", NULL);
+    link_entry(NAMES, "bigtest", "BigTEST");
+    expect_spelled("bigtest", "BigTEST");
+    expect_spelled("BIGtest.", "BigTEST");
+    expect_spelled("bigtest.x", NULL);
+    char longest[67];
+    memset(longest, 'x', 64);
+    strcpy(longest + 64, ".");
+    expect_spelled(longest, NULL);
+    strcpy(longest + 64, "..");
+    struct answer answer = ask4(longest);
+    check_unavailable(&answer, EINVAL);
+    // Exactly this one counts, whatever the index says.
+    write_container("bigtest", getpid(), "10.9.9.9");
+    expect_spelled("bigtest", "bigtest");
+    // The index is a hint.
+    unlink(RECORDS "/bigtest");
+    unlink(RECORDS "/BigTEST");
+    expect_spelled("bigtest", NULL);
+    link_entry(NAMES, "bigtest", "../../etc/passwd");
+    expect_spelled("bigtest", NULL);
+    link_entry(NAMES, "bigtest", "bigtest");
+    expect_spelled("bigtest", NULL);
+    unlink(NAMES "/bigtest");
+    mkdir(NAMES "/bigtest", 0755);
+    expect_spelled("bigtest", NULL);
+    rmdir(NAMES "/bigtest");
+}
+
 static void addresses_have_four_states(void) {
     const char *leader = lines_of_leader(getpid());
     subject("a list");
@@ -456,6 +508,8 @@ static const struct test tests[] = {
     {"the addresses of a record have four states", addresses_have_four_states, OURS_ONLY},
     {"scope ids are those written, and on no other address", scope_ids_are_those_written, OURS_ONLY},
     {"of two lines of addresses the last counts", the_last_line_counts, OURS_ONLY},
+    {"a name is found in any case and with a dot, where no machine has exactly this one",
+     names_have_no_case_where_none_is_exactly_this_one, OURS_ONLY},
     {"a damaged record is unavailable with EBADMSG", damaged_records, OURS_ONLY},
     {"a record cut off anywhere within a line is damaged", a_record_that_is_cut_off_anywhere, OURS_ONLY},
     {"a record with a zero byte anywhere is damaged", a_zero_byte, OURS_ONLY},

@@ -256,6 +256,7 @@ void make_world(void) {
     make_directories(UIDS);
     make_directories(GIDS);
     make_directories(ALIASES);
+    make_directories(NAMES);
     make_container("none", "");
     make_container("one", "10.0.0.2");
     make_container("three", "10.0.1.2 fd00::2 fe80::1%5");

@@ -11,6 +11,7 @@
 #define UIDS "/run/machined/uids"
 #define GIDS "/run/machined/gids"
 #define ALIASES "/run/machined/aliases"
+#define NAMES "/run/machined/names"
 
 struct address {
     int family;

@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
   int r;
   clock_gettime(CLOCK_MONOTONIC, &now);
   deadline = ((uint64_t)now.tv_sec + 10) * 1000000;
-  do r = machine_wait(argc > 1 ? argv[1] : "web", MACHINE_WAIT_PRESENT, deadline, &m);
+  do r = machine_wait(argc > 1 ? argv[1] : "web", MACHINE_WAIT_PRESENT, 0, deadline, &m);
   while (r == -EINTR);
   if (r == 0) machine_free(m);
   puts(r == 0 ? "it is there" : r == -ETIMEDOUT ? "it has not come" : "it cannot be waited for");

@@ -31,6 +31,8 @@ pub enum Effect {
     UnindexLeader(i32),
     /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
     IndexIds(IdKind, IdList),
+    /// Point the link of this name in lower case at the machine, or remove it, as the [table](Machines::in_any_case) says.
+    IndexName(MachineName),
     /// Point the link of this alias at the machine, or remove it, as the [table](Machines::alias) says.
     IndexAlias(Alias),
 }

@@ -1,6 +1,39 @@
 use super::*;
 use registry::{Address, Class, IdKind, IdList, IdRange, Process};
 
+/// The table, without what it says of the case index: that has tests of its own (names.rs), and every machine is in it.
+#[derive(Default)]
+struct Table(Machines);
+
+impl std::ops::Deref for Table {
+    type Target = Machines;
+    fn deref(&self) -> &Machines {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Table {
+    fn deref_mut(&mut self) -> &mut Machines {
+        &mut self.0
+    }
+}
+
+impl Table {
+    fn insert(&mut self, record: Record) -> (Key, Vec<Effect>) {
+        let (key, effects) = self.0.insert(record);
+        (key, but_names(effects))
+    }
+
+    fn remove(&mut self, key: Key) -> Option<(Record, Vec<Effect>)> {
+        self.0.remove(key).map(|(record, effects)| (record, but_names(effects)))
+    }
+}
+
+fn but_names(mut effects: Vec<Effect>) -> Vec<Effect> {
+    effects.retain(|effect| !matches!(effect, Effect::IndexName(_)));
+    effects
+}
+
 fn machine(name: &str, pid: i32) -> Record {
     let mut record = Record::new(MachineName::new(name.as_bytes()).unwrap(), Class::Container);
     record.leader = Some(Process { pid, pidfd_id: None });
@@ -20,7 +53,7 @@ fn ip(text: &str) -> IpAddr {
 
 #[test]
 fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut record = machine("web", 7);
     (record.unit, record.subgroup) = (Some("web.service".into()), None);
     record.cgroup = Some("/machine.slice/web.service".into());
@@ -62,7 +95,7 @@ fn a_machine_is_found_by_name_leader_unit_and_group_until_it_is_removed() {
 
 #[test]
 fn a_control_group_that_two_machines_share_is_neithers_until_one_goes() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let in_group = |name, pid| {
         let mut record = machine(name, pid);
         record.unit = Some("user@1.service".into());
@@ -83,7 +116,7 @@ fn a_control_group_that_two_machines_share_is_neithers_until_one_goes() {
 
 #[test]
 fn name_leader_and_unit_belong_to_one_machine_alone() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut first = machine("web", 7);
     (first.unit, first.subgroup) = (Some("web.service".into()), None);
     let (key, _) = machines.insert(first);
@@ -101,7 +134,7 @@ fn name_leader_and_unit_belong_to_one_machine_alone() {
 
 #[test]
 fn a_machine_in_a_subgroup_neither_owns_nor_gives_up_the_unit() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut nested = machine("nested", 8);
     (nested.unit, nested.subgroup) = (Some("user@1000.service".into()), Some("machine.slice/nested".into()));
     let (key, effects) = machines.insert(nested.clone());
@@ -112,7 +145,7 @@ fn a_machine_in_a_subgroup_neither_owns_nor_gives_up_the_unit() {
 
 #[test]
 fn a_users_machine_is_in_no_index_that_others_read() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut record = machine("github.com", 7);
     record.uid = Some(1000);
     record.addresses = listed(&["10.0.0.1"]);
@@ -151,7 +184,7 @@ fn a_users_unit_leads_to_the_users_machine_below_the_users_own_slice_alone() {
         ("/machine.slice", None, false),
         ("", None, false),
     ] {
-        let mut machines = Machines::default();
+        let mut machines = Table::default();
         let mut record = machine("web", 7);
         (record.uid, record.unit) = (Some(1000), Some("box.scope".into()));
         record.subgroup = subgroup.map(str::to_owned);
@@ -167,7 +200,7 @@ fn a_users_unit_leads_to_the_users_machine_below_the_users_own_slice_alone() {
 
 #[test]
 fn a_name_for_everybody_takes_the_place_of_a_users_own() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let owned = |name, pid, uid| {
         let mut record = machine(name, pid);
         record.uid = uid;
@@ -186,7 +219,7 @@ fn a_name_for_everybody_takes_the_place_of_a_users_own() {
 
 #[test]
 fn an_address_is_indexed_while_one_machine_alone_has_it() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut a = machine("a", 1);
     a.addresses = listed(&["10.0.0.1", "fd00::1"]);
     let a_name = a.name;
@@ -225,7 +258,7 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
 
 #[test]
 fn an_address_leads_to_a_machine_only_where_the_host_reaches_it_there() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut record = machine("web", 1);
     (record.addresses, record.is_reached) = (listed(&["10.0.0.1", "fe80::1%5"]), false);
     let name = record.name;
@@ -242,7 +275,7 @@ fn an_address_leads_to_a_machine_only_where_the_host_reaches_it_there() {
 
 #[test]
 fn a_reserved_name_is_led_to_by_no_address() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let hosts = |text: &str| Reserved::new(["server"], text);
     assert!(machines.set_reserved(hosts("10.1.1.1 mail\n")).is_empty());
     let mut record = machine("mail", 1);
@@ -286,7 +319,7 @@ fn list(machines: &Machines, page: u16) -> Option<String> {
 
 #[test]
 fn the_pages_of_a_map_list_its_ranges() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (a, effects) = machines.insert(mapped("a", 1, "0:100000:65536 70000:300000:1", "0:200000:10"));
     assert_eq!(effects, [Effect::Publish(a), users(1), users(2), users(4), groups(3)]);
     assert_eq!(list(&machines, 1).as_deref(), Some("100000:65536:0:a;"));
@@ -308,7 +341,7 @@ fn the_pages_of_a_map_list_its_ranges() {
 
 #[test]
 fn a_list_names_the_leaders_whose_pidfds_have_identities() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut record = mapped("a", 4, "0:100000:10", "");
     record.leader = Some(Process { pid: 4, pidfd_id: Some(77) });
     machines.insert(record);
@@ -318,7 +351,7 @@ fn a_list_names_the_leaders_whose_pidfds_have_identities() {
 
 #[test]
 fn ids_of_the_host_and_maps_of_virtual_machines_are_not_indexed() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (a, effects) = machines.insert(mapped("a", 1, "0:0:4294967295", "0:1000:1 1:65000:1000"));
     assert_eq!(effects, [Effect::Publish(a), groups(1)]);
     let mut vm = mapped("vm", 2, "0:100000:65536", "0:100000:65536");
@@ -331,7 +364,7 @@ fn ids_of_the_host_and_maps_of_virtual_machines_are_not_indexed() {
 #[test]
 fn a_machine_of_millions_of_ids_is_in_the_wide_list_and_in_the_pages_of_others() {
     let wide = || Effect::IndexIds(IdKind::User, IdList::Wide);
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (web, _) = machines.insert(mapped("web", 1, "0:2000000:10", ""));
     let (far, _) = machines.insert(mapped("far", 2, "0:4000000000:10", ""));
     let (big, effects) = machines.insert(mapped("big", 3, "0:1000000:3000000000", ""));
@@ -355,7 +388,7 @@ fn a_machine_of_millions_of_ids_is_in_the_wide_list_and_in_the_pages_of_others()
 
 #[test]
 fn of_many_machines_with_the_same_range_two_are_named() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let keys: Vec<_> = (1..=10_000)
         .map(|pid| {
             let (key, effects) = machines.insert(mapped(&format!("m{pid}"), pid, "0:100000:10", ""));
@@ -371,7 +404,7 @@ fn of_many_machines_with_the_same_range_two_are_named() {
 
 #[test]
 fn maps_that_are_written_later_are_taken_in() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (key, effects) = machines.insert(mapped("a.b", 1, "", ""));
     assert_eq!(effects, [Effect::Publish(key)]);
     let alias = Alias::of(&machines.get(key).unwrap().name);
@@ -386,7 +419,7 @@ fn maps_that_are_written_later_are_taken_in() {
 
 #[test]
 fn an_alias_stands_for_the_only_machine_that_needs_it() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (short, _) = machines.insert(mapped("short", 1, "0:100000:65536", ""));
     assert_eq!(machines.aliases().count(), 0);
     let (dotted, effects) = machines.insert(mapped("a.b", 2, "0:200000:65536", ""));
@@ -417,7 +450,7 @@ fn an_alias_stands_for_the_only_machine_that_needs_it() {
 #[test]
 fn two_machines_with_one_alias_have_none() {
     // Found by search: both hashes begin with 585c0a4a.
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (first, _) = machines.insert(mapped("m42124.example.com", 1, "0:100000:10", ""));
     let alias = Alias::of(&machines.get(first).unwrap().name);
     assert!(machines.alias(&alias).is_some());
@@ -430,7 +463,7 @@ fn two_machines_with_one_alias_have_none() {
 
 #[test]
 fn a_walk_through_all_machines_survives_their_removal() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let keys: Vec<_> = (1..5).map(|pid| machines.insert(machine(&format!("m{pid}"), pid)).0).collect();
     let (first, _) = machines.after(None).unwrap();
     assert_eq!(first, keys[0]);
@@ -443,7 +476,7 @@ fn a_walk_through_all_machines_survives_their_removal() {
 
 #[test]
 fn a_machine_whose_leader_has_ended_is_known_by_name_and_unit_alone() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let mut record = machine("web", 7);
     (record.unit, record.subgroup) = (Some("machine-web.scope".into()), None);
     record.cgroup = Some("/machine.slice/machine-web.scope".into());
@@ -471,7 +504,7 @@ fn a_machine_whose_leader_has_ended_is_known_by_name_and_unit_alone() {
 
 #[test]
 fn a_machine_that_was_left_over_by_an_earlier_run_is_in_no_index_either() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let (heir, _) = machines.insert(machine("other", 7));
     let mut record = machine("web", 7);
     (record.unit, record.subgroup) = (Some("machine-web.scope".into()), None);
@@ -484,7 +517,7 @@ fn a_machine_that_was_left_over_by_an_earlier_run_is_in_no_index_either() {
 
 #[test]
 fn a_machine_without_unit_and_group_is_found_by_its_leader_alone() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let alone = |name, pid| Record { unit: None, subgroup: None, ..machine(name, pid) };
     let (lone, effects) = machines.insert(alone("lone", 7));
     let name = machines.get(lone).unwrap().name;
@@ -504,7 +537,7 @@ fn a_machine_without_unit_and_group_is_found_by_its_leader_alone() {
 
 #[test]
 fn the_machines_of_a_user_are_counted() {
-    let mut machines = Machines::default();
+    let mut machines = Table::default();
     let of = |name, pid, uid| {
         let mut record = machine(name, pid);
         record.uid = Some(uid);
