@@ -42,7 +42,8 @@ pub fn of_pid(pid: pid_t) -> Result<Buffer<Snapshot>, Errno> {
 /// `EBADF`: it is none.
 #[inline(never)]
 pub fn of_pidfd(pidfd: c_int) -> Result<Buffer<Snapshot>, Errno> {
-    Borrowed::new(pidfd).ok_or(Errno::BADF).and_then(machines_of_pidfd)
+    // SAFETY: it is what the caller means.
+    unsafe { Borrowed::from_raw(pidfd) }.ok_or(Errno::BADF).and_then(machines_of_pidfd)
 }
 
 fn one_of(mut machines: Buffer<Snapshot>, flags: u64) -> Result<Snapshot, Errno> {

@@ -64,7 +64,8 @@ pub unsafe extern "C" fn sd_pid_get_machine_name(pid: pid_t, name: *mut *mut c_c
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_pidfd_get_machine_name(pidfd: c_int, name: *mut *mut c_char) -> c_int {
-    let found = Borrowed::new(pidfd).ok_or(Errno::BADF).and_then(machine_of_pidfd);
+    // SAFETY: it is what the caller means.
+    let found = unsafe { Borrowed::from_raw(pidfd) }.ok_or(Errno::BADF).and_then(machine_of_pidfd);
     tell(found.map_err(without_unit).and_then(owned_if(name)), |text| {
         // SAFETY: as demanded.
         unsafe { put(name, text) };
@@ -84,7 +85,8 @@ pub unsafe extern "C" fn sd_pidfd_get_machine_name(pidfd: c_int, name: *mut *mut
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_peer_get_machine_name(fd: c_int, name: *mut *mut c_char) -> c_int {
-    let pid = Borrowed::new(fd).ok_or(Errno::BADF).and_then(pid_of_peer);
+    // SAFETY: it is what the caller means.
+    let pid = unsafe { Borrowed::from_raw(fd) }.ok_or(Errno::BADF).and_then(pid_of_peer);
     let pid = pid.and_then(|pid| u32::try_from(pid).ok().filter(|&pid| pid > 0).ok_or(Errno::NODATA));
     tell(pid.and_then(machine_of_pid).and_then(owned_if(name)), |text| {
         // SAFETY: as demanded.
@@ -213,8 +215,9 @@ fn number_of(monitor: *mut sd_login_monitor) -> Option<c_int> {
     c_int::try_from(monitor.addr().checked_sub(1)?).ok()
 }
 
-fn descriptor_of(monitor: *mut sd_login_monitor) -> Result<Borrowed, Errno> {
-    number_of(monitor).and_then(Borrowed::new).ok_or(Errno::INVAL)
+fn descriptor_of<'m>(monitor: *mut sd_login_monitor) -> Result<Borrowed<'m>, Errno> {
+    // SAFETY: a monitor is its descriptor, which its owner keeps open.
+    number_of(monitor).and_then(|number| unsafe { Borrowed::from_raw(number) }).ok_or(Errno::INVAL)
 }
 
 /// Ends a monitor.

@@ -14,17 +14,18 @@ use crate::system::{Borrowed, Descriptor, add_to_poll, remove_from_poll};
 pub struct Watched {
     /// Its pidfd; `None` once it was given up.
     leader: Option<Descriptor>,
-    poll: Borrowed,
+    /// The number of the poll, which lives longer.
+    poll: i32,
 }
 
 impl Watched {
-    /// Has a leader watched by a poll, which lives longer.
+    /// Has a leader watched by a poll.
     ///
     /// # Errors
     /// Why it cannot be watched.
-    pub fn new(leader: Descriptor, poll: Borrowed) -> Result<Self, Errno> {
+    pub fn new(leader: Descriptor, poll: Borrowed<'_>) -> Result<Self, Errno> {
         add_to_poll(poll, leader.borrow())?;
-        Ok(Self { leader: Some(leader), poll })
+        Ok(Self { leader: Some(leader), poll: poll.number() })
     }
 
     /// Whether this is its descriptor.

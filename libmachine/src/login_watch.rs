@@ -63,7 +63,7 @@ pub fn watch_categories(categories: &[Category]) -> Result<Descriptor, Errno> {
 ///
 /// # Errors
 /// Why it cannot be read.
-pub fn drain(descriptor: Borrowed) -> Result<(), Errno> {
+pub fn drain(descriptor: Borrowed<'_>) -> Result<(), Errno> {
     let mut buffer = [0_u8; 4096];
     loop {
         match read(descriptor, &mut buffer) {

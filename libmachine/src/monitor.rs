@@ -81,7 +81,7 @@ impl Monitor {
     }
 
     /// The descriptor that becomes readable when there may be something to tell.
-    pub const fn descriptor(&self) -> Borrowed {
+    pub const fn descriptor(&self) -> Borrowed<'_> {
         self.poll.borrow()
     }
 

@@ -41,7 +41,7 @@ pub fn machines_of_pid(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
 ///
 /// # Errors
 /// Those of [`machines_of_pid`] and of [`pid_of`].
-pub fn machines_of_pidfd(pidfd: Borrowed) -> Result<Buffer<Snapshot>, Errno> {
+pub fn machines_of_pidfd(pidfd: Borrowed<'_>) -> Result<Buffer<Snapshot>, Errno> {
     let machines = machines_of_pid(pid_of(pidfd)?);
     pid_of(pidfd)?;
     machines

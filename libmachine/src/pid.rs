@@ -29,7 +29,7 @@ pub fn machine_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
 ///
 /// # Errors
 /// Those of [`machine_of_pid`], and those of [`pid_of`].
-pub fn machine_of_pidfd(pidfd: Borrowed) -> Result<Buffer<u8>, Errno> {
+pub fn machine_of_pidfd(pidfd: Borrowed<'_>) -> Result<Buffer<u8>, Errno> {
     let name = machine_of_pid(pid_of(pidfd)?);
     // Its number may have become another's meanwhile, which then had the answer.
     pid_of(pidfd)?;
@@ -57,7 +57,7 @@ pub(crate) fn machine_of_unit(unit: &[u8]) -> Result<Buffer<u8>, Errno> {
 /// # Errors
 /// `EBADF`, `ENOTTY`: no descriptor, or none of a process. `ESRCH`: it has exited and is reaped. `EREMOTE`: it is of a
 /// PID namespace that this process does not see. `ENOSYS`: before Linux 6.13 /proc has to tell, and is not there.
-pub fn pid_of(pidfd: Borrowed) -> Result<u32, Errno> {
+pub fn pid_of(pidfd: Borrowed<'_>) -> Result<u32, Errno> {
     match process_of_pidfd(pidfd) {
         Ok(0) => Err(Errno::REMOTE),
         Ok(pid) => u32::try_from(pid).map_err(|_| Errno::SRCH),
@@ -68,7 +68,7 @@ pub fn pid_of(pidfd: Borrowed) -> Result<u32, Errno> {
 }
 
 /// The line `Pid:` of `/proc/self/fdinfo/FD`, pidfd_open(2).
-fn pid_in_fdinfo(pidfd: Borrowed) -> Result<u32, Errno> {
+fn pid_in_fdinfo(pidfd: Borrowed<'_>) -> Result<u32, Errno> {
     let number = Decimal::new(u32::try_from(pidfd.number()).map_err(|_| Errno::BADF)?);
     let path = ZeroEnded::<40>::new(&[b"/proc/self/fdinfo/", number.as_bytes()]);
     let file = open(None, path.as_c_str(), 0).map_err(|errno| {
@@ -90,6 +90,6 @@ fn pid_in_fdinfo(pidfd: Borrowed) -> Result<u32, Errno> {
 }
 
 /// Whether an open process still runs: neither gone nor a zombie.
-pub fn runs(pidfd: Borrowed) -> bool {
+pub fn runs(pidfd: Borrowed<'_>) -> bool {
     !is_readable(pidfd)
 }

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 use core::ffi::{CStr, c_int, c_long};
+use core::marker::PhantomData;
 use core::mem::{size_of, zeroed};
 use core::ptr;
 
@@ -27,14 +28,25 @@ const PIECE: usize = 1024;
 #[derive(Debug)]
 pub struct Descriptor(c_int);
 
-/// A descriptor that belongs to somebody else.
+/// A descriptor that belongs to somebody else, who keeps it open meanwhile.
+///
+/// ```compile_fail,E0505
+/// fn outlives(monitor: libmachine::Monitor) {
+///     let lent = monitor.descriptor();
+///     drop(monitor);
+///     lent.number();
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Borrowed(c_int);
+pub struct Borrowed<'fd>(c_int, PhantomData<&'fd Descriptor>);
 
-impl Borrowed {
-    /// This number; negative ones are no descriptors.
-    pub fn new(number: c_int) -> Option<Self> {
-        (number >= 0).then_some(Self(number))
+impl Borrowed<'_> {
+    /// The descriptor with this number; negative ones are none.
+    ///
+    /// # Safety
+    /// It stays what the caller means by it: whatever has the number is asked, and may be read. One that is not open is an error.
+    pub unsafe fn from_raw(number: c_int) -> Option<Self> {
+        (number >= 0).then_some(Self(number, PhantomData))
     }
 
     /// The number.
@@ -45,8 +57,8 @@ impl Borrowed {
 
 impl Descriptor {
     /// Lends it.
-    pub const fn borrow(&self) -> Borrowed {
-        Borrowed(self.0)
+    pub const fn borrow(&self) -> Borrowed<'_> {
+        Borrowed(self.0, PhantomData)
     }
 
     /// Gives it away, still open.
@@ -75,7 +87,7 @@ impl Descriptor {
 mod with_std {
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-    use super::{Borrowed, Descriptor};
+    use super::{Borrowed, Descriptor, PhantomData};
 
     impl AsRawFd for Descriptor {
         fn as_raw_fd(&self) -> RawFd {
@@ -97,9 +109,9 @@ mod with_std {
         }
     }
 
-    impl From<BorrowedFd<'_>> for Borrowed {
-        fn from(descriptor: BorrowedFd<'_>) -> Self {
-            Self(descriptor.as_raw_fd())
+    impl<'fd> From<BorrowedFd<'fd>> for Borrowed<'fd> {
+        fn from(descriptor: BorrowedFd<'fd>) -> Self {
+            Self(descriptor.as_raw_fd(), PhantomData)
         }
     }
 }
@@ -162,7 +174,7 @@ pub fn open(directory: Option<&Descriptor>, path: &CStr, flags: c_int) -> Result
 }
 
 /// Reads the next piece; an empty one is the end.
-pub fn read(file: Borrowed, buffer: &mut [u8]) -> Result<&[u8], Errno> {
+pub fn read<'a>(file: Borrowed<'_>, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     // SAFETY: the kernel writes into the buffer, not beyond its end.
     let length = unsafe { libc::syscall(libc::SYS_read, file.0, buffer.as_mut_ptr(), buffer.len()) };
     filled(buffer, length)
@@ -207,7 +219,7 @@ pub fn entries<'a>(directory: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [
 }
 
 /// fstat(2).
-pub fn status(file: Borrowed) -> Result<FileStatus, Errno> {
+pub fn status(file: Borrowed<'_>) -> Result<FileStatus, Errno> {
     // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
     let mut stat: libc::stat64 = unsafe { zeroed() };
     // Not fstat(2): on 32 bits that fails for an inode number that is longer, as that of a pidfd may be.
@@ -245,7 +257,7 @@ pub fn open_process(pid: i32) -> Result<Descriptor, Errno> {
 ///
 /// # Errors
 /// `ENOTTY`: no pidfd, or a kernel before 6.13. `ESRCH`: the process has exited and is reaped.
-pub fn process_of_pidfd(pidfd: Borrowed) -> Result<i32, Errno> {
+pub fn process_of_pidfd(pidfd: Borrowed<'_>) -> Result<i32, Errno> {
     // struct pidfd_info: mask, cgroupid, then pid.
     let mut info = [0_u64; 8];
     // SAFETY: the structure has 64 bytes, and its mask asks for nothing that is optional.
@@ -256,7 +268,7 @@ pub fn process_of_pidfd(pidfd: Borrowed) -> Result<i32, Errno> {
 }
 
 /// Whether a process has exited: its pidfd is readable.
-pub fn is_readable(file: Borrowed) -> bool {
+pub fn is_readable(file: Borrowed<'_>) -> bool {
     let mut poll = libc::pollfd { fd: file.0, events: libc::POLLIN, revents: 0 };
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let no_mask = ptr::null::<libc::sigset_t>();
@@ -265,7 +277,7 @@ pub fn is_readable(file: Borrowed) -> bool {
 }
 
 /// The process at the other end of a Unix socket, `SO_PEERCRED`; 0 if there is none in this namespace.
-pub fn peer(socket: Borrowed) -> Result<i32, Errno> {
+pub fn peer(socket: Borrowed<'_>) -> Result<i32, Errno> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or_default();
     // SAFETY: both are valid, and the length is that of the structure.
@@ -314,7 +326,7 @@ pub fn new_poll() -> Result<Descriptor, Errno> {
 }
 
 /// epoll_ctl(2): tells of this descriptor, by its number, when it is readable. It is forgotten when it is closed.
-pub fn add_to_poll(poll: Borrowed, file: Borrowed) -> Result<(), Errno> {
+pub fn add_to_poll(poll: Borrowed<'_>, file: Borrowed<'_>) -> Result<(), Errno> {
     let data = u64::try_from(file.0).unwrap_or_default();
     let mut event = libc::epoll_event { events: u32::try_from(libc::EPOLLIN).unwrap_or_default(), u64: data };
     let add = libc::EPOLL_CTL_ADD;
@@ -322,11 +334,11 @@ pub fn add_to_poll(poll: Borrowed, file: Borrowed) -> Result<(), Errno> {
     done(unsafe { libc::syscall(libc::SYS_epoll_ctl, poll.0, add, file.0, &raw mut event) }).map(|_| ())
 }
 
-/// epoll_ctl(2): tells no more of this descriptor.
-pub fn remove_from_poll(poll: Borrowed, file: Borrowed) {
+/// epoll_ctl(2): tells no more of this descriptor. A number that is no poll's, or none of its, changes nothing.
+pub(crate) fn remove_from_poll(poll: c_int, file: Borrowed<'_>) {
     let mut event = libc::epoll_event { events: 0, u64: 0 };
     // SAFETY: the event is valid.
-    unsafe { libc::syscall(libc::SYS_epoll_ctl, poll.0, libc::EPOLL_CTL_DEL, file.0, &raw mut event) };
+    unsafe { libc::syscall(libc::SYS_epoll_ctl, poll, libc::EPOLL_CTL_DEL, file.0, &raw mut event) };
 }
 
 /// epoll_pwait(2) without waiting: the number of a descriptor that is readable.
@@ -348,7 +360,7 @@ pub fn readable_of_poll(poll: &Descriptor) -> Result<Option<c_int>, Errno> {
 ///
 /// # Errors
 /// `ETIMEDOUT`, `EINTR`.
-pub fn wait_for(file: Borrowed, deadline: Option<u64>) -> Result<(), Errno> {
+pub fn wait_for(file: Borrowed<'_>, deadline: Option<u64>) -> Result<(), Errno> {
     let mut poll = libc::pollfd { fd: file.0, events: libc::POLLIN, revents: 0 };
     let left = deadline.map(|deadline| deadline.saturating_sub(now()));
     let time = left.map(|left| libc::timespec {

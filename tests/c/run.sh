@@ -130,7 +130,7 @@ header() {
   } >"$work/header.c"
   cp "$work/header.c" "$work/header.cc"
   for compiler in $compilers; do
-    for standard in c89 gnu89 c99 c11 c17 c2x; do
+    for standard in c89 gnu89 c99 gnu99 c11 gnu11 c17 gnu17 c2x gnu2x; do
       # shellcheck disable=SC2086
       check "$compiler takes the header as $standard" "$compiler" -std=$standard -pedantic -Wall -Wextra -Werror $flags \
         -o "$work/bin/header" "$work/header.c" $libs
@@ -146,7 +146,7 @@ header() {
   done
   for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null || { echo "SKIPPED: $compiler is not installed"; continue; }
-    for standard in c++98 c++11 c++17 c++20 c++2b; do
+    for standard in c++98 c++03 c++11 c++14 c++17 c++20 c++2b; do
       # shellcheck disable=SC2086
       check "$compiler takes the header as $standard" "$compiler" -std=$standard -pedantic -Wall -Wextra -Werror $flags \
         -o "$work/bin/header" "$work/header.cc" $libs
@@ -206,6 +206,17 @@ examples() {
     check "the EXAMPLE of ${example##*/} compiles, from C89 to C23 and from C++98 to C++23" compiles
     page=$(basename "$example" .c)
     check 'and is in its page' grep -q '^\.SH EXAMPLE' "$(ls "$root/docs/man/$page".3*)"
+  done
+  # And in all that are between, which one process does for all of them.
+  for standard in c99 c11 c17; do
+    # shellcheck disable=SC2086
+    check "all of them are good $standard" gcc -std=$standard -D_GNU_SOURCE -pedantic -Wall -Wextra -Werror $flags -fsyntax-only \
+      "$root"/libmachine-c/man/examples/*.c
+  done
+  for standard in c++03 c++11 c++14 c++17 c++20; do
+    # shellcheck disable=SC2086
+    check "all of them are good $standard" gcc -x c++ -std=$standard -D_GNU_SOURCE -pedantic -Wall -Wextra -Werror $flags \
+      -fsyntax-only "$root"/libmachine-c/man/examples/*.c
   done
   "$here/examples.sh" "$work/bin" "$lib"
 }
