@@ -663,8 +663,8 @@ int machine_monitor_next(struct machine_monitor *m, const struct machine_event *
  * Parameters:
  *   event  the event
  *
- * Returns: MACHINE_NEW, MACHINE_REMOVED and so on, or -EINVAL if event is NULL. There may be others in later versions: pass
- * over what is not known.
+ * Returns: MACHINE_NEW, MACHINE_REMOVED, MACHINE_CHANGED, MACHINE_PRESENT, MACHINE_LISTED or MACHINE_OVERFLOW, or -EINVAL if
+ * event is NULL. There may be others in later versions: pass over what is not known.
  */
 int machine_event_get_change(const struct machine_event *event);
 

@@ -178,8 +178,8 @@ pub unsafe extern "C" fn machine_monitor_next(
 /// Parameters:
 ///   event  the event
 ///
-/// Returns: MACHINE_NEW, MACHINE_REMOVED and so on, or -EINVAL if event is NULL. There may be others in later versions: pass
-/// over what is not known.
+/// Returns: MACHINE_NEW, MACHINE_REMOVED, MACHINE_CHANGED, MACHINE_PRESENT, MACHINE_LISTED or MACHINE_OVERFLOW, or -EINVAL if
+/// event is NULL. There may be others in later versions: pass over what is not known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_event_get_change(event: *const machine_event) -> c_int {
     // SAFETY: as demanded.

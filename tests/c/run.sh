@@ -91,11 +91,25 @@ prototypes() {
     done
   done
 }
+# Nothing of the header is without a page: each function and constant has its place in one, and each error in machine(3).
+described() {
+  local word
+  for word in $(sed -n 's/^    \([a-z_]*\);$/\1/p' "$root/libmachine-c/machine.map"); do
+    grep -qE "^\\.SS $word\\(\\)" "$root"/docs/man/*.3* || { echo "no page has $word()"; return 1; }
+  done
+  for word in $(sed -n 's/^#define \(MACHINE_[A-Z_]*\) .*/\1/p' "$root/include/machine.h"); do
+    grep -q "^\\.BR $word " "$root"/docs/man/*.3* || { echo "no page has $word"; return 1; }
+  done
+  for word in $(grep -oE -- '-E[A-Z0-9]+' "$root/include/machine.h" | sort -u); do
+    grep -qE "^\\.B (.*, )?\\\\$word\b" "$root/docs/man/machine.3" || { echo "machine(3) does not explain $word"; return 1; }
+  done
+}
 elf() {
   local library=$lib/libmachine.so dynamic
   dynamic=$(readelf -dW "$library")
   check 'the header and the dump of the interface are what the source says' "$root/libmachine-c/interface.sh" check
   check 'the pages describe each function by its own prototype' prototypes
+  check 'the pages leave out no function, constant or error of the header' described
   check 'it exports what machine.map lists, under a version of its own, and nothing else' is "$(exported)" "$(wanted)"
   check 'it needs the C library and nothing else' is "$(grep -c NEEDED <<<"$dynamic") $(grep -o 'NEEDED.*\[libc.so.6\]' <<<"$dynamic" | wc -l)" '1 1'
   check 'its soname is libmachine.so.0' grep -q 'SONAME.*\[libmachine.so.0\]' <<<"$dynamic"
