@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import struct
+import threading
 import time
 
 HOST = b'{"method":"org.varlink.service.GetInfo"}\0'
@@ -182,12 +183,12 @@ def ask(path, message, patience):
     return time.perf_counter() - began
 
 
-def latencies(places, seconds, patience=10):
+def latencies(places, seconds, patience=10, least=100):
     """What calls of each of these take, (path, message) by name, asked one after the other for some seconds."""
     taken = {name: [] for name in places}
     end = time.monotonic() + seconds
     # One that is slow is asked often enough for a percentile, too, but not for ever.
-    while (now := time.monotonic()) < end or (len(next(iter(taken.values()))) < 100 and now < end + 3 * seconds):
+    while (now := time.monotonic()) < end or (len(next(iter(taken.values()))) < least and now < end + 3 * seconds):
         for name, (path, message) in places.items():
             taken[name].append(ask(path, message, patience))
         time.sleep(0.005)
@@ -200,6 +201,21 @@ def slowness():
     while time.process_time() - used < 0.2:
         pass
     return (time.perf_counter() - began) / (time.process_time() - used)
+
+
+def latencies_of_many(callers, places, seconds, patience=10):
+    """The same of many at a time, where one call takes so long that a single caller tells little."""
+    taken = {name: [] for name in places}
+
+    def call_on():
+        for name, values in latencies(places, seconds, patience, 100 // callers).items():
+            taken[name] += values
+    threads = [threading.Thread(target=call_on) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return taken
 
 
 def percentile(values, share):

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -39,6 +40,8 @@ pub struct Turns(Rc<Inner>);
 struct Inner {
     queue: RefCell<Queue<Rc<Waiter>>>,
     has_work: Notify,
+    /// Told when those who waited have had turns for a while, or nobody waits.
+    has_passed: Notify,
     /// When the present turn began.
     began: Cell<Option<Instant>>,
     is_given_out: Cell<bool>,
@@ -70,12 +73,16 @@ impl Turns {
         loop {
             let next = if self.0.is_given_out.get() { None } else { self.0.queue.borrow_mut().next() };
             let Some(waiter) = next else {
+                if !self.0.is_given_out.get() {
+                    self.0.has_passed.notify_waiters();
+                }
                 self.0.has_work.notified().await;
                 continue;
             };
             if self.0.worked.get() >= LOOK {
                 self.0.worked.set(Duration::ZERO);
                 self.0.queue.borrow_mut().put_back(waiter);
+                self.0.has_passed.notify_waiters();
                 // The driver looks before this goes on, and who has been called since waits for a turn by then.
                 yield_now().await;
                 continue;
@@ -98,28 +105,42 @@ impl Turns {
         self.0.began.get().is_none_or(|began| began.elapsed() >= SLICE)
     }
 
+    /// Waits until those who wait have had turns for a while, or nobody waits: for a task that brings in more work as long as it
+    /// is let, and would keep the turns from all others.
+    pub async fn pass(&self) {
+        let passed = self.0.has_passed.notified();
+        let is_idle = !self.0.is_given_out.get() && self.0.queue.borrow().is_empty();
+        if is_idle || !self.is_run() {
+            yield_now().await;
+        } else {
+            passed.await;
+        }
+    }
+
     /// Does the work of a user, in turns. What it waits for is its own; but each time that it goes on, it waits for a turn.
-    pub async fn take<F: Future>(&self, user: User, work: F) -> F::Output {
-        let mut work = pin!(work);
-        let seat = Seat { turns: self, waiter: Rc::default(), user };
-        poll_fn(|context| {
-            let waiter = &seat.waiter;
-            if waiter.state.get() != State::Given {
-                waiter.waker.replace(Some(context.waker().clone()));
-                if waiter.state.replace(State::Queued) == State::Idle {
-                    self.0.queue.borrow_mut().push(Place { user, value: waiter.clone() });
-                    self.0.has_work.notify_one();
+    ///
+    /// It is in the queue from this call on, before it is polled for the first time: who has called this is to poll it soon, or
+    /// to drop it.
+    pub fn take<F: Future>(&self, user: User, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let seat = Seat { turns: self.clone(), waiter: Rc::default(), user };
+        seat.queue();
+        async move {
+            let mut work = pin!(work);
+            poll_fn(|context| {
+                if seat.waiter.state.get() != State::Given {
+                    seat.waiter.waker.replace(Some(context.waker().clone()));
+                    seat.queue();
+                    return Poll::Pending;
                 }
-                return Poll::Pending;
-            }
-            let began = Instant::now();
-            self.0.began.set(Some(began));
-            let polled = work.as_mut().poll(context);
-            waiter.state.set(State::Idle);
-            self.ended(user, began.elapsed());
-            polled
-        })
-        .await
+                let before = processor_time();
+                seat.turns.0.began.set(Some(Instant::now()));
+                let polled = work.as_mut().poll(context);
+                seat.waiter.state.set(State::Idle);
+                seat.turns.ended(user, processor_time().saturating_sub(before));
+                polled
+            })
+            .await
+        }
     }
 
     /// The turn that was given out is over.
@@ -133,13 +154,24 @@ impl Turns {
 }
 
 /// Somebody who takes turns. Leaves without a trace when dropped.
-struct Seat<'turns> {
-    turns: &'turns Turns,
+struct Seat {
+    turns: Turns,
     waiter: Rc<Waiter>,
     user: User,
 }
 
-impl Drop for Seat<'_> {
+impl Seat {
+    /// Waits for a turn, unless it does already.
+    fn queue(&self) {
+        if self.waiter.state.get() == State::Idle {
+            self.waiter.state.set(State::Queued);
+            self.turns.0.queue.borrow_mut().push(Place { user: self.user, value: self.waiter.clone() });
+            self.turns.0.has_work.notify_one();
+        }
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
         match self.waiter.state.replace(State::Idle) {
             State::Idle => {}
@@ -151,6 +183,13 @@ impl Drop for Seat<'_> {
             State::Given => self.turns.ended(self.user, Duration::ZERO),
         }
     }
+}
+
+/// The processor time that this thread has used. What else the processors do meanwhile is nobody's here.
+pub fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

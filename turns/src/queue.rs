@@ -61,6 +61,11 @@ impl<T> Queue<T> {
         self.line(place.user).waiting.push_front(place.value);
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.lines.values().all(|line| line.waiting.is_empty())
+    }
+
     /// Takes out whose turn is next.
     pub fn next(&mut self) -> Option<Place<T>> {
         let waiting = self.lines.iter_mut().filter(|(_, line)| !line.waiting.is_empty());

@@ -69,3 +69,36 @@ fn who_waits_for_something_holds_up_nobody_and_who_leaves_neither() {
         assert_eq!(turns.take(User::Uid(1), async { 8 }).await, 8);
     });
 }
+
+#[test]
+fn whoever_brings_in_work_lets_those_who_wait_have_their_turns() {
+    run(async {
+        let turns = Turns::default();
+        // Nobody gives turns out yet.
+        turns.pass().await;
+        spawn_local(turns.clone().run());
+        yield_now().await;
+        // Nobody waits.
+        turns.pass().await;
+        let done = Rc::new(Cell::new(0));
+        let (mut begun, mut most) = (0, 0);
+        for _ in 0..50 {
+            for _ in 0..100 {
+                let counted = done.clone();
+                spawn_local(turns.take(User::Uid(1), async move { counted.update(|done| done + 1) }));
+                begun += 1;
+            }
+            turns.pass().await;
+            most = most.max(begun - done.get());
+        }
+        // A millisecond is enough for a hundred of these; without it more and more of them would wait.
+        assert!(most <= 1000, "{most} wait");
+    });
+}
+
+#[test]
+fn who_is_interrupted_by_other_processes_pays_for_what_it_used_alone() {
+    let (before, began) = (processor_time(), Instant::now());
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(processor_time() - before < began.elapsed() / 2);
+}

@@ -6,14 +6,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use closer::Closer;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
-use turns::{Owners, Turns, User};
+use turns::{Owners, Turns, User, processor_time};
 
 use super::admission::{Admission, Limits, Permit};
 use super::connection::{Closed, Connection};
@@ -104,15 +104,19 @@ impl<C: 'static> Server<C> {
         }
         let mut reserve = Reserve::new();
         let mut failing = false;
-        let (mut until, mut is_over) = (None, false);
+        let (mut until, mut is_over, mut taken) = (None, false, 0_u32);
         loop {
             let take = |socket| {
                 self.take_in(socket, reserve.is_used());
                 reserve.refill();
                 failing = false;
-                let now = Instant::now();
+                taken = taken.wrapping_add(1);
+                if taken.is_multiple_of(LOOK) {
+                    let now = processor_time();
+                    is_over = now >= *until.get_or_insert(now + SLICE);
+                }
                 // What somebody has lost is closed when others have had their turns.
-                is_over = now >= *until.get_or_insert(now + SLICE) || self.admission.is_crowded();
+                is_over |= self.admission.is_crowded();
                 if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             match self.accept(&listener, take).await {
@@ -120,7 +124,8 @@ impl<C: 'static> Server<C> {
                     // A crowd that connects must not keep those waiting that are connected.
                     until = None;
                     if is_over {
-                        tokio::task::yield_now().await;
+                        is_over = false;
+                        self.settings.turns.pass().await;
                     }
                 }
                 Err(errno) if is_out_of_fds(errno) && reserve.release() => {}
@@ -190,8 +195,9 @@ impl<C: 'static> Server<C> {
             spawn_local(turns.clone().run());
         }
         let server = self.clone();
+        let own = permit.clone();
+        let served = turns.take(user, async move { server.serve_peer(arrival, peer, user, &own).await });
         spawn_local(async move {
-            let served = turns.take(user, server.serve_peer(arrival, peer, user, &permit));
             let closed = tokio::select! {
                 closed = served => closed,
                 () = permit.lost() => Closed::Evicted,
@@ -238,6 +244,9 @@ const SEND_BUFFER: usize = 16 << 10;
 
 /// After taking in connections for so long, those that are connected have their turns.
 const SLICE: Duration = Duration::from_millis(2);
+
+/// How many are taken in between two looks at the clock.
+const LOOK: u32 = 8;
 
 /// How long to leave a failing `accept` alone, and descriptors that nobody closes.
 const BACKOFF: Duration = Duration::from_millis(100);
