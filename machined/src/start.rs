@@ -16,7 +16,7 @@ use service_manager::{
 use tokio::signal::unix::SignalKind;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, listen_privately_at, path_of, service};
 use zbus::Connection;
 
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 }
 
 fn give_up(failure: &Failure) -> ExitCode {
-    error!("machined: {}", with_causes(failure));
+    log::say_last(&format!("machined: {}", with_causes(failure)));
     ExitCode::FAILURE
 }
 

@@ -12,7 +12,6 @@ use service_manager::{
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch::Sender;
 use tokio::task::LocalSet;
-use tracing::error;
 use varlink_server::{Listener, Server, Settings, listen_on};
 
 use crate::cli::Options;
@@ -37,7 +36,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("resolve-machined: {}", log::with_causes(&failure));
+            log::say_last(&format!("resolve-machined: {}", log::with_causes(&failure)));
             ExitCode::FAILURE
         }
     }

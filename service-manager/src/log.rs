@@ -309,6 +309,18 @@ pub fn start(daemon: &'static str, target: LogTarget) {
     tracing_subscriber::registry().with(Output { journal, auto }.with_filter(BelowLevel)).init();
 }
 
+/// Says why a process ends that does so at once.
+///
+/// By standard error where that leads to the journal, which knows whose that is. Of a message at its socket it asks the kernel
+/// after it has read it, and may find nobody any more; `systemctl status` and `journalctl --unit` would not show it.
+pub fn say_last(text: &str) {
+    let is_for_journal = matches!(destination(), LogDestination::Auto | LogDestination::Journal);
+    if is_for_journal && is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
+        set_destination(LogDestination::PrefixedConsole);
+    }
+    tracing::error!("{text}");
+}
+
 /// An error and what caused it, in one line.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

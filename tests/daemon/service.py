@@ -87,6 +87,18 @@ class Logging(world.Case):
             self.assertIn(b"Serving 0 machines.", journal.recv(4096))
             self.assertEqual(os.fstat(stderr.fileno()).st_size, 0)
 
+    def test_why_it_could_not_start_is_told_where_the_journal_knows_whose_it_is(self):
+        os.makedirs("/run/systemd/journal")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, open("/run/stderr", "w") as stderr:
+            journal.bind("/run/systemd/journal/socket")
+            self.start()
+            status = os.fstat(stderr.fileno())
+            second = world.Daemon(env={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, log=stderr, ready=False)
+            self.addCleanup(second.close)
+            self.assertEqual(second.process.wait(20), 1)
+            with open("/run/stderr") as told:
+                self.assertIn("<3>machined: another machined keeps the registry", told.read())
+
     def test_a_log_that_nobody_reads_holds_up_nobody(self):
         reader, writer = os.pipe()
         self.start("--log-level", "debug", log=writer)

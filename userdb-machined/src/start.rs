@@ -13,7 +13,6 @@ use service_manager::{
 
 use tokio::signal::unix::SignalKind;
 use tokio::task::LocalSet;
-use tracing::error;
 use varlink_server::{Listener, Server, Settings, listen_at, listen_on};
 
 use crate::cli::Options;
@@ -46,7 +45,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("userdb-machined: {}", log::with_causes(&failure));
+            log::say_last(&format!("userdb-machined: {}", log::with_causes(&failure)));
             ExitCode::FAILURE
         }
     }
