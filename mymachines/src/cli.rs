@@ -64,8 +64,15 @@ pub enum Verb {
     /// Copy files and directories into a machine, or out of it
     ///
     /// One of the two is a path inside a machine, MACHINE:PATH; without PATH it is where the other one is. Directories are
-    /// copied with all that is in them.
+    /// copied with all that is in them. On a terminal a line says how far it is; the copy ends when this command is ended.
     Copy(Copy),
+    /// Open a shell in a machine, or run a program there, on this terminal
+    ///
+    /// The user is root if none is named. The program is named by its absolute path in the machine, and without one it is
+    /// the user's shell. Typing Ctrl-] three times within a second leaves it. Input that comes from no terminal ends the
+    /// program's input too. Exit status 0 means that it was to be started: neither the program's own is known, nor whether there
+    /// is such a user or program, which the journal says.
+    Shell(Shell),
     /// Say what is wrong, and the command that mends it
     ///
     /// Looks at the daemon, the NSS module, nsswitch.conf, userdb, the records, polkit and denials of AppArmor and
@@ -255,6 +262,23 @@ pub struct Copy {
     /// Replace files that are there already
     #[arg(long)]
     pub replace: bool,
+}
+
+/// `shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The machine, and the user in it
+    #[arg(value_name = "[USER@]MACHINE", add = ArgValueCandidates::new(candidates))]
+    pub machine: String,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+    /// Sets a variable for the program; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub setenv: Vec<String>,
+    /// Show the machine's login prompt instead
+    #[arg(long, conflicts_with_all = ["command", "setenv"])]
+    pub login: bool,
 }
 
 /// `doctor`.

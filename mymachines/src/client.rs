@@ -1,6 +1,7 @@
 //! One call over Varlink, to whoever serves a socket, with a deadline.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,10 +40,24 @@ pub fn call(
     method: &str,
     parameters: &Map<String, Value>,
 ) -> Result<Map<String, Value>, CallError> {
+    call_for_descriptors(path, patience, method, parameters).map(|(fields, _)| fields)
+}
+
+/// Calls a method whose answer comes with descriptors.
+///
+/// # Errors
+/// All of [`CallError`].
+pub fn call_for_descriptors(
+    path: &str,
+    patience: Duration,
+    method: &str,
+    parameters: &Map<String, Value>,
+) -> Result<(Map<String, Value>, Vec<OwnedFd>), CallError> {
     let waits = Patience { connect: Some(patience.min(CONNECT)), reply: Some(patience) };
     let reply =
         Client::connect(Path::new(path), waits).and_then(|mut client| client.call(method, parameters));
-    reply.map_err(|error| failed(error, patience)).and_then(|reply| object(reply.parameters))
+    let reply = reply.map_err(|error| failed(error, patience))?;
+    Ok((object(reply.parameters)?, reply.descriptors))
 }
 
 /// Calls a method and waits for all of its answers, for so long at most between two of them.
@@ -55,11 +70,29 @@ pub fn call_for_all(
     method: &str,
     parameters: &Map<String, Value>,
 ) -> Result<Vec<Map<String, Value>>, CallError> {
+    let mut all = Vec::new();
+    call_for_each(path, patience, method, parameters, |reply| all.push(reply))?;
+    Ok(all)
+}
+
+/// Calls a method and does something with each of its answers as it comes, for which the service has so long at most.
+///
+/// # Errors
+/// All of [`CallError`], after any number of answers.
+pub fn call_for_each(
+    path: &str,
+    patience: Duration,
+    method: &str,
+    parameters: &Map<String, Value>,
+    mut each: impl FnMut(Map<String, Value>),
+) -> Result<(), CallError> {
     let waits = Patience { connect: Some(patience.min(CONNECT)), reply: Some(patience) };
     let failed = |error| failed(error, patience);
     let mut client = Client::connect(Path::new(path), waits).map_err(failed)?;
-    let replies = client.stream(method, parameters).map_err(failed)?;
-    replies.map(|reply| reply.map_err(failed).and_then(|reply| object(reply.parameters))).collect()
+    for reply in client.stream(method, parameters).map_err(failed)? {
+        each(object(reply.map_err(failed)?.parameters)?);
+    }
+    Ok(())
 }
 
 fn failed(error: Error, patience: Duration) -> CallError {

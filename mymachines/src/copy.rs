@@ -1,15 +1,18 @@
 //! `copy`: files into a machine, or out of it.
 
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::cli;
+use crate::client::{CallError, MACHINED, call_for_each};
 use crate::failure::Failure;
-use crate::manage::call_for;
+use crate::manage::{SYSTEM, call_within, explained, patience};
 use crate::names::looked_for;
+use crate::progress::Progress;
 
-/// A copy may take long, and the daemon does not say how far it is over this call.
+/// A file system may not answer for long, and the daemon says nothing meanwhile.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which way, which machine, and the two paths.
@@ -21,7 +24,7 @@ struct Way<'a> {
     destination: &'a str,
 }
 
-/// Copies.
+/// Copies. On a terminal it says how far it is.
 ///
 /// # Errors
 /// It is not said which side is in a machine; why it was not done.
@@ -36,7 +39,50 @@ pub fn copy(options: &cli::Copy) -> Result<u8, Failure> {
     if options.replace {
         parameters.insert("replace".into(), Value::from(true));
     }
-    call_for(PATIENCE, way.method, parameters, name.as_str()).map(|()| 0)
+    let patience = patience(&mut parameters).max(PATIENCE);
+    let result = match told_how_far(&way, parameters.clone(), patience) {
+        // The original has no such interface.
+        Err(CallError::Refused(id, _))
+            if id == "org.varlink.service.MethodNotFound"
+                || id == "org.varlink.service.InterfaceNotFound" =>
+        {
+            call_within(way.method, parameters, patience)
+        }
+        result => result,
+    };
+    result.map(|()| 0).map_err(|error| failed(error, name.as_str()))
+}
+
+fn told_how_far(
+    way: &Way<'_>,
+    mut parameters: Map<String, Value>,
+    patience: Duration,
+) -> Result<(), CallError> {
+    let direction = if way.method == TO { "into" } else { "out" };
+    parameters.insert("direction".into(), direction.into());
+    let mut progress = io::stderr().is_terminal().then(|| Progress::new(io::stderr()));
+    call_for_each(MACHINED, patience, "io.mymachines.Copying.Copy", &parameters, |reply| {
+        if let Some(progress) = &mut progress {
+            progress.show(&reply);
+        }
+    })
+}
+
+fn failed(error: CallError, machine: &str) -> Failure {
+    let CallError::Refused(id, fields) = &error else { return explained(error, machine) };
+    let errno =
+        fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok()).unwrap_or(0);
+    match (id.as_str(), errno) {
+        (SYSTEM, libc::ENXIO) => Failure::new("the ids of the machine are not shifted as a whole"),
+        ("io.mymachines.Copying.Failed", _) => {
+            let why = io::Error::from_raw_os_error(errno);
+            match fields.get("path").and_then(Value::as_str) {
+                Some(path) => Failure::new(format!("{}: {why}", path.escape_debug())),
+                None => Failure::new(why.to_string()),
+            }
+        }
+        _ => explained(error, machine),
+    }
 }
 
 const TO: &str = "CopyTo";
@@ -86,6 +132,28 @@ mod tests {
         for (source, destination) in [("a", "b"), ("web:/a", "db:/b"), (":/a", "b"), ("./web:/a", "b")] {
             assert!(way(source, destination).is_err(), "{source} {destination}");
         }
+    }
+
+    #[test]
+    fn a_failure_names_the_file() {
+        let words = |id: &str, fields: Value| {
+            failed(CallError::Refused(id.into(), fields.as_object().unwrap().clone()), "web").to_string()
+        };
+        let full = serde_json::json!({"path": "/srv/a", "errno": libc::ENOSPC});
+        assert_eq!(
+            words("io.mymachines.Copying.Failed", full),
+            "/srv/a: No space left on device (os error 28)"
+        );
+        assert_eq!(
+            words("io.mymachines.Copying.Failed", serde_json::json!({"errno": libc::ECANCELED})),
+            "Operation canceled (os error 125)"
+        );
+        let shifts = serde_json::json!({"errno": libc::ENXIO});
+        assert_eq!(words(SYSTEM, shifts), "the ids of the machine are not shifted as a whole");
+        assert_eq!(
+            words("io.systemd.Machine.NoSuchMachine", serde_json::json!({})),
+            "there is no machine 'web'"
+        );
     }
 
     #[test]

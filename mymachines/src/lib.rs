@@ -22,9 +22,12 @@ mod list;
 mod machine;
 mod manage;
 mod names;
+mod progress;
 mod register;
 mod resolve;
+mod shell;
 mod table;
+mod terminal;
 mod watch;
 mod whois;
 
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Verb::Kill(kill) => manage::kill(kill),
         Verb::Images(images) => images::images(images),
         Verb::Copy(copy) => copy::copy(copy),
+        Verb::Shell(shell) => shell::shell(shell),
         Verb::Doctor(doctor) => doctor::doctor(doctor),
     };
     match result {

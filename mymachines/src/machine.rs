@@ -28,6 +28,11 @@ impl Machine {
         Self { record, is_alive }
     }
 
+    /// Whether its leader may run even now.
+    pub fn is_still_alive(&self) -> bool {
+        is_alive(&self.record.leader_identity(), &KernelProcesses)
+    }
+
     /// `running`; `opening` while its unit is being started; `closing` once its leader is gone.
     pub const fn state(&self) -> &'static str {
         match (self.is_alive, &self.record.scope_job) {

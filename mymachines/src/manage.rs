@@ -13,7 +13,7 @@ use crate::machine::no_machine;
 use crate::names::looked_for;
 
 /// The error of Varlink that is an errno.
-const SYSTEM: &str = "io.systemd.System";
+pub const SYSTEM: &str = "io.systemd.System";
 /// How long the daemon has for a call.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it has where somebody may have to type a password first.
@@ -74,34 +74,19 @@ fn each(names: &[String], method: &str, parameters: &Map<String, Value>) -> Resu
 ///
 /// # Errors
 /// Why it was not done.
-pub fn call(method: &str, parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
-    call_for(PATIENCE, method, parameters, machine)
+pub fn call(method: &str, mut parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
+    let patience = patience(&mut parameters);
+    call_within(method, parameters, patience).map_err(|error| explained(error, machine))
 }
 
-/// The same, for what takes this long at most.
-///
-/// # Errors
-/// Why it was not done.
-pub fn call_for(
-    patience: Duration,
-    method: &str,
-    mut parameters: Map<String, Value>,
-    machine: &str,
-) -> Result<(), Failure> {
-    let may_ask = io::stdin().is_terminal() && !rustix::process::geteuid().is_root();
-    if may_ask {
+/// How long the daemon has for a call. Where it may ask the user for a password, the call says so.
+pub fn patience(parameters: &mut Map<String, Value>) -> Duration {
+    if io::stdin().is_terminal() && !rustix::process::geteuid().is_root() {
         parameters.insert("allowInteractiveAuthentication".into(), true.into());
+        PATIENCE_WITH_PASSWORD
+    } else {
+        PATIENCE
     }
-    let patience = if may_ask { patience.max(PATIENCE_WITH_PASSWORD) } else { patience };
-    call_within(method, parameters, patience).map_err(|error| match (&error, method) {
-        (CallError::Refused(id, fields), "CopyTo" | "CopyFrom")
-            if id == SYSTEM
-                && fields.get("errno").and_then(Value::as_i64) == Some(i64::from(libc::ENXIO)) =>
-        {
-            Failure::new("the ids of the machine are not shifted as a whole")
-        }
-        _ => explained(error, machine),
-    })
 }
 
 /// Calls a method of `io.systemd.Machine`, with a deadline.
@@ -144,6 +129,11 @@ fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
         "io.systemd.Machine.NotSupported" | "io.systemd.Machine.NotAvailable" => {
             Failure::new("that cannot be done with a machine of this kind")
         }
+        "io.systemd.Machine.NoIPC" => Failure::with_hint(
+            format!("'{machine}' has no D-Bus, by which programs are started in it"),
+            "it takes a machine that runs systemd",
+        ),
+        "io.systemd.Machine.NoSuchUser" => Failure::new(format!("'{machine}' has no such user")),
         "io.systemd.Machine.MachineExists" => Failure::with_hint(
             format!("there is a machine '{machine}' already"),
             format!("mymachines status {machine} tells about it"),

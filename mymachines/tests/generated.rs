@@ -20,7 +20,8 @@ fn settle(file: &str, text: &str) {
         fs::write(&path, text).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, text, "{file} is not what the source says: make pages");
+    let differs = found.lines().zip(text.lines()).find(|(found, made)| found != made);
+    assert!(found == text, "{file} is not what the source says: make pages; first here: {differs:?}");
 }
 
 fn registration(shell: &dyn EnvCompleter) -> String {

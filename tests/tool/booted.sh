@@ -41,6 +41,15 @@ check 'a file is copied into it' mymachines copy /root/a web:/root/b
 check 'one that is there already is not replaced' sh -c '! mymachines copy /root/a web:/root/b 2>/tmp/said && grep -q "File exists" /tmp/said'
 check 'but for who says so' sh -c 'echo anew >/root/a && mymachines copy --replace /root/a web:/root/b && grep -qx anew /root/b'
 check 'and is copied out of it' sh -c 'cd /root && mymachines copy web:/root/b c && grep -qx anew /root/c'
+truncate -s 40M /root/large
+check 'on a terminal it says how far it is' says '100 %.* of 1 files' script -qec 'mymachines copy /root/large web:/root/large-too' /dev/null
+check 'a program runs in it' says '^hello' mymachines shell web /bin/echo hello
+check 'with what is set for it' says '^A=1' mymachines shell --setenv A=1 web /usr/bin/env
+check 'as the user who is named' says '^testuser' mymachines shell testuser@web /usr/bin/id -un
+check 'and reads what is piped into it' says '42' sh -c 'echo "echo \$((6 * 7))" | mymachines shell web /bin/sh'
+check 'a shell that is not piped anything ends' mymachines shell web /bin/sh </dev/null
+check 'who has enough of it leaves' says '^Left web' sh -c 'printf "\035\035\035" | script -qec "mymachines shell web /bin/sleep infinity" /dev/null'
+check 'the terminal is as large as this one' says '33 77' script -qec 'stty rows 33 cols 77; mymachines shell web /bin/stty size' /dev/null
 check 'a user may list' runuser -u testuser -- mymachines list
 check 'a user may not end it' exits 1 runuser -u testuser -- mymachines terminate web
 check 'the completions of bash know its name' says '^web' bash -c '
