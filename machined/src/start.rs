@@ -15,7 +15,7 @@ use service_manager::{
 };
 use tokio::signal::unix::SignalKind;
 use tokio::task::{LocalSet, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, listen_privately_at, path_of, service};
 use zbus::Connection;
@@ -56,6 +56,25 @@ const LULL: Duration = Duration::from_millis(100);
 
 /// How long the start waits for a bus that is there, but does not answer. Others are served meanwhile.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the start waits for the lock of the registry, and how often it looks: what a killed daemon had just forked holds
+/// it until it executes its program, and nothing tells when.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_LOOK: Duration = Duration::from_millis(10);
+
+async fn lock(publisher: &Publisher) -> Result<(), registry::Error> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match publisher.lock() {
+            Err(registry::Error::Io { source, .. })
+                if source.kind() == ErrorKind::WouldBlock && Instant::now() < deadline =>
+            {
+                sleep(LOCK_LOOK).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
@@ -135,7 +154,7 @@ async fn run(
     let places = user.as_ref().map_or_else(Places::system, |user| Places::user(&user.runtime));
     let publisher = Publisher::open(&places).map_err(cannot_open)?;
     // Before anything is read or written: what is there may be in the middle of being written.
-    publisher.lock().map_err(|error| Failure::new("another machined keeps the registry", error))?;
+    lock(&publisher).await.map_err(|error| Failure::new("another machined keeps the registry", error))?;
     let (notifications, source) = match Notifications::open() {
         Ok(notifications) => (Some(notifications), Source::Notifications),
         // What a user may not is not worth a warning at each start.

@@ -1,6 +1,7 @@
 """The daemon is killed, started again, and finds what there is: nothing lost, nothing doubled, nobody dead."""
 
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import processes
 import records
 import world
 from varlink import DENIED, NO_SUCH_MACHINE, OK, SOCKET, Client, as_user, ask, listed, register
-from waiting import until
+from waiting import links, until
 
 ROUNDS = 30
 
@@ -395,6 +396,22 @@ class Socket(world.Case):
         os.unlink(f"{records.INDEX}/10.5.5.5")
         self.machined = first
         self.assert_consistent()
+
+    def test_a_lock_that_is_given_up_soon_is_waited_for(self):
+        """What a killed daemon had just forked holds it for a moment."""
+        self.start()
+        self.register("web", self.leader())
+        self.machined.kill()
+        lock = os.open(records.INDEX, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            daemon = self.start(ready=False)
+            # It has opened what it locks next.
+            until(lambda: records.INDEX in links(daemon.pid), "the next daemon")
+        finally:
+            os.close(lock)
+        self.assertEqual(until(daemon.told, "READY=1"), "READY=1")
+        self.assertEqual(list(listed()), ["web"])
 
     def test_sigterm_is_an_orderly_end_and_the_next_start_takes_over(self):
         self.start()

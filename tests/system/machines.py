@@ -100,12 +100,17 @@ class Debian:
         # What nobody asks of this one, and takes its time.
         for unit in ("systemd-resolved.service", "systemd-userdbd.socket", "systemd-userdbd.service", "e2scrub_reap.service"):
             os.symlink("/dev/null", self.directory / "etc/systemd/system" / unit)
-        out("systemctl", "start", self.unit, deadline=PATIENCE)
-        self.wait_until_up()
+        try:
+            out("systemctl", "start", self.unit, deadline=3 * PATIENCE)
+            self.wait_until_up()
+        except BaseException:
+            # The next one who asks begins anew.
+            self.end()
+            raise
 
     def wait_until_up(self):
         until(lambda: run("systemctl", "--machine", self.name, "is-system-running").stdout.strip() in ("running", "degraded"),
-              f"{self.name} is up", PATIENCE)
+              f"{self.name} is up", 3 * PATIENCE)
 
     @property
     def leader(self):

@@ -66,7 +66,7 @@ boot() {
 for part in "${parts[@]}"; do
   case $part in
     libvirt)
-      boot libvirt trixie 1500 <<S
+      boot libvirt trixie 3000 <<S
 #!/bin/sh
 export DEADLINE=200
 exec /src/tests/system/inside.sh $mode --groups libvirt,registering
@@ -74,7 +74,7 @@ S
       ;;
     oldest)
       [ "$mode" = both ] || continue
-      boot oldest bookworm 1500 <<'S'
+      boot oldest bookworm 3600 <<'S'
 #!/bin/bash
 export DEADLINE=600
 uname -r
