@@ -1,10 +1,15 @@
-"""What systemd's own integration test does with images, statement by statement, in our words."""
+"""What systemd's own integration test does with images and inside machines, statement by statement, in our words."""
 
+import json
+import os
 import pathlib
 import shlex
+import shutil
+import socket
 
 from images import POOL, ImageCase, listed, shown
-from scene import out, refused, run
+from machines import Container
+from scene import DEADLINE, OURS, SYSTEMD, Case, out, refused, run, until
 
 # A statement that has to fail begins with an exclamation mark; `tree`, `other` and `.hidden` are directories, `disk` is raw.
 STATEMENTS = """
@@ -116,3 +121,87 @@ class Statements(ImageCase):
         out("machinectl", "remove", "alias")
         self.assertTrue(disk.exists())
         self.assertNotIn("alias", listed())
+
+
+# What it does inside machines: `box` is a container without a user namespace, `mapped` one with one. A line that begins with
+# 262 is in that release's test alone, and asks for what is new in it.
+REACHING = r"""
+machinectl copy-to box {place}/text /root/text
+test -f /proc/{leader}/root/root/text
+! machinectl copy-to box {place}/text /root/text
+machinectl copy-from box /root/text {place}/back
+diff {place}/text {place}/back
+machinectl bind --mkdir box {place}/marker
+test -f /proc/{leader}/root{place}/marker
+varlink Open {{"name":".host","mode":"tty"}}
+varlink Open {{"name":".host","mode":"login"}}
+varlink Open {{"name":".host","mode":"shell"}}
+! varlink Open {{"name":".host"}}
+! varlink Open {{"name":".host","mode":""}}
+! varlink Open {{"name":".host","mode":null}}
+! varlink Open {{"name":".host","mode":"window"}}
+262 varlink BindMount {{"name":"box","source":"{place}/other","mkdir":true}}
+262 test -f /proc/{leader}/root{place}/other
+262 varlink MapFrom {{"name":"mapped","uid":0,"gid":0}}
+262 varlink MapTo {{"uid":{uid},"gid":{uid}}}
+262 ! varlink MapTo {{"uid":0}}
+262 ! varlink MapTo {{"gid":0}}
+262 varlink CopyTo {{"name":"box","source":"{place}/text","destination":"/root/two"}}
+262 diff {place}/text /proc/{leader}/root/root/two
+262 ! varlink CopyTo {{"name":"box","source":"{place}/text","destination":"/root/two"}}
+262 varlink CopyTo {{"name":"box","source":"{place}/other","destination":"/root/two","replace":true}}
+262 diff {place}/other /proc/{leader}/root/root/two
+262 varlink CopyFrom {{"name":"box","source":"/root/two","destination":"{place}/three"}}
+262 diff {place}/other {place}/three
+262 varlink OpenRootDirectory {{"name":".host"}}
+262 varlink OpenRootDirectory {{"name":"box"}}
+"""
+
+
+class Reaching(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.box = Container("box")
+        cls.addClassCleanup(cls.box.end)
+        cls.mapped = Container("mapped", "--private-users=65536:65536", "--private-users-ownership=chown")
+        cls.addClassCleanup(cls.mapped.end)
+        cls.place = pathlib.Path("/run/statements")
+        cls.place.mkdir()
+        cls.addClassCleanup(shutil.rmtree, cls.place)
+        for name in "text", "marker", "other":
+            (cls.place / name).write_text(f"{name}\n")
+
+    def test_what_systemds_own_test_does_inside_machines_ends_as_it_has_to(self):
+        uid = pathlib.Path(f"/proc/{self.mapped.leader}/uid_map").read_text().split()[1]
+        wrong = []
+        for statement in REACHING.strip().format(place=self.place, leader=self.box.leader, uid=uid).splitlines():
+            if statement.startswith("262 ") and not OURS and SYSTEMD < 262:
+                continue
+            rest = statement.removeprefix("262 ")
+            words = rest.removeprefix("! ").split(" ", 2)
+            if words[0] == "varlink":
+                words = ["varlinkctl", "call", "/run/systemd/machine/io.systemd.Machine", f"io.systemd.Machine.{words[1]}", words[2]]
+            else:
+                words = shlex.split(" ".join(words))
+            ended = run(*words)
+            if (ended.returncode != 0) != rest.startswith("! "):
+                wrong.append((statement, ended.returncode, ended.stderr[-300:]))
+        self.assertEqual(wrong, [])
+
+    def test_a_shell_of_a_user_of_the_host_has_the_variables_that_it_is_given_and_no_others(self):
+        shell = lambda *options: run("machinectl", "shell", *options, "testuser@", "/bin/bash", "-c", "echo -n \"<$FRUIT>\"",
+                                     TERM="dumb").stdout.strip()
+        self.assertEqual(shell(), "<>")
+        self.assertEqual(shell("--setenv=FRUIT=pear"), "<pear>")
+
+    def test_a_shell_by_varlink_has_its_variables_while_somebody_holds_the_terminal(self):
+        told = self.place / "told"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE)
+            client.connect("/run/systemd/machine/io.systemd.Machine")
+            parameters = {"name": ".host", "mode": "shell", "user": "root", "path": "/bin/sh",
+                          "args": ["/bin/sh", "-c", f"echo $FOO > {told}"], "environment": ["FOO=BAR"]}
+            client.sendall(json.dumps({"method": "io.systemd.Machine.Open", "parameters": parameters}).encode() + b"\0")
+            _, fds, _, _ = socket.recv_fds(client, 65536, 1)
+        self.addCleanup(os.close, fds[0])
+        until(lambda: told.exists() and told.read_text() == "BAR\n", "what the shell was to write")
