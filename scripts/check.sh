@@ -159,7 +159,7 @@ all() {
     without_release
     step fuzz 600 scripts/fuzz.sh
     step nss 1800 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
-    step c 1200 tests/c/run.sh
+    step c 2400 tests/c/run.sh
     step daemon 1800 tests/daemon/run.sh --machined target/release/machined
     step userdb 1200 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
       --module target/nss/libnss_mymachines.so.2
@@ -172,7 +172,7 @@ all() {
   fi
   # The lab's Debian is built here, so that the limits below are those of the tests alone.
   step lab 1200 tests/lab/root.sh $suite
-  step install 900 scripts/install-test.sh $suite
+  step install 1800 scripts/install-test.sh $suite
   step boot 900 tests/boot/run.sh $suite
   step compliance-ours 1200 booted $suite 1000 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
     --in policy:/policy
@@ -214,7 +214,7 @@ long() {
   step clients 1800 tests/clients/run.sh
   step go 600 tests/c/go.sh
   step vendor 3600 packaging/vendor.sh --test
-  step rpm 900 packaging/rpm.sh --test
+  step rpm 3600 packaging/rpm.sh --test
   step deb 3600 bash -euc 'packaging/deb.sh --built; exec packaging/deb-test.sh bookworm trixie sid'
   step miri 3600 scripts/miri.sh
   step mutated-images 3600 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
