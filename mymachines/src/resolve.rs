@@ -3,8 +3,8 @@
 use std::io;
 
 use registry::{
-    Address, AddressState, ClassState, Item, KernelFiles, KernelProcesses, MachineName, RecordError,
-    RecordSink, is_alive, read_record,
+    Address, AddressState, ClassState, KernelFiles, KernelProcesses, ListedAddresses, MachineName,
+    RecordError, is_alive, read_record,
 };
 
 use crate::cli;
@@ -38,23 +38,9 @@ fn row(name: &str, address: &Address) -> Vec<Value> {
     vec![Value::Text(address.to_string()), Value::Text(name.to_owned())]
 }
 
-/// The addresses of a record, as they are met.
-#[derive(Default)]
-struct Addresses(Vec<Address>);
-
-impl RecordSink for Addresses {
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Addresses => self.0.clear(),
-            Item::Address(address) => self.0.push(address),
-            _ => {}
-        }
-    }
-}
-
 /// What the module answers with, or why it has no answer.
 fn addresses(name: &MachineName) -> Result<Vec<Address>, String> {
-    let mut addresses = Addresses::default();
+    let mut addresses = ListedAddresses::default();
     let head = read_record(&KernelFiles, name, &mut addresses).map_err(|error| match error {
         RecordError::Absent => format!("there is no machine '{name}'"),
         RecordError::Damaged => format!("a damaged record: {}/{name}", registry::MACHINE_DIRECTORY),

@@ -46,6 +46,8 @@ mod error;
 #[cfg(feature = "std")]
 mod kernel_files;
 #[cfg(feature = "std")]
+mod listed_addresses;
+#[cfg(feature = "std")]
 mod processes;
 #[cfg(feature = "std")]
 mod record;
@@ -90,6 +92,8 @@ pub use error::Error;
 pub use id_index::list_text;
 #[cfg(feature = "std")]
 pub use kernel_files::KernelFiles;
+#[cfg(feature = "std")]
+pub use listed_addresses::ListedAddresses;
 #[cfg(feature = "std")]
 pub use processes::KernelProcesses;
 #[cfg(feature = "std")]

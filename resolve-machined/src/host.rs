@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use registry::{
-    Address, AddressState, Directory, FileError, Files, Item, KernelFiles, KernelProcesses,
-    MACHINE_DIRECTORY, MachineName, RecordHead, RecordSink, address_link, is_alive, read_record,
+    Address, AddressState, Directory, FileError, Files, KernelFiles, KernelProcesses, ListedAddresses,
+    MACHINE_DIRECTORY, MachineName, RecordHead, address_link, is_alive, read_record,
 };
 
 use crate::answer::Machines;
@@ -14,24 +14,10 @@ use crate::answer::Machines;
 #[derive(Debug)]
 pub struct Host;
 
-/// The addresses of a record, as they are met.
-#[derive(Default)]
-struct Addresses(Vec<Address>);
-
-impl RecordSink for Addresses {
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Addresses => self.0.clear(),
-            Item::Address(address) => self.0.push(address),
-            _ => {}
-        }
-    }
-}
-
 /// The addresses that the record of exactly this name lists. `None` where there is no such record, or it is not readable; where
 /// the machine is a user's alone, or has no addresses of its own that are known.
 pub fn published(name: &MachineName) -> Option<(RecordHead, Vec<Address>)> {
-    let mut addresses = Addresses::default();
+    let mut addresses = ListedAddresses::default();
     let head = read_record(&KernelFiles, name, &mut addresses).ok()?;
     (head.private_to.is_none() && head.addresses == AddressState::Listed).then_some((head, addresses.0))
 }
@@ -47,7 +33,7 @@ impl Machines for Host {
             return Some(addresses);
         }
         // One whose record is there is exactly this one, whatever it has.
-        if read_record(&KernelFiles, name, &mut Addresses::default()).is_ok() {
+        if read_record(&KernelFiles, name, &mut ListedAddresses::default()).is_ok() {
             return None;
         }
         let names =
