@@ -50,24 +50,36 @@ pub fn interface() -> Interface<Operations> {
     }
 }
 
+/// How far a copy is.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
-    id: u64,
+struct HowFar {
     bytes: u64,
     files: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_files: Option<u64>,
+}
+
+impl From<Progress> for HowFar {
+    fn from(Progress { bytes, files, total }: Progress) -> Self {
+        let (total_bytes, total_files) = total.unzip();
+        Self { bytes, files, total_bytes, total_files }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Told {
+    id: u64,
+    #[serde(flatten)]
+    how_far: HowFar,
     done: bool,
 }
 
 impl Told {
     fn new((id, progress): (u64, Progress), done: bool) -> Self {
-        let Progress { bytes, files, total } = progress;
-        let (total_bytes, total_files) = total.unzip();
-        Self { id, bytes, files, total_bytes, total_files, done }
+        Self { id, how_far: progress.into(), done }
     }
 }
 
@@ -106,19 +118,14 @@ fn failed(error: Error) -> ErrorReply {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Listed {
     id: u64,
     machine: String,
     direction: &'static str,
     source: String,
     destination: String,
-    bytes: u64,
-    files: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_files: Option<u64>,
+    #[serde(flatten)]
+    how_far: HowFar,
 }
 
 async fn list(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
@@ -134,9 +141,7 @@ async fn list(operations: Rc<Operations>, call: Call, replier: Replier) -> Resul
             Direction::Into => "into",
             Direction::OutOf => "out",
         };
-        let Progress { bytes, files, total } = progress;
-        let (total_bytes, total_files) = total.unzip();
-        Listed { id, machine, direction, source, destination, bytes, files, total_bytes, total_files }
+        Listed { id, machine, direction, source, destination, how_far: progress.into() }
     });
     replier.reply(&Reply { copies: copies.collect() })
 }
