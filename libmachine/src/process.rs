@@ -139,7 +139,10 @@ impl ProcessHandle {
     /// [`Error::NoSuchProcess`], [`Error::Process`].
     pub fn id_map(&self, file: &'static str) -> Result<Vec<registry::IdRange>, Error> {
         let text = self.read(file)?;
-        Ok(parse_kernel_map(&text).flatten().collect())
+        let mut map: Vec<_> = parse_kernel_map(&text).flatten().collect();
+        // It is kept, and mostly one range; room for four was made.
+        map.shrink_to_fit();
+        Ok(map)
     }
 
     /// The text of `/proc/PID/status`.

@@ -52,11 +52,15 @@ pub struct Home {
     pid: i32,
 }
 
-/// Where the unified hierarchy is; `None` where it is not mounted.
+/// Where the unified hierarchy is; `None` where it is not mounted. Once it is found it stays there.
 fn hierarchy() -> Option<&'static Path> {
-    MOUNTS.into_iter().map(Path::new).find(|mount| {
-        rustix::fs::statfs(*mount).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(CGROUP2_SUPER_MAGIC))
-    })
+    static FOUND: OnceLock<&Path> = OnceLock::new();
+    let look = || {
+        MOUNTS.into_iter().map(Path::new).find(|mount| {
+            rustix::fs::statfs(*mount).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(CGROUP2_SUPER_MAGIC))
+        })
+    };
+    FOUND.get().copied().or_else(|| look().map(|found| *FOUND.get_or_init(|| found)))
 }
 
 /// Has machines' groups made below that of this process, which is a user's own. To be called once, at the start.

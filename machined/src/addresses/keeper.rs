@@ -1,6 +1,6 @@
 //! Keeps the machines' addresses current: what is heard and looked at becomes what their names resolve to.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -87,6 +87,8 @@ pub struct Keeper<K> {
     /// Machines that were there before the daemon, and were not looked at since.
     restored: RefCell<BTreeSet<K>>,
     changed: Notify,
+    /// When the task that keeps all of this current looks again by itself.
+    wakes: Cell<Option<Instant>>,
 }
 
 impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
@@ -102,6 +104,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
             networks: RefCell::default(),
             restored: RefCell::default(),
             changed: Notify::new(),
+            wakes: Cell::new(None),
         })
     }
 
@@ -167,8 +170,12 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 (Listing::Private(found.list), nsid)
             }
         };
+        drop(tracker);
         self.networks.borrow_mut().insert(key, Network { listing, nsid, over: found.over });
-        self.changed.notify_one();
+        // One whose changes are heard of changes nothing of that, as a rule.
+        if self.next_deadline() != self.wakes.get() {
+            self.changed.notify_one();
+        }
     }
 
     /// A machine was there before the owners. It is looked at in time; until then what its record says holds.
@@ -203,8 +210,8 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     /// Keeps the addresses of all machines current, for ever. Without notifications it looks once per second.
     pub async fn run(&self, owners: &impl Owners<Key = K>, mut notifications: Option<Notifications>) {
         loop {
-            let deadlines = [self.tracker.borrow().next_deadline(), self.host.next_deadline()];
-            let deadline = deadlines.into_iter().flatten().min();
+            let deadline = self.next_deadline();
+            self.wakes.set(deadline);
             let heard = async {
                 match &mut notifications {
                     Some(notifications) => notifications.next().await,
@@ -231,6 +238,12 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 self.ask_again(owners, &stale).await;
             }
         }
+    }
+
+    /// When something is due.
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.tracker.borrow().next_deadline(), self.host.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Asks again where the host's routes lead to the machines that a change may concern.
