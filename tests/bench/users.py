@@ -1,6 +1,7 @@
 """Registering as users do it: a new connection for each call, and leaders that have their own user and network namespace and a
 scope of their own. Over Varlink without a unit, side by side; over D-Bus one after the other under the one name."""
 
+import itertools
 import statistics
 import subprocess
 
@@ -50,11 +51,24 @@ def told(title, ours, stock, **more):
     figure("users", title, "us", blocks(ours), blocks(stock), **more)
 
 
+def in_c():
+    """A daemon that makes the system calls of ours for a Register, and nothing else; with a network, and so ids of networks, of
+    its own."""
+    place, unit = world.WORK / "floor", "bench-floor.service"
+    place.mkdir()
+    world.run("gcc", "-O2", "-o", place / "floor", "/in/enroll_floor.c")
+    world.run("systemd-run", "--quiet", f"--unit={unit}", "--property=PrivateNetwork=yes", "--property=LimitNOFILE=524288",
+              place / "floor", place / "socket", place)
+    world.wait_for("the start of the daemon in C", (place / "socket").exists)
+    return world.Service("in C", unit, place / "socket")
+
+
 def varlink(options, ours, stock):
     few, many = 100, options.machines
+    floor = in_c()
     client = Enroll()
     leaders = Leaders(client, many + few)
-    times, busy = ({daemon: [] for daemon in (ours, stock)} for _ in range(2))
+    times, busy = ({daemon: [] for daemon in (ours, stock, floor)} for _ in range(2))
 
     def register(place, pid, *daemons):
         for daemon in daemons:
@@ -64,22 +78,28 @@ def varlink(options, ours, stock):
 
     for daemon in (ours, stock):
         daemon.restart()
-    pids = {daemon: daemon.pid() for daemon in (ours, stock)}
+    pids = {daemon: daemon.pid() for daemon in (ours, stock, floor)}
+    orders = tuple(itertools.permutations((ours, stock, floor)))
     for place, pid in enumerate(leaders.pids[:many]):
-        # Whoever comes first finds a network namespace that nobody has asked about yet: they take turns.
-        register(place, pid, *((ours, stock) if place % 2 else (stock, ours)))
+        # Whoever comes first finds a process that nobody has asked about yet: they take turns.
+        register(place, pid, *orders[place % len(orders)])
     first, last = slice(10, 10 + few), slice(many - few, many)
     for title, part in (("the 10th to the 110th", first), (f"the last {few} of {many}", last)):
         told(f"Register, {title}", times[ours][part], times[stock][part], target=1)
-        told(f"Register, {title}, processor time", busy[ours][part], busy[stock][part])
+        told(f"Register, {title}, processor time", busy[ours][part], busy[stock][part], target=1)
+        told(f"Register, {title}, processor time", busy[ours][part], busy[floor][part], whose="in C", target=1.3)
     figure("users", f"Register, the last {few} of {many} beside the 10th to the 110th", "us", blocks(times[ours][last]),
            blocks(times[ours][first]), "ours", target=1.1)
 
+    world.run("systemctl", "stop", floor.unit)
     # Stock runs out of descriptors soon after a thousand.
     crowd = Crowd(9 * many)
     bare = ours.client()
+    before = world.resident(pids[ours])
     for number, pid in enumerate(crowd.pids):
         bare.register(f"crowd{number}", pid)
+    each = (world.resident(pids[ours]) - before) * 1024 / len(crowd.pids)
+    figure("users", f"memory for each of {len(crowd.pids)} machines more", "B", [each], [], below=1200)
     for place, pid in enumerate(leaders.pids[many:], many):
         register(place, pid, ours)
     beyond = slice(many, many + few)
