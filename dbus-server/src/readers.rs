@@ -2,7 +2,7 @@
 //!
 //! A bus keeps what a client does not read, and counts it as the sender's, until it takes nothing from the sender any
 //! more: two clients that call and never read could silence a daemon for everybody. So whoever was sent more than a
-//! little is asked after, and gets nothing more until he has read it. A bus that does not tell is believed to be one
+//! little is asked after, and gets nothing more until that is read. A bus that does not tell is believed to be one
 //! that needs no such care.
 
 use std::cell::{Cell, RefCell};

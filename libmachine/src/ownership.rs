@@ -8,7 +8,8 @@ use crate::process::ProcessHandle;
 const MAX_NESTING: usize = 32;
 
 impl ProcessHandle {
-    /// Whether the process is a user's: all its uids are his, or he made the user namespace it is in, or one above.
+    /// Whether the process is a user's: all its uids are the user's, or the user made its user
+    /// namespace, or one above.
     ///
     /// # Errors
     /// [`Error::NoSuchProcess`]: it has exited. [`Error::Process`].

@@ -7,8 +7,8 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 use service_manager::Failure;
 use tracing::warn;
 
-/// Becomes nobody, if this is root; to be called while there is one thread. A user namespace that has no nobody lets its
-/// root stay, who is none outside.
+/// Becomes nobody, if this is root; to be called while there is one thread. A user namespace that has no nobody keeps its
+/// root, which is not root outside.
 ///
 /// # Errors
 /// Root cannot become nobody.
