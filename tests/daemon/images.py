@@ -211,6 +211,40 @@ class Killed(WithPool):
             self.assert_tidied()
             self.assertEqual(self.images(), [])
 
+    def test_an_image_whose_renaming_is_interrupted_has_one_name_and_each_of_its_files_one(self):
+        self.tree("one", files=10)
+        whole = self.files("one")
+        for suffix in ".nspawn", ".roothash", ".verity":
+            (POOL / f"one{suffix}").write_text(suffix)
+        self.start()
+        names, moments = ("one", "other"), set()
+        for part in range(12):
+            [old] = [name for name in names if (POOL / name).exists()]
+            [new] = set(names) - {old}
+            # The other name may still have what an interruption left.
+            for suffix in ".nspawn", ".roothash", ".verity":
+                if (POOL / f"{new}{suffix}").exists():
+                    (POOL / f"{new}{suffix}").rename(POOL / f"{old}{suffix}")
+            began = time.monotonic()
+
+            def has_begun(part=part, new=new, began=began):
+                # At the earliest, later and later, and when it is done.
+                return time.monotonic() - began > part * 0.002 or (POOL / f"{new}.verity").exists()
+
+            self.kill_in(message(f"{IMAGE}Update", {"name": old, "newName": new}), has_begun)
+            [found] = [name for name in names if (POOL / name).exists()]
+            self.assertEqual(self.files(found), whole)
+            moments.add(found == new)
+            for suffix in ".nspawn", ".roothash", ".verity":
+                [kept] = [name for name in names if (POOL / f"{name}{suffix}").exists()]
+                self.assertEqual((POOL / f"{kept}{suffix}").read_text(), suffix)
+            self.assert_tidied()
+        # The next one goes on from there.
+        [old] = [name for name in names if (POOL / name).exists()]
+        self.assertEqual(ask(f"{IMAGE}Update", {"name": old, "newName": "last"}), OK)
+        self.assertEqual(self.files("last"), whole)
+        print(f"  renamed before the kill: {sorted(moments)}", flush=True)
+
     def test_what_others_have_begun_is_left_to_them(self):
         others = [".#importd-tree0123456789abcdef", ".#mymachine.tree", "mymachines.tree"]
         held, free = POOL / f"{STAGED}held.1-0", POOL / f"{STAGED}free.1-0"
@@ -384,9 +418,15 @@ class Hanging(WithPool):
         for client in asking:
             self.addCleanup(client.close)
             client.send(message(f"{IMAGE}List", {"name": "tree"}))
-        changing = Client()
-        self.addCleanup(changing.close)
-        changing.send(message(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}))
+        changes = [
+            ("Clone", {"name": "tree", "newName": "copy"}, False), ("Remove", {"name": "tree"}, False),
+            ("Update", {"name": "tree", "limit": 1 << 30}, False), ("SetPoolLimit", {"limit": 1 << 30}, False),
+            ("CleanPool", {"mode": "all"}, True),
+        ]
+        for method, parameters, more in changes:
+            changing = Client()
+            self.addCleanup(changing.close)
+            changing.send(message(IMAGE + method, parameters, more=more))
         until(lambda: len(self.workers()) >= 4, "the workers wait")
         for _ in range(20):
             self.assert_served()
@@ -404,6 +444,74 @@ class Hanging(WithPool):
 
 
 class Hostile(WithPool):
+    def test_names_that_are_none_and_links_that_lead_round_are_no_images_and_hide_none(self):
+        self.tree("tree")
+        pool = os.fsencode(POOL)
+        longest = "x" * 255
+        for name in longest.encode(), b"\xff\xfe", b"new\nline", b"tab\t", b"a\x7fb", b"\xe2\x80\xa8":
+            os.mkdir(pool + b"/" + name)
+        for name in b"\xff.raw", b"y" * 251 + b".raw", b".raw":
+            pathlib.Path(os.fsdecode(pool + b"/" + name)).write_bytes(b"x")
+        # Directories of versions that lead to themselves, to nothing and upwards.
+        (POOL / "self.v").symlink_to("self.v")
+        for name in "round", "up", "none":
+            (POOL / f"{name}.v").mkdir()
+        (POOL / "round.v/round_1").symlink_to("../round.v")
+        (POOL / "up.v/up_1").symlink_to("../..")
+        (POOL / "none.v/none_1").symlink_to("none_1")
+        (POOL / "good.v/good_2").mkdir(parents=True)
+        (POOL / "good.v/\udcff_3").mkdir()
+        (POOL / "loop").symlink_to("loop")
+        (POOL / "loop.raw").symlink_to("loop.raw")
+        self.start_both()
+        began = time.monotonic()
+        with Client() as client:
+            listed = [reply["parameters"]["name"] for reply in client.stream(f"{IMAGE}List")]
+        with raw() as client:
+            over_bus = [image[0] for image in client.manager("ListImages")[0]]
+            for name in "round", "up", "none", "self", "loop":
+                # A link may lead to a directory; what counts is that there is an answer.
+                client.manager("GetImage", "s", name)
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(sorted(listed), sorted(over_bus))
+        self.assertEqual(len(set(listed)), len(listed))
+        self.assertLessEqual({".host", "tree", "good"}, set(listed))
+        for name in listed:
+            self.assertRegex(name, r"\A[^\x00-\x1f\x7f/]+\Z")
+        self.assertFalse({"self", "none", "loop", "\ufffd\ufffd"} & set(listed), listed)
+        self.assert_served()
+
+    def test_a_list_made_while_images_come_and_go_has_all_that_stay(self):
+        stay = {f"stay-{number}" for number in range(100)}
+        for name in stay:
+            (POOL / name).mkdir()
+        self.start()
+        over = threading.Event()
+
+        def change():
+            number = 0
+            while not over.is_set():
+                number += 1
+                (POOL / f"new-{number}").mkdir()
+                (POOL / f"new-{number}").rename(POOL / f"renamed-{number}")
+                (POOL / f"renamed-{number}.raw").touch()
+                (POOL / f"renamed-{number}").rmdir()
+                (POOL / f"renamed-{number}.raw").unlink()
+
+        changing = threading.Thread(target=change)
+        changing.start()
+        try:
+            with Client() as client:
+                for _ in range(50):
+                    replies = client.stream(f"{IMAGE}List")
+                    self.assertNotIn("error", replies[-1])
+                    listed = [reply["parameters"]["name"] for reply in replies]
+                    self.assertLessEqual(stay, set(listed))
+                    self.assertEqual(len(set(listed)), len(listed))
+        finally:
+            over.set()
+            changing.join()
+
     def test_what_is_no_small_file_in_an_image_is_as_good_as_missing(self):
         self.start_both()
         for number, made in enumerate(("fifo", "device", "huge", "zero", "out", "loop", "directory")):
