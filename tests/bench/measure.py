@@ -14,11 +14,12 @@ import world
 from bus import bus
 from client import GET_INFO
 from figures import MS, US, figure, figures
+from images import images
 from inside import inside
 from users import users
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--groups", default="lookup,dlopen,register,users,many,stopped,bus,inside", help="which, separated by commas")
+parser.add_argument("--groups", default="lookup,dlopen,register,users,many,stopped,bus,inside,images", help="which, separated by commas")
 parser.add_argument("--rounds", type=int, default=7, help="how often everything is repeated")
 parser.add_argument("--machines", type=int, default=1000, help="how many machines are many")
 parser.add_argument("--dry-run", action="store_true", help="only look at the options")
@@ -292,7 +293,7 @@ def stopped(options, ours, stock):
         daemon.client().unregister("still")
 
 
-GROUPS = {group.__name__: group for group in (lookup, dlopen, register, users, many, stopped, bus, inside)}
+GROUPS = {group.__name__: group for group in (lookup, dlopen, register, users, many, stopped, bus, inside, images)}
 
 
 def main():

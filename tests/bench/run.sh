@@ -21,12 +21,13 @@ the target, and whether it is met. The same goes to DIR/figures.json. README.md 
                  bus       both over D-Bus, one after the other under the one name: registering, listing, restart,
                            the end of many, and the limit of descriptors
                  inside    terminals, shells and copies in containers, over D-Bus likewise; beside cp as well
+                 images    likewise: images listed, cloned and removed, and what is in a raw one
   --rounds N     how often every measurement is repeated, alternating (7)
   --machines N   how many machines are many (1000)
   --out DIR      where figures.json and the logs of the boot go (target/bench)
   --check        end with status 1 if a target is missed; without it, a miss is only told
 
-Needs cargo, a C compiler and the lab (../lab/setup.sh); uses sudo when not run as root. Takes some ten minutes.
+Needs cargo, a C compiler, mkfs.ext4 and the lab (../lab/setup.sh); uses sudo when not run as root. Takes some ten minutes.
 U
 }
 
@@ -50,10 +51,13 @@ out=$(readlink -f "$out")
 work=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-(cd "$top" && cargo build --quiet --release --locked -p machined)
+(cd "$top" && cargo build --quiet --release --locked -p machined -p image-reader)
 (cd "$top/nss-mymachines" && cargo build --quiet --release --locked --target-dir "$work/target")
 mkdir "$work/build"
-cp "$top/target/release/machined" "$work/build/machined"
+cp "$top/target/release/machined" "$top/target/release/machined-image-reader" "$work/build/"
+mkdir -p "$work/disk/etc"
+printf 'ID=bench\nPRETTY_NAME="bench 1"\n' >"$work/disk/etc/os-release"
+PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -d "$work/disk" "$work/build/disk.raw" 64M >/dev/null
 "$top/nss-mymachines/link.sh" "$work/target/release/libnss_mymachines.a" "$work/build/libnss_mymachines.so.2"
 
 {
