@@ -28,7 +28,7 @@ fn call(member: &str, text: &str) -> Vec<u8> {
 /// The message with one more field, in front of the others or behind them.
 fn with_field(message: &[u8], field: &[u8], is_first: bool) -> Vec<u8> {
     let frame = Frame::of(message).unwrap();
-    let length = usize::try_from(u32::from_le_bytes(message[12..16].try_into().unwrap())).unwrap();
+    let length = usize::try_from(u32::from_ne_bytes(message[12..16].try_into().unwrap())).unwrap();
     let fields = &message[START..START + length];
     let padded = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
@@ -37,7 +37,7 @@ fn with_field(message: &[u8], field: &[u8], is_first: bool) -> Vec<u8> {
     };
     let fields = if is_first { [&padded(field), fields].concat() } else { [&padded(fields), field].concat() };
     let mut new = message[..12].to_vec();
-    new.extend(u32::try_from(fields.len()).unwrap().to_le_bytes());
+    new.extend(u32::try_from(fields.len()).unwrap().to_ne_bytes());
     new.extend(fields);
     [&padded(&new), &message[frame.header..]].concat()
 }
@@ -146,7 +146,7 @@ fn of_what_is_too_large_only_the_header_comes_in() {
 
 #[test]
 fn a_message_with_a_header_without_end_is_left_out() {
-    let field = [&[UNKNOWN, 1, b's', 0][..], &0x20000_u32.to_le_bytes(), &[b'x'; 0x20000], &[0]].concat();
+    let field = [&[UNKNOWN, 1, b's', 0][..], &0x20000_u32.to_ne_bytes(), &[b'x'; 0x20000], &[0]].concat();
     block_on(async {
         assert!(received(with_field(&call("A", "text"), &field, true)).await.0.is_empty());
     });
@@ -166,7 +166,7 @@ fn no_sender_can_say_that_its_message_was_cut() {
 /// Sends a call with so many descriptors, and says that there are so many.
 fn send_with(theirs: &UnixStream, said: u32, sent: usize, text: &str) {
     let null = std::fs::File::open("/dev/null").unwrap();
-    let field = [&[9, 1, b'u', 0][..], &said.to_le_bytes()].concat();
+    let field = [&[9, 1, b'u', 0][..], &said.to_ne_bytes()].concat();
     let bytes = with_field(&call("A", text), &field, false);
     let descriptors: Vec<_> = (0..sent).map(|_| null.as_fd()).collect();
     let mut rest = &*bytes;
