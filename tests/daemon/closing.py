@@ -24,6 +24,24 @@ BUS = "/run/dbus/system_bus_socket"
 MACHINE1 = ("org.freedesktop.machine1", "/org/freedesktop/machine1")
 
 
+# Runs a command for which the kernel knows no SO_PASSRIGHTS, as before Linux 6.16, by seccomp(2): both system calls, by their
+# numbers, at level SOL_SOCKET and with that option, fail with ENOPROTOOPT.
+OLDER_KERNEL = """
+import ctypes, os, struct, sys
+get, put = map(int, sys.argv[1:3])
+load, equal, end = 0x20, 0x15, 0x06
+code = [(load, 0, 0, 0), (equal, 1, 0, get), (equal, 0, 5, put), (load, 0, 0, 24), (equal, 0, 3, 1), (load, 0, 0, 32),
+        (equal, 0, 1, 83), (end, 0, 0, 0x50000 | 92), (end, 0, 0, 0x7fff0000)]
+filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(filters))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+# The numbers of getsockopt(2) and setsockopt(2).
+NUMBERS = {"x86_64": ("55", "54"), "aarch64": ("209", "208")}.get(os.uname().machine)
+
+
 def pass_along(sock, data, *descriptors):
     """Whether the kernel takes them for this peer."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
@@ -35,10 +53,10 @@ def pass_along(sock, data, *descriptors):
 
 
 class Closing(world.Case):
-    program, path = world.MACHINED, varlink.SOCKET
+    program, path, prefix = world.MACHINED, varlink.SOCKET, []
 
     def begin(self, *arguments, **more):
-        self.machined = world.Daemon(*arguments, program=self.program, **more)
+        self.machined = world.Daemon(*arguments, program=self.program, prefix=self.prefix, **more)
         self.addCleanup(self.machined.close)
 
     def assert_served(self, times=20):
@@ -75,7 +93,7 @@ class Closing(world.Case):
         (bound, is_bound), (goes_on, go_on) = os.pipe(), os.pipe()
         wait = f"os.write({is_bound}, b'x'); os.read({goes_on}, 1); os.dup2"
         daemon = world.Daemon(program=self.program, ready=False, pass_fds=(is_bound, goes_on),
-                              prefix=[sys.executable, "-c", LAUNCHER.replace("os.dup2", wait), self.path, "varlink"])
+                              prefix=[*self.prefix, sys.executable, "-c", LAUNCHER.replace("os.dup2", wait), self.path, "varlink"])
         self.machined = daemon
         self.addCleanup(daemon.close)
         os.read(bound, 1)
@@ -146,6 +164,24 @@ class Closing(world.Case):
         self.assertGreaterEqual(looked_at, 2, "the closer and its worker")
         self.machined.kill()
         until(lambda: not self.children(), "their end")
+
+
+@unittest.skipUnless(NUMBERS, "needs the numbers of two system calls")
+class BeforeLinux616(Closing):
+    """The same where the kernel cannot refuse descriptors, so that the daemon looks before it reads."""
+
+    prefix = [sys.executable, "-c", OLDER_KERNEL, *(NUMBERS or ())]
+
+    def test_descriptors_that_the_kernel_lets_through_end_the_connection(self):
+        self.begin()
+        sock, other = traps.lingering()
+        self.addCleanup(other.close)
+        with varlink.Client(path=self.path) as client:
+            self.assertTrue(pass_along(client.socket, INFO, sock.fileno()), "the kernel refuses them")
+            self.assertIsNone(client.receive())
+        traps.let_go(sock)
+        self.assert_served()
+        self.assertEqual(self.machined.stop(), 0)
 
 
 @unittest.skipUnless(which("dbus-daemon"), "needs dbus-daemon")
