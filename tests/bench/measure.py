@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import world
+from attack import attack
 from bus import bus
 from client import GET_INFO
 from figures import MS, US, figure, figures
@@ -19,7 +20,7 @@ from inside import inside
 from users import users
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--groups", default="lookup,dlopen,register,users,many,stopped,bus,inside,images", help="which, separated by commas")
+parser.add_argument("--groups", default="lookup,dlopen,register,users,many,stopped,bus,inside,images,attack", help="which, separated by commas")
 parser.add_argument("--rounds", type=int, default=7, help="how often everything is repeated")
 parser.add_argument("--machines", type=int, default=1000, help="how many machines are many")
 parser.add_argument("--dry-run", action="store_true", help="only look at the options")
@@ -293,7 +294,7 @@ def stopped(options, ours, stock):
         daemon.client().unregister("still")
 
 
-GROUPS = {group.__name__: group for group in (lookup, dlopen, register, users, many, stopped, bus, inside, images)}
+GROUPS = {group.__name__: group for group in (lookup, dlopen, register, users, many, stopped, bus, inside, images, attack)}
 
 
 def main():

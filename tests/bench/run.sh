@@ -20,6 +20,7 @@ the target, and whether it is met. The same goes to DIR/figures.json. README.md 
                  stopped   a lookup while the daemon is stopped
                  bus       both over D-Bus, one after the other under the one name: registering, listing, restart,
                            the end of many, and the limit of descriptors
+                 attack    what root and another user wait while eight users attack, beside a server that only echoes
                  inside    terminals, shells and copies in containers, over D-Bus likewise; beside cp as well
                  images    likewise: images listed, cloned and removed, and what is in a raw one
   --rounds N     how often every measurement is repeated, alternating (7)
@@ -68,7 +69,7 @@ PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -d "$work/disk" "$work/build/disk.raw" 6
 rm -f "$out/figures.json"
 root=$("$here/../lab/root.sh" trixie)
 status=0
-"$here/../lab/boot.sh" --in "$here" --in "$work/build:/build" --in "$here/../system:/system" --in "$root:/lab-root" trixie "$out" "$work/script" 3000 || status=$?
+"$here/../lab/boot.sh" --in "$here" --in "$here/../daemon:/daemon" --in "$work/build:/build" --in "$here/../system:/system" --in "$root:/lab-root" trixie "$out" "$work/script" 3000 || status=$?
 if [ "$status" != 0 ] || [ ! -e "$out/figures.json" ]; then
   echo "the measurement ended with status $status; what it printed:" >&2
   tail -n 40 "$out/log" >&2
