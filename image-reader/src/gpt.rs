@@ -7,13 +7,20 @@ const MOST: usize = 128;
 /// The attribute of a partition that nobody is to use by himself.
 const NO_AUTO: u64 = 1 << 63;
 
-/// Types of partitions: the root directory and /usr of this architecture, and Linux's for whatever there is.
-const ROOT: &str = if cfg!(target_arch = "x86_64") {
+/// Types of partitions: the root directory and /usr of this architecture, and Linux's for whatever there is. Of one that is not
+/// named here, s390x's, which no disk for it has.
+pub(crate) const ROOT: &str = if cfg!(target_arch = "x86_64") {
     "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
 } else if cfg!(target_arch = "aarch64") {
     "b921b045-1df0-41c3-af44-4c6f280d3fae"
 } else if cfg!(target_arch = "riscv64") {
     "72ec70a6-cf74-40e6-bd49-4bda08e8f224"
+} else if cfg!(target_arch = "x86") {
+    "44479540-f297-41b2-9af7-d131d5f0458a"
+} else if cfg!(target_arch = "arm") {
+    "69dad710-2ce4-4e3c-b16c-21a1d49abed3"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "c31c45e6-3f39-412e-80fb-4809c4980599"
 } else {
     "5eead9a9-fe09-4a1e-a1d7-520d00531306"
 };
@@ -23,6 +30,12 @@ const USR: &str = if cfg!(target_arch = "x86_64") {
     "b0e01050-ee5f-4390-949a-9101b17104e9"
 } else if cfg!(target_arch = "riscv64") {
     "beaec34b-8442-439b-a40b-984381ed097d"
+} else if cfg!(target_arch = "x86") {
+    "75250d76-8cc6-458e-bd66-bd47cc81a812"
+} else if cfg!(target_arch = "arm") {
+    "7d0359a3-02b3-4f0a-865c-654403e70625"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "15bb03af-77e7-4d4a-b12b-c0d084f7491c"
 } else {
     "8a4f5770-50aa-4ed3-874a-99b710db6fea"
 };

@@ -3,12 +3,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::*;
-
-const ROOT: &str = if cfg!(target_arch = "x86_64") {
-    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
-} else {
-    "b921b045-1df0-41c3-af44-4c6f280d3fae"
-};
+use crate::gpt::ROOT;
 
 /// A file system with an operating system, made by its own program; `None` without that.
 fn made(kind: &str, options: &[&str]) -> Option<Vec<u8>> {
