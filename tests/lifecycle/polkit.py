@@ -210,6 +210,50 @@ class Polkit(place.Case):
         run("systemctl", "mask", "--runtime", "--now", "polkit.service")
         self.assertEqual(self.send(USER, "KillMachine", "string:one", "string:leader", "int32:18"), denied)
 
+    def test_who_may_go_inside_is_judged_by_what_is_wanted_and_where(self):
+        rules("""
+            if (id == "open-pty" && is("machine", "one")) return polkit.Result.YES;
+            if (id == "login" && is("machine", "two")) return polkit.Result.NO;
+            if (id == "shell" && is("machine", "one") && is("user", "daemon") && is("program", "/bin/true")
+                && is("command_line", "true really")) return polkit.Result.YES;
+            if (id == "host-shell" || id == "host-login") return polkit.Result.NO;
+            if (id == "manage-machines" && is("machine", "one") && is("verb", "bind") && is("src", "/missing")
+                && is("dest", "/mnt")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("machine", "one") && is("verb", "copy") && is("src", "/missing")
+                && is("dest", "/mnt/x")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("machine", "two") && is("verb", "copy")) return polkit.Result.NO;
+            return undefined;""")
+        self.machine("one"), self.machine("two")
+        denied, challenge = ".AccessDenied: Permission denied", ".InteractiveAuthorizationRequired: "
+        shell = lambda name, user: ("OpenMachineShell", f"string:{name}", f"string:{user}", "string:/bin/true",
+                                    "array:string:true,really", "array:string:")
+        bind = lambda name, source: ("BindMountMachine", f"string:{name}", f"string:{source}", "string:/mnt",
+                                     "boolean:false", "boolean:false")
+        copy = lambda method, name, source: (method, f"string:{name}", f"string:{source}", "string:/mnt/x")
+        for call, expected in [
+            (("OpenMachinePTY", "string:one"), OK),
+            (("OpenMachinePTY", "string:two"), challenge),
+            (("OpenMachinePTY", "string:.host"), challenge),
+            (("OpenMachineLogin", "string:one"), challenge),
+            (("OpenMachineLogin", "string:two"), denied),
+            (("OpenMachineLogin", "string:.host"), denied),
+            (shell("one", "daemon"), OK),
+            (shell("one", "root"), challenge),
+            (shell("two", "daemon"), challenge),
+            (shell(".host", "daemon"), denied),
+            (bind("one", "/missing"), "Failed to mount /missing on /mnt"),
+            (bind("one", "/etc"), challenge),
+            (bind("two", "/missing"), challenge),
+            (copy("CopyToMachine", "one", "/missing"), "No such file or directory"),
+            (copy("CopyFromMachine", "one", "/missing"), "No such file or directory"),
+            (copy("CopyToMachine", "one", "/etc/passwd"), challenge),
+            (copy("CopyToMachine", "two", "/missing"), denied),
+            (copy("CopyFromMachine", "two", "/missing"), denied),
+            (("OpenMachineRootDirectory", "string:one"), challenge),
+        ]:
+            with self.subTest(f"{call}"):
+                self.assertIn(expected, self.send(USER, *call))
+
     def test_nobody_reads_roots_files_through_a_machine_of_his_own(self):
         """The user's mounts make a file of root's the os-release of his machine; and its root a directory that he may
         pass, but not read."""
