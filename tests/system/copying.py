@@ -6,6 +6,8 @@ import shutil
 import socket
 import stat
 
+from changing import POOLS
+from images import make_loop_devices
 from machines import SCRATCH, Container
 from scene import OURS, SYSTEMD, Case, out, refused, run, until
 
@@ -170,6 +172,17 @@ class Body:
             until(lambda: "without the access control lists" in out(
                 "journalctl", "--unit", "systemd-machined.service", "--boot", "--lines=20", "--output=cat"), "a line in the journal")
 
+    def test_capabilities_of_files_come_along_where_their_ids_mean_the_same(self):
+        if not OURS:
+            self.skipTest("the original keeps none")
+        source = self.tree() / "program"
+        # Version 2, effective: CAP_NET_RAW, linux/capability.h.
+        os.setxattr(source, "security.capability", b"".join(
+            number.to_bytes(4, "little") for number in (0x02000001, 1 << 13, 0, 0, 0)))
+        self.into(source, "/tmp/program")
+        copied = "security.capability" in os.listxattr(self.inside / "tmp/program")
+        self.assertEqual(copied, not self.SHIFT)
+
     def test_what_cannot_be_copied_is_said_and_changes_nothing(self):
         source = self.tree()
         for words in (self.place / "missing", "/tmp/x"), (source / "text", "/missing/x"), ("/missing/x", "/tmp/x"):
@@ -239,3 +252,36 @@ class Shifted(Body, Case):
     NAME = "shifted"
     OPTIONS = ("--private-users=65536:65536", "--private-users-ownership=chown")
     SHIFT = 65536
+
+
+class Sharing(Case):
+    """A file system that can share blocks, seen by the host and by a container."""
+
+    def test_a_copy_on_btrfs_takes_no_room(self):
+        pool = POOLS / "btrfs"
+        if not pool.exists():
+            self.skipTest("this host has no mkfs.btrfs")
+        make_loop_devices()
+        place = SCRATCH / "btrfs"
+        place.mkdir(parents=True)
+        self.addCleanup(place.rmdir)
+        file = SCRATCH / "sharing.img"
+        shutil.copyfile(pool, file)
+        self.addCleanup(file.unlink)
+        out("mount", "-o", "loop", file, place)
+        self.addCleanup(out, "umount", place)
+        (place / "source").write_bytes(os.urandom(1 << 20) * 64)
+        box = Container("sharing", f"--bind={place}:/mnt/shared")
+        self.addCleanup(box.end)
+
+        def used():
+            os.sync()
+            told = os.statvfs(place)
+            return (told.f_blocks - told.f_bfree) * told.f_frsize
+
+        before = used()
+        out("machinectl", "copy-to", "sharing", place / "source", "/mnt/shared/one")
+        out("machinectl", "copy-from", "sharing", "/mnt/shared/one", place / "two")
+        for name in "one", "two":
+            out("cmp", place / "source", place / name)
+        self.assertLess(used() - before, 16 << 20)

@@ -57,6 +57,8 @@ pub(super) fn copy_attributes(
             // The file system has none of this kind.
             Err(Errno::OPNOTSUPP) if is_list => lists = Lists::Lost,
             Err(Errno::OPNOTSUPP) => {}
+            // A service that may not give any, as that of the original.
+            Err(Errno::PERM) if name == b"security.capability" => {}
             Err(errno) => return Err(errno),
         }
     }
