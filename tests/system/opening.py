@@ -171,6 +171,8 @@ class Ssh(Case):
             return found.getpeername()
 
     def test_the_proxy_of_ssh_finds_a_virtual_machine_by_its_name(self):
+        if SYSTEMD >= 262:
+            self.skipTest("the proxy says nothing of what it has found, where nobody is there")
         guest = self.start("sleep", "infinity")
         out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Register",
             json.dumps({"name": "guest", "class": "vm", "leader": guest.pid, "vSockCid": 4711, "allocateUnit": True}))
@@ -186,14 +188,15 @@ class Ssh(Case):
     def test_the_proxy_of_ssh_finds_a_container_by_its_name(self):
         if SYSTEMD < 262:
             self.skipTest("the proxy knows of containers since 259")
-        shared.start_web()
-        place = pathlib.Path("/run/systemd/nspawn/unix-export/web")
-        until(place.is_dir, "the directory that the container shares")
+        box = Container("shares")
+        self.addCleanup(box.end)
+        runtime = pathlib.Path("/run/systemd/nspawn")
+        places = runtime / "unix-export/shares", runtime / "shares/unix-export"
+        place = until(lambda: next(filter(pathlib.Path.is_dir, places), None), "the directory that the container shares")
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(place / "ssh"))
-            self.addCleanup((place / "ssh").unlink)
             server.listen()
-            self.assertEqual(self.proxied("web"), str(place / "ssh"))
+            self.assertEqual(self.proxied("shares"), str(place / "ssh"))
 
 
 class Passwords(Case):
