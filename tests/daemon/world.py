@@ -142,7 +142,9 @@ class Case(unittest.TestCase):
     @staticmethod
     def fill(entries=False):
         """Takes all space of /run, or all of its inodes."""
-        limit = "nr_inodes=40" if entries else "size=100k"
+        # As many as there are: the kernel refuses fewer.
+        there = os.statvfs("/run")
+        limit = f"nr_inodes={there.f_files - there.f_ffree + 4}" if entries else "size=100k"
         Case.remount(limit)
         os.makedirs("/run/ballast", exist_ok=True)
         with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
 //! A child of the doorman, as the daemon knows it.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -31,14 +32,14 @@ pub(super) struct Started {
     pub channel: Channel,
     /// The child.
     pub child: Child,
-    /// What the child said before the doorman said that there is one.
-    pub early: Option<Message>,
+    /// What the child said before the doorman said that there is one, without what was out of date by then.
+    pub early: VecDeque<Message>,
 }
 
 impl Started {
     /// Waits for what the child has to say.
     pub(super) async fn answer(&mut self) -> Result<Answer, Errno> {
-        let message = match self.early.take() {
+        let message = match self.early.pop_front() {
             Some(message) => message,
             None => self.channel.receive().await?,
         };

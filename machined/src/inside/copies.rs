@@ -76,7 +76,7 @@ impl Inside {
             let mut last = Progress::default();
             let mut ticks = interval_at(Instant::now() + TELLING, TELLING);
             loop {
-                let message = match started.early.take() {
+                let message = match started.early.pop_front() {
                     Some(message) => message,
                     None => tokio::select! {
                         message = started.channel.receive() => message?,

@@ -1,6 +1,7 @@
 //! The daemon's side of the doorman: has children do what is to be done in machines.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::rc::Rc;
@@ -215,7 +216,7 @@ impl Inside {
 
 /// Waits for what the doorman says of a child.
 async fn begun(jobs: Jobs, key: Key, channel: Channel) -> Result<Started, Errno> {
-    let mut early = None;
+    let mut early = VecDeque::new();
     loop {
         let message = channel.receive().await?;
         match Report::decode(&message.bytes)? {
@@ -225,8 +226,8 @@ async fn begun(jobs: Jobs, key: Key, channel: Channel) -> Result<Started, Errno>
                 return Ok(Started { channel, child, early });
             }
             Report::NotBegun(errno) => return Err(errno),
-            Report::Progress(_) => {}
-            Report::Done(_) | Report::Failed(_) | Report::FailedAt(..) => early = Some(message),
+            Report::Progress(_) => early = VecDeque::from([message]),
+            Report::Done(_) | Report::Failed(_) | Report::FailedAt(..) => early.push_back(message),
         }
     }
 }
