@@ -30,7 +30,7 @@ ROOT, OTHERS, TIMES = 0.050, 0.250, 1.3
 PATIENCE = 20
 MS = 1000
 # How often an attack is tried: what everybody waits now and then because others want the machine, nobody waits each time.
-TRIES = 3
+TRIES = 5
 
 
 @world.needs_root
