@@ -164,8 +164,20 @@ class Killed(WithPool):
             client.send(change)
             # Or it is over already.
             until(lambda: is_begun() or select.select([client.socket], [], [], 0)[0], "the change has begun")
+            program = os.readlink(f"/proc/{self.machined.pid}/exe")
             self.machined.kill()
-        until(lambda: not self.workers(), "the worker's end")
+        # One that has been forked, and is no worker yet, holds the daemon's locks until it is.
+        until(lambda: not self.running(program), "the end of its processes")
+
+    @staticmethod
+    def running(program):
+        """The processes of a program."""
+        found = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{entry}/exe") == program:
+                    found.append(int(entry))
+        return found
 
     def assert_tidied(self):
         self.start()
