@@ -1,11 +1,10 @@
 //! The machines that the records tell of.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use registry::{
-    Address, AddressState, Directory, FileError, Files, KernelFiles, KernelProcesses, ListedAddresses,
-    MACHINE_DIRECTORY, MachineName, RecordHead, address_link, is_alive, read_record,
+    Address, AddressState, KernelFiles, KernelProcesses, ListedAddresses, MachineName, RecordHead,
+    address_link, is_alive, linked_machine, machine_in_any_case, read_record,
 };
 
 use crate::answer::Machines;
@@ -29,29 +28,11 @@ fn living(name: &MachineName) -> Option<Vec<Address>> {
 
 impl Machines for Host {
     fn addresses(&self, name: &MachineName) -> Option<Vec<Address>> {
-        if let Some(addresses) = living(name) {
-            return Some(addresses);
-        }
-        // One whose record is there is exactly this one, whatever it has.
-        if read_record(&KernelFiles, name, &mut ListedAddresses::default()).is_ok() {
-            return None;
-        }
-        let names =
-            Directory::open(Path::new(MACHINE_DIRECTORY)).and_then(|directory| directory.names()).ok()?;
-        let alike = |other: &&MachineName| other.as_str().eq_ignore_ascii_case(name.as_str());
-        let mut alike = names.machines.iter().filter(alike);
-        match (alike.next(), alike.next()) {
-            (Some(only), None) => living(only),
-            _ => None,
-        }
+        living(name).or_else(|| living(&machine_in_any_case(&KernelFiles, name).ok()??))
     }
 
     fn at(&self, ip: IpAddr) -> Option<MachineName> {
-        let mut target = [0_u8; 65];
-        let name = match KernelFiles.read_link(&address_link(ip), &mut target) {
-            Ok(name) => MachineName::new(name).ok()?,
-            Err(FileError::Absent | FileError::OtherKind | FileError::Errno(_)) => return None,
-        };
+        let name = linked_machine(&KernelFiles, &address_link(ip)).ok()??;
         living(&name)?.iter().any(|address| address.ip == ip).then_some(name)
     }
 }

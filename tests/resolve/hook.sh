@@ -64,6 +64,10 @@ sed -e 's/^NAME=.*/NAME=theirs/' -e 's/^UID=.*//' -e "s/^LEADER=.*/LEADER=$(stat
 check 'what a user registered is left out' not query theirs
 check 'nor is it asked for' not says theirs varlinkctl call $hook io.systemd.Resolve.Hook.QueryFilter '{}'
 rm /run/systemd/machines/theirs
+sed -e 's/^NAME=.*/NAME=BOX/' -e 's/^UID=.*//' /run/systemd/machines/Box >/run/systemd/.theirs && echo UID=4711 >>/run/systemd/.theirs &&
+  mv /run/systemd/.theirs /run/systemd/machines/BOX
+check 'nor does it take a name by another spelling' answers '10\.92\.0\.3' box
+rm /run/systemd/machines/BOX
 
 kill -STOP "$(state MainPID machined.service)"
 check 'with machined frozen it answers' answers '10\.92\.0\.3' Box
