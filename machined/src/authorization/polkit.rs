@@ -10,6 +10,7 @@ use libmachine::ProcessHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tracing::debug;
+use turns::Owners;
 use zbus::{Connection, Fd, Variant};
 
 use super::authority::{Authority, Question, Verdict};
@@ -41,6 +42,8 @@ const ADMIN_RESULTS: [&str; 2] = ["auth_admin", "auth_admin_keep"];
 #[derive(Debug)]
 pub struct Polkit {
     open: Rc<RefCell<Open>>,
+    /// Who has a range of ids has no more places than anybody else.
+    owners: Owners,
     number: Cell<u64>,
     abandoned: UnboundedSender<Abandoned>,
     to_cancel: RefCell<Option<UnboundedReceiver<Abandoned>>>,
@@ -58,6 +61,7 @@ impl Default for Polkit {
         let (abandoned, to_cancel) = unbounded_channel();
         Self {
             open: Rc::default(),
+            owners: Owners::default(),
             number: Cell::new(0),
             abandoned,
             to_cancel: RefCell::new(Some(to_cancel)),
@@ -218,7 +222,8 @@ impl OnBus<'_> {
         let Question { caller, action, details } = question;
         let connection = self.bus.at_hand().await.ok_or(CallError::NoBus)?;
         let Some(subject) = subject(caller) else { return Ok(Verdict::Denied) };
-        let Some((place, is_needed)) = self.polkit.place(caller.uid) else { return Ok(Verdict::Denied) };
+        let user = self.polkit.owners.of(caller.uid);
+        let Some((place, is_needed)) = self.polkit.place(user) else { return Ok(Verdict::Denied) };
         let mut asked = self.polkit.asked(&connection, place.id);
         let details: HashMap<String, String> =
             details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
