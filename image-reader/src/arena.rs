@@ -3,6 +3,7 @@
 //! # Safety
 //! Each byte of the arena is handed out once, by a counter that only grows; one thread or many makes no difference. What was
 //! handed out last may grow or be taken back, which moves the counter, and only if nothing was handed out after it.
+#![allow(unsafe_code, reason = "see Safety")]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -30,7 +31,7 @@ impl Arena {
 
     /// Moves the end of what was handed out last. Returns whether that was it.
     fn resize_last(&self, pointer: *mut u8, old: usize, new: usize) -> bool {
-        let begin = (pointer as usize).wrapping_sub(self.start() as usize);
+        let begin = pointer.addr().wrapping_sub(self.start().addr());
         let (Some(end), Some(new_end)) = (begin.checked_add(old), begin.checked_add(new)) else {
             return false;
         };
@@ -42,7 +43,7 @@ impl Arena {
 // SAFETY: see the head of the file.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let base = self.start() as usize;
+        let base = self.start().addr();
         let place = |used: usize| {
             let address = base.checked_add(used)?.checked_next_multiple_of(layout.align())?;
             let begin = address.checked_sub(base)?;
@@ -89,7 +90,7 @@ mod tests {
         unsafe {
             let one = ARENA.alloc(layout(5));
             let other = ARENA.alloc(layout(16));
-            assert!((one as usize).is_multiple_of(8) && (other as usize).is_multiple_of(8));
+            assert!(one.addr().is_multiple_of(8) && other.addr().is_multiple_of(8));
             assert!(one.add(5) <= other);
             one.write_bytes(1, 5);
             other.write_bytes(2, 16);

@@ -161,8 +161,8 @@ pub(crate) fn disk_of(partitions: &[(&str, &[u8])], sector: usize) -> Vec<u8> {
         disk.resize(disk.len().next_multiple_of(sector), 0);
         let mut entry = vec![0; 128];
         entry[..16].copy_from_slice(&guid(kind).unwrap());
-        entry[32..40].copy_from_slice(&(first as u64).to_le_bytes());
-        entry[40..48].copy_from_slice(&(disk.len() as u64 / sector as u64 - 1).to_le_bytes());
+        entry[32..40].copy_from_slice(&u64::try_from(first).unwrap().to_le_bytes());
+        entry[40..48].copy_from_slice(&u64::try_from(disk.len() / sector - 1).unwrap().to_le_bytes());
         entries.extend_from_slice(&entry);
     }
     disk[2 * sector..2 * sector + entries.len()].copy_from_slice(&entries);
@@ -170,7 +170,7 @@ pub(crate) fn disk_of(partitions: &[(&str, &[u8])], sector: usize) -> Vec<u8> {
     header[..8].copy_from_slice(b"EFI PART");
     header[12..16].copy_from_slice(&92_u32.to_le_bytes());
     header[72..80].copy_from_slice(&2_u64.to_le_bytes());
-    header[80..84].copy_from_slice(&(partitions.len() as u32).to_le_bytes());
+    header[80..84].copy_from_slice(&u32::try_from(partitions.len()).unwrap().to_le_bytes());
     header[84..88].copy_from_slice(&128_u32.to_le_bytes());
     let sum = crc32(&header);
     header[16..20].copy_from_slice(&sum.to_le_bytes());

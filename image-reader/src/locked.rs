@@ -3,6 +3,7 @@
 //! # Safety
 //! System calls with constants, or with structures that live until they return. The mapping is private, for reading, and stays
 //! for as long as the program; whoever shortens the file meanwhile kills it with SIGBUS, and nothing else happens.
+#![allow(unsafe_code, reason = "see Safety")]
 
 use std::os::fd::AsFd;
 

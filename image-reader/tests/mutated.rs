@@ -1,5 +1,7 @@
 //! The program itself, under its filter, given images that somebody changed: nothing but the program ends.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
