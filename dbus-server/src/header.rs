@@ -10,6 +10,8 @@ use zbus::Variant;
 use zbus::wire::Endian;
 use zbus::wire::serialized::{Context, Data};
 
+use crate::skip::{end_of_variant, number};
+
 /// How many bytes every message begins with: the primary header, and the length of the fields.
 pub(crate) const START: usize = 16;
 /// How many bytes a message has at most, D-Bus Specification, "Message Format".
@@ -121,6 +123,7 @@ impl Frame {
             [1, b's' | b'o', 0] => number(self.endian, fields, value)?.checked_add(5)?,
             [1, b'g', 0] => usize::from(*fields.get(value)?).checked_add(2)?,
             _ => {
+                end_of_variant(self.endian, fields, start.checked_add(1)?)?;
                 let data = Data::new(fields.get(start..)?, Context::new(self.endian, start));
                 let (_, length) = data.deserialize::<(u8, Variant<'_>)>().ok()?;
                 length.checked_sub(4)?
@@ -144,12 +147,6 @@ fn is_name_of_sender(name: &[u8]) -> bool {
 
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(8), 0);
-}
-
-fn number(endian: Endian, bytes: &[u8], at: usize) -> Option<usize> {
-    let four = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-    let number = if endian == Endian::Little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) };
-    usize::try_from(number).ok()
 }
 
 #[cfg(test)]

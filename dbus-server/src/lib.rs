@@ -42,6 +42,7 @@ mod readers;
 mod runtime;
 mod server;
 mod signature;
+mod skip;
 mod socket;
 mod standard;
 mod table;

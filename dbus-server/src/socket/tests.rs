@@ -255,7 +255,7 @@ fn no_byte_of_a_header_takes_the_connection_away() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        usize::try_from(random).unwrap() % below
+        usize::try_from(random % u64::try_from(below).unwrap()).unwrap()
     };
     let mut bytes = Vec::new();
     for _ in 0..5000 {
