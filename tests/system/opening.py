@@ -8,6 +8,7 @@ import re
 import select
 import socket
 import subprocess
+import termios
 
 import dbus
 
@@ -19,6 +20,27 @@ from terminals import Session
 VARLINK = "/run/systemd/machine/io.systemd.Machine"
 PROXY = "/usr/lib/systemd/systemd-ssh-proxy"
 PASSWORD = "correct horse"
+
+
+def allow_gettys():
+    """Lets gettys start again. One whose terminal closes does so by itself, until its unit may not for ten seconds, and then the
+    next login that has a terminal of its number would have no prompt."""
+    run("systemctl", "-M", shared.real.name, "reset-failed", "container-getty@*.service")
+
+
+def agent_listens():
+    """Whether an agent has turned the echo of its terminal off. It asks before that, and throws away what was typed meanwhile."""
+    for agent in run("pgrep", "-u", "testuser", "-x", "pkttyagent").stdout.split():
+        with contextlib.suppress(OSError, termios.error):
+            number = int(pathlib.Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[4])
+            terminal = os.open(f"/dev/pts/{os.minor(number)}", os.O_RDWR | os.O_NOCTTY)
+            try:
+                if not termios.tcgetattr(terminal)[3] & termios.ECHO:
+                    return True
+            finally:
+                os.close(terminal)
+    return False
+
 
 # Opens the bus of a machine as systemctl does, and asks the systemd there what its first unit is called.
 PROGRAM = r"""
@@ -102,6 +124,7 @@ class Programs(Case):
         self.expect(fd, r"[#$] ")
         os.write(fd, b"echo a $FRUIT for $((6 * 7)); exit\n")
         self.expect(fd, "a plum for 42")
+        allow_gettys()
         fd, _ = self.terminal("OpenMachineLogin", shared.real.name)
         self.expect(fd, rf"{shared.real.name} login:")
 
@@ -136,6 +159,7 @@ class Opened(Case):
         Programs.expect(fd, r"42 of \S*sh")
 
     def test_a_login_prompts(self):
+        allow_gettys()
         _, (fd,) = self.passed(name=shared.real.name, mode="login")
         Programs.expect(fd, rf"{shared.real.name} login:")
 
@@ -191,9 +215,16 @@ class Passwords(Case):
         self.addCleanup(session.close)
         return session
 
+    @staticmethod
+    def asked(session):
+        """What is said until a password can be typed."""
+        said = session.expect("Password: ")
+        until(agent_listens, "an agent that listens")
+        return said
+
     def test_a_user_with_the_password_has_a_shell(self):
         shell = self.session("machinectl", "shell", shared.real.name, "/bin/echo", "let", "in")
-        said = shell.expect("Password: ")
+        said = self.asked(shell)
         self.assertIn("org.freedesktop.machine1.shell", said)
         shell.type(PASSWORD.encode() + b"\n")
         shell.expect("let in")
@@ -201,7 +232,7 @@ class Passwords(Case):
 
     def test_a_user_without_the_password_has_none(self):
         shell = self.session("machinectl", "shell", shared.real.name, "/bin/echo", "let", "in")
-        shell.expect("Password: ")
+        self.asked(shell)
         shell.type(b"wrong\n")
         self.assertNotEqual(shell.rest(), 0)
         self.assertNotIn("let in\r", shell.text)
@@ -212,7 +243,7 @@ class Passwords(Case):
     def test_a_user_with_the_password_copies(self):
         target = pathlib.Path(f"/proc/{shared.real.leader}/root/var/tmp/by-password")
         copy = self.session("machinectl", "copy-to", shared.real.name, "/etc/hostname", "/var/tmp/by-password")
-        copy.expect("Password: ")
+        self.asked(copy)
         self.assertFalse(target.exists())
         copy.type(PASSWORD.encode() + b"\n")
         self.assertEqual(copy.rest(), 0, copy.text)
