@@ -210,6 +210,8 @@ long() {
   step lab-252 1200 tests/lab/root.sh bookworm
   step boot-252 900 tests/boot/run.sh bookworm
   step containers 1800 tests/tool/containers.sh
+  # nscd is no part of the lab's Debian: it is fetched.
+  step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
   step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step clients 1800 tests/clients/run.sh
   step go 600 tests/c/go.sh

@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: boot.sh [--broker] [--in DIR[:AT]]... [--over DIR]... ROOT OUT SCRIPT [SECONDS]
+usage: boot.sh [--broker] [--with PACKAGE]... [--in DIR[:AT]]... [--over DIR]... ROOT OUT SCRIPT [SECONDS]
 
 Boots an overlay of ROOT with systemd as PID 1, its own D-Bus and its own network namespace, runs SCRIPT inside as a
 service and stops when it is done or when SECONDS (600) have passed. ROOT is a directory, or a suite that root.sh
 knows, which is then built if need be. ROOT itself is never changed.
 
   --broker       the system bus is dbus-broker, in the place of dbus-daemon; ROOT has to have it, as a suite has then
+  --with PACKAGE ROOT, which has to be a suite then, has this package too
   --in DIR[:AT]  shows DIR of the host inside, read-only, at AT (/in by default); may be given several times
   --over DIR     lays the files of DIR over those of ROOT; may be given several times, the first one is uppermost
 
@@ -26,12 +27,13 @@ U
 }
 
 arguments=("$@")
-shows=() over='' bus=dbus
+shows=() packages=() over='' bus=dbus
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
     --broker) bus=dbus-broker; shift ;;
     --over) over+=$(readlink -f "${2:?--over needs a directory}"):; shift 2 ;;
+    --with) packages+=("${2:?--with needs a package}"); shift 2 ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
     -*) usage >&2; exit 2 ;;
     *) break ;;
@@ -41,6 +43,10 @@ if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage >&2; exit 2; fi
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
 
 root=$1 out=$2 script=$3 seconds=${4:-600}
+if [ ${#packages[@]} -gt 0 ]; then
+  layer=$("$(dirname "$0")/layer.sh" "$root" "${packages[@]}")
+  over+=$layer:
+fi
 maker=root.sh
 [ $bus = dbus ] || maker=broker.sh
 [ -d "$root" ] || root=$("$(dirname "$0")/$maker" "$root")
