@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::{ControlGroup, ProcessHandle};
-use registry::{Addresses, Class, IdRange, MachineName, Record};
+use registry::{Class, IdRange, MachineName, Record, Resolution};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tokio::sync::Notify;
@@ -298,9 +298,9 @@ impl Daemon {
         self.machines.borrow().get(key).map(|record| record.interfaces.clone())
     }
 
-    /// Takes in what a machine's name resolves to now, and whether the host reaches it there.
-    pub fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
-        let effects = self.machines.borrow_mut().set_addresses(key, addresses, is_reached);
+    /// Takes in what a machine's name resolves to now.
+    pub fn set_addresses(&self, key: Key, resolution: Resolution) {
+        let effects = self.machines.borrow_mut().set_addresses(key, resolution);
         self.alter(key, &effects);
     }
 

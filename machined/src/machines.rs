@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use registry::{Addresses, Alias, IdRange, MachineName, Record};
+use registry::{Alias, IdRange, MachineName, Record, Resolution};
 
 mod address_index;
 mod effect;
@@ -261,16 +261,15 @@ impl Machines {
         Some((record, effects))
     }
 
-    /// Takes in what a machine's name resolves to now, and whether the host reaches it there. Nothing is to be done if that is
-    /// what was known.
-    pub fn set_addresses(&mut self, key: Key, addresses: Addresses, is_reached: bool) -> Vec<Effect> {
+    /// Takes in what a machine's name resolves to now. Nothing is to be done if that is what was known.
+    pub fn set_addresses(&mut self, key: Key, resolution: Resolution) -> Vec<Effect> {
         if self.ended.contains(&key) {
             return Vec::new();
         }
         let Some(mut record) = self.machines.remove(&key) else { return Vec::new() };
-        let is_known = record.addresses == addresses && record.is_reached == is_reached;
-        let old = self.ips(&record);
-        (record.addresses, record.is_reached) = (addresses, is_reached);
+        let (old, known) = (self.ips(&record), record.resolution());
+        record.resolve_to(resolution);
+        let is_known = record.resolution() == known;
         let new = self.ips(&record);
         self.machines.insert(key, record);
         if is_known {

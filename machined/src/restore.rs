@@ -137,7 +137,7 @@ fn take_in(
         Class::Vm => None,
     };
     if let Some(found) = &found {
-        (record.addresses, record.is_reached) = (found.resolved.clone(), found.is_reached);
+        record.resolve_to(found.resolution.clone());
     }
     let (note, is_container) = (Note::of(&record), record.class == Class::Container);
     let is_as_left = record.emit().as_bytes() == text;

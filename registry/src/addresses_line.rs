@@ -12,6 +12,8 @@ use crate::{Address, Key};
 pub struct Change {
     /// Where the line begins. While its first byte is `#`, it is a comment, and no addresses are known.
     pub line: u64,
+    /// Where the line begins that says where each address is from. As it would be about others, it is to be a comment.
+    pub sources: Option<u64>,
     /// Where the value begins.
     pub at: u64,
     /// What it is from now on, with blanks behind it.
@@ -27,6 +29,7 @@ pub fn keep(text: &[u8], keeps: impl Fn(&Address) -> bool) -> Option<Change> {
         lexer.feed(byte, &mut lines);
     }
     let Span { line, at, end, value } = lines.found?;
+    let sources = lines.sources.map(u64::try_from).transpose().ok()?;
     let words = value.split([' ', '\t', '\n', '\r']).filter(|word| !word.is_empty());
     let words: Vec<_> = words.collect();
     let is_kept = |word: &&str| Address::parse(word.as_bytes()).is_some_and(|address| keeps(&address));
@@ -38,7 +41,7 @@ pub fn keep(text: &[u8], keeps: impl Fn(&Address) -> bool) -> Option<Change> {
     push_value(&mut value, &kept.join(" "));
     let room = end.checked_sub(at)?.checked_sub(value.len())?;
     value.push_str(&" ".repeat(room));
-    Some(Change { line: line.try_into().ok()?, at: at.try_into().ok()?, value })
+    Some(Change { line: line.try_into().ok()?, sources, at: at.try_into().ok()?, value })
 }
 
 /// A line of addresses.
@@ -57,6 +60,8 @@ struct Lines {
     start: usize,
     value: Vec<u8>,
     found: Option<Span>,
+    /// Where the line of their sources begins, if it has more than one.
+    sources: Option<usize>,
 }
 
 impl Sink for Lines {
@@ -75,9 +80,14 @@ impl Sink for Lines {
         self.value.push(byte);
     }
     fn value_end(&mut self, _trailing: usize) {
-        if Key::of(trim_key(&self.key)) == Some(Key::Addresses) {
-            let value = core::str::from_utf8(&self.value).unwrap_or_default().to_owned();
-            self.found = Some(Span { line: self.line, at: self.start, end: self.at, value });
+        match Key::of(trim_key(&self.key)) {
+            Some(Key::Addresses) => {
+                let value = core::str::from_utf8(&self.value).unwrap_or_default().to_owned();
+                self.found = Some(Span { line: self.line, at: self.start, end: self.at, value });
+            }
+            // One is that of all addresses, whichever are left.
+            Some(Key::AddressesFrom) => self.sources = self.value.contains(&b' ').then_some(self.line),
+            _ => {}
         }
     }
 }
@@ -129,5 +139,19 @@ mod tests {
         assert_eq!(kept(&record("10.0.0.1"), &["10.0.0.1", "10.0.0.2"]), None);
         assert_eq!(kept(&record(""), &[]), None);
         assert_eq!(kept("CLASS=container\n", &[]), None);
+    }
+
+    #[test]
+    fn sources_of_other_addresses_than_are_left_are_taken_away_too() {
+        let sources = |line: &str| {
+            let text = format!("NAME=web\nCLASS=vm\n{line}ADDRESSES=\"10.0.0.1 10.0.0.2\"\n");
+            let change = keep(text.as_bytes(), |address| address.to_string() == "10.0.0.2").unwrap();
+            let at = change.sources.map(|at| usize::try_from(at).unwrap());
+            at.map(|at| text.get(at..).unwrap().lines().next().unwrap().to_owned())
+        };
+        let several = "ADDRESSES_FROM=\"given lease\"\n";
+        assert_eq!(sources(several).as_deref(), Some(several.trim_end()));
+        assert_eq!(sources("ADDRESSES_FROM=interface\n"), None);
+        assert_eq!(sources(""), None);
     }
 }

@@ -187,7 +187,10 @@ impl Directory {
             Addresses::Listed(list) => list.contains(address),
             Addresses::Unknown | Addresses::SharedWithHost => false,
         };
-        let Some(Change { line, at, value }) = keep(&text, is_kept) else { return Ok(()) };
+        let Some(Change { line, sources, at, value }) = keep(&text, is_kept) else { return Ok(()) };
+        if let Some(sources) = sources {
+            pwrite(&file, b"#", sources).map_err(io)?;
+        }
         // Nobody reads half of an address: while it is written, the line is a comment.
         for (at, bytes) in [(line, &b"#"[..]), (at, value.as_bytes()), (line, &b"A"[..])] {
             pwrite(&file, bytes, at).map_err(io)?;

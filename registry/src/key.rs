@@ -103,6 +103,10 @@ keys! {
     GidMap [lookups: GidMap] = b"GIDMAP",
     /// Whether the host reaches it at its addresses, by its own routes.
     Reached = b"REACHED",
+    /// The host's interfaces that lead to it, found by what its leader has open.
+    NetifFound = b"NETIF_FOUND",
+    /// Where its addresses are known from, in their order; the last word is for all that follow.
+    AddressesFrom = b"ADDRESSES_FROM",
     /// What its name resolves to.
     Addresses [lookups: Addresses] = b"ADDRESSES",
 }
@@ -118,7 +122,7 @@ mod tests {
             assert_eq!(Key::of(key.name().as_bytes()), Some(key));
             assert!(Key::of_lookups(key.name().as_bytes()).is_none_or(|same| same == key));
         }
-        for name in ["", "name", "NAME ", "\u{c}", "ADDRESSES_FROM"] {
+        for name in ["", "name", "NAME ", "\u{c}", "ADDRESSES_OF"] {
             assert_eq!(Key::of(name.as_bytes()), None, "{name:?}");
         }
     }

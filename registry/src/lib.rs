@@ -15,6 +15,7 @@ extern crate std;
 
 mod address;
 mod address_index;
+mod address_source;
 mod case_index;
 mod class;
 mod decimal;
@@ -57,6 +58,7 @@ mod fuzz;
 
 pub use address::Address;
 pub use address_index::address_link;
+pub use address_source::{AddressSource, source_at};
 pub use case_index::{asked_name, machine_in_any_case, name_link};
 pub use class::Class;
 pub use decimal::{Decimal, parse_decimal};
@@ -97,7 +99,7 @@ pub use listed_addresses::ListedAddresses;
 #[cfg(feature = "std")]
 pub use processes::KernelProcesses;
 #[cfg(feature = "std")]
-pub use record::{Addresses, Process, Record};
+pub use record::{Addresses, Process, Record, Resolution};
 
 /// The largest record a reader accepts, in bytes. A larger file is damaged, and a writer must stay below it.
 pub const RECORD_MAX: usize = 64 * 1024;

@@ -5,10 +5,13 @@ use std::fmt::Display;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use crate::address_source::shortest;
 use crate::decimal::parse_decimal;
 use crate::env_file::{pairs, push_line};
 use crate::owner::private_to;
-use crate::{Address, Class, Error, IdRange, Key, LeaderIdentity, MachineId, MachineName, RECORD_MAX};
+use crate::{
+    Address, AddressSource, Class, Error, IdRange, Key, LeaderIdentity, MachineId, MachineName, RECORD_MAX,
+};
 
 mod keys;
 
@@ -31,6 +34,17 @@ pub enum Addresses {
     SharedWithHost,
     /// These, in this order; perhaps none at the moment.
     Listed(Vec<Address>),
+}
+
+/// What a machine's name resolves to, and what is known of that.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Resolution {
+    /// The addresses.
+    pub addresses: Addresses,
+    /// Where they are known from, in their order, as [`source_at`](crate::source_at) reads it.
+    pub from: Vec<AddressSource>,
+    /// Whether the host reaches the machine at them, by its own routes.
+    pub is_reached: bool,
 }
 
 /// Everything published about a machine. The fields are documented in systemd's terms, org.freedesktop.machine1(5).
@@ -78,8 +92,12 @@ pub struct Record {
     pub control_address: Option<String>,
     /// Whether the host reaches it at its addresses, by its own routes: then they lead back to its name.
     pub is_reached: bool,
+    /// The host's network interfaces that lead to it, found by what its leader has open.
+    pub interfaces_found: Vec<u32>,
     /// What its name resolves to.
     pub addresses: Addresses,
+    /// Where these are known from, as [`source_at`](crate::source_at) reads it.
+    pub addresses_from: Vec<AddressSource>,
     /// Whether whoever registered it has shown to be an administrator, so that its name is for everybody.
     pub is_public: bool,
     /// Its uid map.
@@ -119,7 +137,9 @@ impl Record {
             ssh_private_key_path: None,
             control_address: None,
             is_reached: false,
+            interfaces_found: Vec::new(),
             addresses: Addresses::Unknown,
+            addresses_from: Vec::new(),
             is_public: false,
             uid_map: Vec::new(),
             gid_map: Vec::new(),
@@ -132,6 +152,25 @@ impl Record {
     /// Whose alone its name is: that of the user who registered it without being an administrator. `None`: everybody's.
     pub fn private_to(&self) -> Option<u32> {
         private_to(self.uid, self.is_public)
+    }
+
+    /// What the name resolves to from now on.
+    pub fn resolve_to(&mut self, Resolution { addresses, from, is_reached }: Resolution) {
+        (self.addresses, self.addresses_from, self.is_reached) = (addresses, from, is_reached);
+        self.addresses_from = self.shortest_sources().to_vec();
+    }
+
+    fn shortest_sources(&self) -> &[AddressSource] {
+        match &self.addresses {
+            Addresses::Listed(addresses) => shortest(&self.addresses_from, addresses.len()),
+            Addresses::Unknown | Addresses::SharedWithHost => &[],
+        }
+    }
+
+    /// What the name resolves to.
+    pub fn resolution(&self) -> Resolution {
+        let (addresses, from) = (self.addresses.clone(), self.addresses_from.clone());
+        Resolution { addresses, from, is_reached: self.is_reached }
     }
 
     /// The leader's identity, for [`is_alive`](crate::is_alive).
@@ -175,6 +214,7 @@ impl Record {
             }
             keys::read(&mut record, &key, value)?;
         }
+        record.addresses_from = record.shortest_sources().to_vec();
         // An id without a pid names no process.
         record.leader = record.leader.filter(|leader| leader.pid > 0);
         record.supervisor = record.supervisor.filter(|supervisor| supervisor.pid > 0);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use libmachine::{Namespace, ProcessHandle};
-use registry::{Address, Addresses};
+use registry::{Address, AddressSource, Addresses, Resolution};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use service_manager::log::with_causes;
@@ -35,9 +35,7 @@ const ROUTES_TURN: usize = 64;
 #[derive(Debug)]
 pub struct Found {
     /// What its name resolves to.
-    pub resolved: Addresses,
-    /// Whether the host reaches it at these, by its own routes.
-    pub is_reached: bool,
+    pub resolution: Resolution,
     place: Option<Place>,
     list: Rc<[InterfaceAddress]>,
     over: Box<[u32]>,
@@ -73,8 +71,8 @@ pub trait Owners {
     /// The host's interfaces that lead to a machine; `None` if there is no such machine any more.
     fn interfaces(&self, key: Self::Key) -> Option<Vec<u32>>;
 
-    /// A machine's name resolves to this from now on. `is_reached` says whether the host reaches it at these addresses.
-    fn set_addresses(&self, key: Self::Key, addresses: Addresses, is_reached: bool);
+    /// A machine's name resolves to this from now on.
+    fn set_addresses(&self, key: Self::Key, resolution: Resolution);
 }
 
 /// Who has which addresses.
@@ -136,8 +134,8 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         };
         let list: Rc<[_]> = list.into();
         let Reach { addresses, is_reached, over } = self.reach(&list, nsid, interfaces);
-        let resolved = listed(addresses);
-        Ok(Found { resolved, is_reached, place: Some(place), list, over: over.into() })
+        let resolution = listed(addresses, is_reached);
+        Ok(Found { resolution, place: Some(place), list, over: over.into() })
     }
 
     /// Asks where the host's routes for these addresses lead, by what is known of its interfaces now.
@@ -251,7 +249,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         let all: Vec<_> = self.networks.borrow().keys().copied().collect();
         for (turn, key) in all.into_iter().enumerate() {
             if let Some(Reach { addresses, is_reached, .. }) = self.reach_again(owners, key, stale) {
-                owners.set_addresses(key, listed(addresses), is_reached);
+                owners.set_addresses(key, listed(addresses, is_reached));
             }
             if turn % ROUTES_TURN == ROUTES_TURN - 1 {
                 yield_now().await;
@@ -299,9 +297,9 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     }
 
     fn moved(&self, owners: &impl Owners<Key = K>, key: K, found: Found) {
-        let (resolved, is_reached) = (found.resolved.clone(), found.is_reached);
+        let resolution = found.resolution.clone();
         self.joined(key, found);
-        owners.set_addresses(key, resolved, is_reached);
+        owners.set_addresses(key, resolution);
     }
 
     fn heard(&self, heard: Result<Notification, Error>, notifications: &mut Option<Notifications>) {
@@ -342,7 +340,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 }
                 let network = Network { listing: Listing::Private(found.list), nsid, over: found.over };
                 self.networks.borrow_mut().insert(key, network);
-                owners.set_addresses(key, found.resolved, found.is_reached);
+                owners.set_addresses(key, found.resolution);
             }
             // The leader has moved to another namespace.
             _ => self.moved(owners, key, found),
@@ -351,14 +349,17 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
 }
 
 impl Found {
-    fn without_list(resolved: Addresses, place: Option<Place>) -> Self {
-        Self { resolved, is_reached: false, place, list: Rc::default(), over: Box::default() }
+    fn without_list(addresses: Addresses, place: Option<Place>) -> Self {
+        let resolution = Resolution { addresses, ..Resolution::default() };
+        Self { resolution, place, list: Rc::default(), over: Box::default() }
     }
 }
 
-fn listed(mut addresses: Vec<Resolved>) -> Addresses {
+fn listed(mut addresses: Vec<Resolved>, is_reached: bool) -> Resolution {
     addresses.truncate(MAX_RESOLVED);
     let address =
         |resolved: Resolved| Address { ip: resolved.address, scope_id: resolved.scope_id.unwrap_or(0) };
-    Addresses::Listed(addresses.into_iter().map(address).collect())
+    let addresses = Addresses::Listed(addresses.into_iter().map(address).collect());
+    // One word is for all of them.
+    Resolution { addresses, from: vec![AddressSource::Interface], is_reached }
 }

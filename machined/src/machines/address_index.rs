@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use registry::{Addresses, MachineName, Record};
+use registry::{AddressSource, Addresses, MachineName, Record, source_at};
 
 use super::Machines;
 use super::effect::Effect;
@@ -12,14 +12,18 @@ use super::reserved::Reserved;
 
 impl Machines {
     /// The addresses that lead to a machine, each once: those at which the host reaches it. Those of one link may be anybody's
-    /// on another. To a machine whose name is a user's alone, or means something else, none leads.
+    /// on another, and what the kernel has met on the way to a machine is that one's word alone. To a machine whose name is a
+    /// user's alone, or means something else, none leads.
     pub(super) fn ips(&self, record: &Record) -> Vec<IpAddr> {
         let mut ips = match &record.addresses {
             Addresses::Listed(list) if record.is_reached && record.private_to().is_none() => {
                 let permits = self.reserved.permits(&record.name);
                 let leads =
                     |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && permits(*ip);
-                list.iter().map(|address| address.ip).filter(leads).collect()
+                let is_known =
+                    |place| source_at(&record.addresses_from, place) != Some(AddressSource::Neighbour);
+                let known = list.iter().enumerate().filter(|(place, _)| is_known(*place));
+                known.map(|(_, address)| address.ip).filter(leads).collect()
             }
             _ => Vec::new(),
         };

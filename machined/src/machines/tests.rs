@@ -1,5 +1,5 @@
 use super::*;
-use registry::{Address, Class, IdKind, IdList, IdRange, Process};
+use registry::{Address, AddressSource, Addresses, Class, IdKind, IdList, IdRange, Process, Resolution};
 
 /// The table, without what it says of the case index: that has tests of its own (names.rs), and every machine is in it.
 #[derive(Default)]
@@ -41,6 +41,10 @@ fn machine(name: &str, pid: i32) -> Record {
     // A part of a unit, so that it is in no index of units, groups and leaders.
     (record.unit, record.subgroup) = (Some("user@1.service".into()), Some(name.into()));
     record
+}
+
+fn resolved(addresses: &[&str], is_reached: bool) -> Resolution {
+    Resolution { addresses: listed(addresses), from: vec![AddressSource::Interface], is_reached }
 }
 
 fn listed(addresses: &[&str]) -> Addresses {
@@ -155,7 +159,7 @@ fn a_users_machine_is_in_no_index_that_others_read() {
     record.subgroup = Some("user-1000.slice".into());
     let (key, effects) = machines.insert(record.clone());
     assert_eq!(effects, [Effect::Publish(key)]);
-    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"]), true), [Effect::Publish(key)]);
+    assert_eq!(machines.set_addresses(key, resolved(&["10.0.0.2"], true)), [Effect::Publish(key)]);
     assert_eq!(machines.index().count() + machines.groups().count() + machines.units().count(), 0);
     // Nor does it make what another one has ambiguous.
     let mut public = machine("web", 8);
@@ -239,7 +243,7 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
     assert_eq!(effects, [Effect::Publish(b), Effect::UnindexAddress(ip("10.0.0.1"))]);
     assert_eq!(machines.index().collect::<Vec<_>>(), [(ip("fd00::1"), a_name)]);
 
-    let effects = machines.set_addresses(a, listed(&["10.0.0.9"]), true);
+    let effects = machines.set_addresses(a, resolved(&["10.0.0.9"], true));
     assert_eq!(
         effects,
         [
@@ -249,7 +253,7 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
             Effect::IndexAddress(ip("10.0.0.9"), a_name)
         ]
     );
-    assert!(machines.set_addresses(a, listed(&["10.0.0.9"]), true).is_empty(), "nothing new");
+    assert!(machines.set_addresses(a, resolved(&["10.0.0.9"], true)).is_empty(), "nothing new");
     assert_eq!(
         machines.remove(b).unwrap().1,
         [Effect::Withdraw(b_name), Effect::UnindexAddress(ip("10.0.0.1"))]
@@ -265,12 +269,23 @@ fn an_address_leads_to_a_machine_only_where_the_host_reaches_it_there() {
     let (key, effects) = machines.insert(record);
     assert_eq!(effects, [Effect::Publish(key)]);
     // What is of one link may be anybody's on another, and who asks says no link.
-    let effects = machines.set_addresses(key, listed(&["10.0.0.1", "fe80::1%5"]), true);
+    let effects = machines.set_addresses(key, resolved(&["10.0.0.1", "fe80::1%5"], true));
     assert_eq!(effects, [Effect::Publish(key), Effect::IndexAddress(ip("10.0.0.1"), name)]);
     assert_eq!(
-        machines.set_addresses(key, listed(&["10.0.0.1"]), false),
+        machines.set_addresses(key, resolved(&["10.0.0.1"], false)),
         [Effect::Publish(key), Effect::UnindexAddress(ip("10.0.0.1"))]
     );
+}
+
+#[test]
+fn a_neighbour_is_in_no_index() {
+    let mut machines = Table::default();
+    let (key, _) = machines.insert(machine("vm", 1));
+    let mut resolution = resolved(&["10.0.0.1", "10.0.0.2", "fd00::1"], true);
+    resolution.from = vec![AddressSource::Given, AddressSource::Lease, AddressSource::Neighbour];
+    machines.set_addresses(key, resolution);
+    let indexed: Vec<_> = machines.index().map(|(ip, _)| ip).collect();
+    assert_eq!((indexed.len(), indexed.contains(&ip("fd00::1"))), (2, false));
 }
 
 #[test]
@@ -490,7 +505,7 @@ fn a_machine_whose_leader_has_ended_is_known_by_name_and_unit_alone() {
     assert_eq!((machines.by_leader(7), machines.holders(IdKind::User, 100_000).count()), (None, 0));
     assert_eq!(machines.by_name(&record.name), Some(key));
     assert_eq!(machines.by_group("/machine.slice/machine-web.scope/below"), Some(key));
-    assert_eq!(machines.set_addresses(key, listed(&["10.0.0.2"]), true), []);
+    assert_eq!(machines.set_addresses(key, resolved(&["10.0.0.2"], true)), []);
     assert_eq!(machines.set_maps(key, map("0:200000:10"), map("0:200000:10")), []);
 
     // The number of its leader is another one's by now.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::{Addresses, Class, MachineId, MachineName, Process, Record};
+use registry::{Class, MachineId, MachineName, Process, Record};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
@@ -194,8 +194,9 @@ impl Operations {
             }
             Class::Vm => None,
         };
-        record.addresses = surroundings.as_ref().map_or(Addresses::Unknown, |found| found.resolved.clone());
-        record.is_reached = surroundings.as_ref().is_some_and(|found| found.is_reached);
+        if let Some(found) = &surroundings {
+            record.resolve_to(found.resolution.clone());
+        }
         self.take_name(&record);
         let key = self.daemon.admit(record, leader)?;
         if let Some(found) = surroundings {

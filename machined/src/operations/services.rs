@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::Addresses;
+use registry::Resolution;
 
 use super::followed::Followed;
 use crate::addresses::{Keeper, Listing, Notifications, Owners};
@@ -156,8 +156,8 @@ impl Owners for Daemon {
         self.interfaces(key)
     }
 
-    fn set_addresses(&self, key: Key, addresses: Addresses, is_reached: bool) {
-        self.set_addresses(key, addresses, is_reached);
+    fn set_addresses(&self, key: Key, resolution: Resolution) {
+        self.set_addresses(key, resolution);
     }
 }
 

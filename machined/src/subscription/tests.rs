@@ -1,6 +1,6 @@
 use super::*;
 use crate::machines::Machines;
-use registry::{Address, Addresses};
+use registry::{Address, Addresses, Resolution};
 
 #[derive(Default)]
 struct Host {
@@ -48,7 +48,10 @@ impl Host {
 
     fn alter(&self, key: Key, address: &str) {
         let listed = Addresses::Listed(vec![Address { ip: address.parse().unwrap(), scope_id: 0 }]);
-        let effects = self.machines.borrow_mut().set_addresses(key, listed, false);
+        let effects = self
+            .machines
+            .borrow_mut()
+            .set_addresses(key, Resolution { addresses: listed, ..Resolution::default() });
         assert!(!effects.is_empty());
         self.subscription.hear(Change::Altered(key));
     }

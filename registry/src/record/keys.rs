@@ -1,8 +1,8 @@
 //! How the value of each key is read into a record, and how it is written.
 
 use super::{
-    Address, Addresses, Class, Display, IdRange, Key, MachineId, Process, Record, String, ToString, Vec, bad,
-    parse_decimal, push_line,
+    Address, AddressSource, Addresses, Class, Display, IdRange, Key, MachineId, Process, Record, String,
+    ToString, Vec, bad, parse_decimal, push_line,
 };
 
 /// Takes the value of a key into the record; says what is wrong with it if it cannot.
@@ -100,8 +100,7 @@ fn value(key: Key) -> Value {
         Key::Monotonic => number!(monotonic),
         Key::Netif => Value {
             read: |record, value| {
-                record.interfaces =
-                    list(value, |word| number(word).filter(|index| (1..=0x7fff_ffff).contains(index)))?;
+                record.interfaces = list(value, ifindex)?;
                 Some(())
             },
             // With a blank before each, as the original writes them.
@@ -141,6 +140,25 @@ fn value(key: Key) -> Value {
             write: |record| (!record.gid_map.is_empty()).then(|| join(&record.gid_map)),
         },
         Key::Reached => flag!(is_reached),
+        Key::NetifFound => Value {
+            read: |record, value| {
+                record.interfaces_found = list(value, ifindex)?;
+                Some(())
+            },
+            write: |record| (!record.interfaces_found.is_empty()).then(|| join(&record.interfaces_found)),
+        },
+        Key::AddressesFrom => Value {
+            read: |record, value| {
+                // Of a later version there may be others. That is no reason to lose a machine.
+                record.addresses_from =
+                    list(value, |word| AddressSource::from_name(word.as_bytes())).unwrap_or_default();
+                Some(())
+            },
+            write: |record| {
+                let words: Vec<_> = record.shortest_sources().iter().map(|source| source.name()).collect();
+                (!words.is_empty()).then(|| words.join(" "))
+            },
+        },
         Key::Addresses => Value {
             read: |record, value| {
                 record.addresses = match value.trim_matches([' ', '\t', '\n', '\r']) {
@@ -177,6 +195,10 @@ pub(super) fn write(record: &Record, text: &mut String) {
             push_line(text, key.name(), &value);
         }
     }
+}
+
+fn ifindex(text: &str) -> Option<u32> {
+    number(text).filter(|index| (1..=0x7fff_ffff).contains(index))
 }
 
 fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
