@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::standard::DESCRIPTION;
-use crate::table::{Argument, Changes, Interface, Method, Property, Signal};
+use crate::table::{Argument, Changes, Interface, Method, Object, Property, Signal};
 
 const HEAD: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n\
     \"https://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n<node>\n";
@@ -19,6 +19,15 @@ pub(crate) fn describe<C, O>(
     let _ = children.into_iter().try_for_each(|child| writeln!(xml, " <node name=\"{child}\"/>"));
     xml.push_str("</node>\n");
     xml
+}
+
+/// Describes what is at a path from the tables alone, without a bus: the object, or those below it where it stands for many.
+/// Of the nodes below it, those are named that have a table of their own. `None` where there is no such path.
+#[must_use]
+pub fn introspect<C, O>(objects: &[Object<C, O>], path: &str) -> Option<String> {
+    let object = objects.iter().find(|object| object.path == path)?;
+    let children = objects.iter().filter_map(|other| other.path.strip_prefix(path)?.strip_prefix('/'));
+    Some(describe(object.interfaces, children))
 }
 
 fn write_interface<C, O>(xml: &mut String, interface: &Interface<C, O>) -> std::fmt::Result {

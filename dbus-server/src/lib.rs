@@ -57,6 +57,7 @@ pub use call::{Call, Reply, Turn};
 pub use credentials::Credentials;
 pub use errno::{description, error_name};
 pub use error_reply::ErrorReply;
+pub use introspection::introspect;
 pub use joining::{appears_at, join_at, join_bus, join_peer, session_bus, system_bus};
 pub use label::Label;
 pub use link::{Link, Traffic, listen};

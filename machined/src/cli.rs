@@ -34,6 +34,9 @@ pub struct Options {
     /// The bus to join when it is there, or none; by default the system bus, with --user that of the session
     #[arg(long, value_name = "BUS")]
     pub bus: Option<BusChoice>,
+    /// Print the description of the D-Bus object at PATH, or for list all paths and interfaces, and end
+    #[arg(long, value_name = "PATH")]
+    pub bus_introspect: Option<String>,
     /// Keep the registry of this user's own machines, below $XDG_RUNTIME_DIR, and serve nobody else
     #[arg(long)]
     pub user: bool,

@@ -63,6 +63,18 @@ const OBJECTS: &[Object<Operations, Subject>] = &[
     },
 ];
 
+/// What `--bus-introspect` prints: for `list` each path and interface, else the description in XML of what is at the path,
+/// and at those below it for machines and images. `None` where nothing is.
+pub fn introspect(path: &str) -> Option<String> {
+    if path == "list" {
+        let rows = OBJECTS.iter().flat_map(|object| {
+            object.interfaces.iter().map(|interface| format!("{}\t{}\n", object.path, interface.name))
+        });
+        return Some(rows.collect());
+    }
+    dbus_server::introspect(OBJECTS, path)
+}
+
 /// The path of a machine's object.
 fn path_of(name: &str) -> ObjectPath<'static> {
     // A label has only characters that a path may have.

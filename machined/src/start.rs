@@ -1,6 +1,6 @@
 //! From the command line to a running daemon, and to its end.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -86,6 +86,9 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
+    if let Some(path) = &options.bus_introspect {
+        return print_introspection(path);
+    }
     let joined = options.bus().unwrap_or_else(|error| error.exit());
     // Before there is anything that a copy of this process should not have. Where it fails, one is made when it is needed.
     let doorman = inside::fork().ok();
@@ -121,6 +124,18 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => give_up(&failure),
+    }
+}
+
+/// `--bus-introspect`.
+fn print_introspection(path: &str) -> ExitCode {
+    let Some(text) = dbus::introspect(path) else {
+        eprintln!("Object path {path} not found; 'list' names those that there are");
+        return ExitCode::FAILURE;
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => give_up(&Failure::new("cannot print the description", error)),
     }
 }
 

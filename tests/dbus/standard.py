@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import subprocess
 
 import service
 from service import (INTROSPECTABLE, LOG, LOG_CONTROL, MACHINE, MACHINES, MANAGER, PEER, PROPERTIES, ROOT, Client, case,
@@ -134,6 +135,24 @@ def introspection_is_the_contract():
                 if (kind, name) not in served:
                     contract = contract.replace(block, "", 1)
         same(got, contract, path)
+
+
+@case()
+def the_program_prints_the_introspection_without_a_bus():
+    pid = bus.bus("GetConnectionUnixProcessID", "s", service.NAME)[0]
+
+    def said(path):
+        return subprocess.run([f"/proc/{pid}/exe", f"--bus-introspect={path}"], env={}, capture_output=True, text=True)
+
+    for path in (ROOT, LOG):
+        # The order of the nodes below is nobody's promise.
+        same(sorted(said(path).stdout.splitlines()), sorted(xml(path).splitlines()), path)
+    # What many objects share, without a node below.
+    same(said(MACHINES).stdout, xml(HOST))
+    listed = said("list")
+    assert listed.returncode == 0 and f"{MACHINES}\t{MACHINE}\n" in listed.stdout, listed
+    nowhere = said("/nope")
+    assert nowhere.returncode == 1 and nowhere.stderr.startswith("Object path /nope not found"), nowhere
 
 
 def nodes(path):
