@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
-use service_manager::log::{LogLevel, LogTarget};
+use service_manager::log::LogOptions;
 
 use crate::bus::Which;
 
@@ -16,12 +16,8 @@ use crate::bus::Which;
 #[derive(Debug, Parser)]
 #[command(name = "machined", version, after_help = EXIT_STATUS)]
 pub struct Options {
-    /// The least important messages to log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-    /// Where to log to; auto is the journal if systemd connected standard error to it
-    #[arg(long, value_name = "TARGET", default_value = "auto")]
-    pub log_target: LogTarget,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// How long a machine that is told to terminate has before it is killed
     #[arg(
         long,

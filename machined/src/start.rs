@@ -11,10 +11,11 @@ use clap::Parser;
 use closer::Closer;
 use libmachine::ProcessHandle;
 use service_manager::{
-    Failure, give_large_memory_back, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog,
+    EndSignals, Failure, exit_status, give_large_memory_back, raise_descriptor_limit, ready, signals,
+    sockets, stopping, watchdog,
 };
 use tokio::signal::unix::SignalKind;
-use tokio::task::{LocalSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, listen_privately_at, path_of, service};
@@ -31,7 +32,7 @@ use crate::host_names;
 use crate::image_workers;
 use crate::inside::{self, Doorman, Inside};
 use crate::journal::Note;
-use crate::log::{self, with_causes};
+use crate::log::with_causes;
 use crate::machines::Key;
 use crate::operations::Operations;
 use crate::places::Places;
@@ -92,8 +93,7 @@ pub fn main() -> ExitCode {
     let joined = options.bus().unwrap_or_else(|error| error.exit());
     // Before there is anything that a copy of this process should not have. Where it fails, one is made when it is needed.
     let doorman = inside::fork().ok();
-    log::set_level(options.log_level.number());
-    log::start("machined", options.log_target);
+    options.log.start("machined");
     if !options.user && eviction::is_out_of_place() {
         // By standard error, of which the journal knows the unit: a process that ends at once may be gone before the journal
         // asks whose message it was, and `systemctl status` would not show it.
@@ -104,27 +104,15 @@ pub fn main() -> ExitCode {
     }
     give_large_memory_back();
     // Before there is anything that it must not have.
-    let closer = match closer::start() {
-        Ok(closer) => closer,
-        Err(error) => {
-            return give_up(&Failure::new("cannot start the process that closes descriptors", error));
+    let closer = closer::start();
+    let closer =
+        closer.map_err(|error| Failure::new("cannot start the process that closes descriptors", error));
+    let ended = closer.and_then(|closer| service_manager::run(run(options, joined, closer, doorman)));
+    exit_status(ended.map(|is_evicted| {
+        if is_evicted {
+            eviction::leave();
         }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return give_up(&Failure::new("cannot make an event loop", error)),
-    };
-    // All that was held, the registry too, is given up here.
-    let ended = LocalSet::new().block_on(&runtime, run(options, joined, closer, doorman));
-    match ended {
-        Ok(is_evicted) => {
-            if is_evicted {
-                eviction::leave();
-            }
-            ExitCode::SUCCESS
-        }
-        Err(failure) => give_up(&failure),
-    }
+    }))
 }
 
 /// `--bus-introspect`.
@@ -133,15 +121,8 @@ fn print_introspection(path: &str) -> ExitCode {
         eprintln!("Object path {path} not found; 'list' names those that there are");
         return ExitCode::FAILURE;
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => give_up(&Failure::new("cannot print the description", error)),
-    }
-}
-
-fn give_up(failure: &Failure) -> ExitCode {
-    log::say_last(&format!("machined: {}", with_causes(failure)));
-    ExitCode::FAILURE
+    let printed = io::stdout().write_all(text.as_bytes());
+    exit_status(printed.map_err(|error| Failure::new("cannot print the description", error)))
 }
 
 /// Returns whether the daemon has lost its place.
@@ -154,8 +135,7 @@ async fn run(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per machine and per connection.
     raise_descriptor_limit();
-    let mut terminate = signals(SignalKind::terminate())?;
-    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut end = EndSignals::handle()?;
     // Systemd's daemons take it for a command, of which there are none here. It must not be this one's end.
     let _control = signals(SignalKind::from_raw(libc::SIGRTMIN() + 18))?;
     // A limit on the size of files is an error where one is written, EFBIG.
@@ -241,8 +221,7 @@ async fn run(
         () = operations.run_services(notifications) => {}
         () = daemon.mind_unpublished() => {}
         () = host_names::follow(|reserved| daemon.set_reserved(reserved)) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = end.came() => {}
     }
     stopping();
     daemon.leave_in_order();
@@ -380,7 +359,7 @@ fn user_namespace() -> Option<UserNamespace> {
 /// The sockets that systemd made, if it did; otherwise one made here. Also where systemd's has lost its path to another
 /// daemon, which is gone now: systemd does not notice that.
 fn listeners(places: &Places) -> Result<Vec<Listener>, Failure> {
-    let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
+    let passed = sockets()?;
     let path = places.socket.as_path();
     let is_ours = passed.is_empty() || passed.iter().any(|fd| path_of(fd).as_deref() == Some(path));
     let adopt =

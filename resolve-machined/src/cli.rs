@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::Parser;
-use service_manager::log::{LogLevel, LogTarget};
+use service_manager::log::LogOptions;
 
 /// Tells systemd-resolved the names and addresses of the machines of this host.
 ///
@@ -10,12 +10,8 @@ use service_manager::log::{LogLevel, LogTarget};
 #[derive(Debug, Parser)]
 #[command(name = "resolve-machined", version, after_help = EXIT_STATUS)]
 pub struct Options {
-    /// The least important messages to log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-    /// Where to log to; auto is the journal if systemd connected standard error to it
-    #[arg(long, value_name = "TARGET", default_value = "auto")]
-    pub log_target: LogTarget,
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 when stopped by SIGTERM or SIGINT; 1 when it cannot start or go on, \

@@ -7,11 +7,10 @@ use clap::Parser;
 use closer::Closer;
 use rustix::io::Errno;
 use service_manager::{
-    Failure, give_large_memory_back, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog,
+    EndSignals, Failure, exit_status, give_large_memory_back, raise_descriptor_limit, ready, sockets,
+    stopping, watchdog,
 };
-use tokio::signal::unix::SignalKind;
 use tokio::sync::watch::Sender;
-use tokio::task::LocalSet;
 use varlink_server::{Listener, Server, Settings, listen_on};
 
 use crate::cli::Options;
@@ -21,32 +20,19 @@ use crate::watch;
 /// Runs the service until it is told to stop.
 pub fn main() -> ExitCode {
     let options = Options::parse();
-    log::set_level(options.log_level.number());
-    log::start("resolve-machined", options.log_target);
+    options.log.start("resolve-machined");
     give_large_memory_back();
     // Before there is anything that it must not have.
     let closer = closer::start();
-    let ended = closer
-        .map_err(|error| Failure::new("cannot start the process that closes descriptors", error))
-        .and_then(|closer| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::new("cannot make an event loop", error))?;
-            LocalSet::new().block_on(&runtime, run(closer))
-        });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            log::say_last(&format!("resolve-machined: {}", log::with_causes(&failure)));
-            ExitCode::FAILURE
-        }
-    }
+    let closer =
+        closer.map_err(|error| Failure::new("cannot start the process that closes descriptors", error));
+    exit_status(closer.and_then(|closer| service_manager::run(run(closer))))
 }
 
 async fn run(closer: Closer) -> Result<(), Failure> {
     // One descriptor per connection.
     raise_descriptor_limit();
-    let mut terminate = signals(SignalKind::terminate())?;
-    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut end = EndSignals::handle()?;
     let listeners = listeners()?;
 
     // Before anybody is served: whoever has this started wants to know of one of them.
@@ -63,8 +49,7 @@ async fn run(closer: Closer) -> Result<(), Failure> {
     tokio::select! {
         () = watch::follow(domains, &hook.list) => {}
         () = watchdog() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = end.came() => {}
     }
     stopping();
     Ok(())
@@ -72,7 +57,7 @@ async fn run(closer: Closer) -> Result<(), Failure> {
 
 /// The sockets that systemd made. Without systemd there is no systemd-resolved either.
 fn listeners() -> Result<Vec<Listener>, Failure> {
-    let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
+    let passed = sockets()?;
     if passed.is_empty() {
         let none = std::io::Error::from(Errno::NOTSOCK);
         return Err(Failure::new("systemd has passed no socket (start resolve-machined.socket)", none));

@@ -6,8 +6,9 @@
 
 #![allow(unsafe_code, reason = "descriptors that come as numbers")]
 
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+
+use crate::Failure;
 
 /// The name of the sockets in the socket unit, `FileDescriptorName=`.
 const NAME: &str = "varlink";
@@ -16,8 +17,9 @@ const NAME: &str = "varlink";
 ///
 /// # Errors
 /// The environment announces descriptors that are none.
-pub fn sockets() -> io::Result<Vec<OwnedFd>> {
-    let passed = sd_notify::listen_fds_with_names()?;
+pub fn sockets() -> Result<Vec<OwnedFd>, Failure> {
+    let passed = sd_notify::listen_fds_with_names();
+    let passed = passed.map_err(|error| Failure::new("cannot take over sockets", error))?;
     // SAFETY: see the module.
     Ok(passed.filter(|(_, name)| name == NAME).map(|(fd, _)| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
 }

@@ -4,6 +4,7 @@
 mod activation;
 mod descriptors;
 mod failure;
+mod life;
 pub mod log;
 mod memory;
 mod state;
@@ -11,5 +12,6 @@ mod state;
 pub use activation::sockets;
 pub use descriptors::raise_descriptor_limit;
 pub use failure::Failure;
+pub use life::{exit_status, run};
 pub use memory::give_large_memory_back;
-pub use state::{ready, signals, stopping, watchdog};
+pub use state::{EndSignals, ready, signals, stopping, watchdog};

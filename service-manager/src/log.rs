@@ -8,17 +8,35 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// What the command line says of the log.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LogOptions {
+    /// The least important messages to log
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+    /// Where to log to; auto is the journal if systemd connected standard error to it
+    #[arg(long, value_name = "TARGET", default_value = "auto")]
+    log_target: LogTarget,
+}
+
+impl LogOptions {
+    /// Starts to log, as the daemon of this name.
+    pub fn start(self, daemon: &'static str) {
+        set_level(self.log_level.number());
+        start(daemon, self.log_target);
+    }
+}
+
 /// What `--log-level` takes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-#[allow(missing_docs, reason = "the names of syslog(3)")]
-pub enum LogLevel {
+enum LogLevel {
     Emerg,
     Alert,
     Crit,
@@ -31,7 +49,7 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// The number of the level, 0 to 7.
-    pub fn number(self) -> u8 {
+    fn number(self) -> u8 {
         match self {
             Self::Emerg => 0,
             Self::Alert => 1,
@@ -47,7 +65,7 @@ impl LogLevel {
 
 /// What `--log-target` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogTarget {
+enum LogTarget {
     /// The journal if systemd connected standard error to it, standard error otherwise.
     Auto,
     /// The journal.
@@ -79,21 +97,23 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// The crates of this suite that write to the log.
+const OURS: [&str; 7] = [
+    "machined",
+    "userdb_machined",
+    "resolve_machined",
+    "service_manager",
+    "varlink_server",
+    "dbus_server",
+    "closer",
+];
+
 struct BelowLevel;
 
 impl<S> Filter<S> for BelowLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // What the libraries say of themselves is for their authors.
-        let ours = [
-            "machined",
-            "userdb_machined",
-            "resolve_machined",
-            "service_manager",
-            "varlink_server",
-            "dbus_server",
-        ]
-        .iter()
-        .any(|krate| metadata.target().starts_with(krate));
+        let ours = OURS.iter().any(|krate| metadata.target().starts_with(krate));
         priority(*metadata.level()) <= if ours { level() } else { level().min(4) }
     }
 }
@@ -289,8 +309,7 @@ fn is_journal(stream: Option<&str>) -> bool {
     stream.and_then(|stream| stream.split_once(':')).and_then(is_it).unwrap_or(false)
 }
 
-/// Starts to log, as the daemon of this name.
-pub fn start(daemon: &'static str, target: LogTarget) {
+fn start(daemon: &'static str, target: LogTarget) {
     IDENTIFIER.get_or_init(|| daemon);
     let journal = Path::new(JOURNAL).exists().then(Journal::connect).and_then(Result::ok);
     let wants_journal = match target {
@@ -335,6 +354,24 @@ pub fn with_causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_crate_that_logs_is_known_to_the_filter() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut log: Vec<String> = std::fs::read_dir(workspace)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| {
+                let manifest = std::fs::read_to_string(entry.path().join("Cargo.toml")).unwrap_or_default();
+                manifest.lines().any(|line| line.starts_with("tracing.workspace"))
+            })
+            .map(|entry| entry.file_name().into_string().unwrap().replace('-', "_"))
+            .collect();
+        let mut known = OURS.map(str::to_owned).to_vec();
+        log.sort();
+        known.sort();
+        assert_eq!(log, known);
+    }
 
     #[test]
     fn a_destination_has_one_name() {

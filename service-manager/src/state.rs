@@ -37,3 +37,31 @@ pub async fn watchdog() {
 pub fn signals(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::new("cannot handle signals", error))
 }
+
+/// The signals that tell a daemon to end, SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// From now on they no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// They cannot be handled.
+    pub fn handle() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signals(SignalKind::terminate())?,
+            interrupt: signals(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub async fn came(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

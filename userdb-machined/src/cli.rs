@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::Parser;
-use service_manager::log::{LogLevel, LogTarget};
+use service_manager::log::LogOptions;
 
 /// Tells userdb whose the uids and gids of the containers of this host are.
 ///
@@ -12,12 +12,8 @@ use service_manager::log::{LogLevel, LogTarget};
 #[derive(Debug, Parser)]
 #[command(name = "userdb-machined", version, after_help = EXIT_STATUS)]
 pub struct Options {
-    /// The least important messages to log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-    /// Where to log to; auto is the journal if systemd connected standard error to it
-    #[arg(long, value_name = "TARGET", default_value = "auto")]
-    pub log_target: LogTarget,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// Serve nothing; note on the socket which users and groups it is about, where the kernel can do that
     #[arg(long)]
     pub mark_socket: bool,

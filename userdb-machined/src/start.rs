@@ -8,11 +8,9 @@ use std::rc::Rc;
 use clap::Parser;
 use closer::Closer;
 use service_manager::{
-    Failure, give_large_memory_back, log, raise_descriptor_limit, ready, signals, sockets, stopping, watchdog,
+    EndSignals, Failure, exit_status, give_large_memory_back, raise_descriptor_limit, ready, sockets,
+    stopping, watchdog,
 };
-
-use tokio::signal::unix::SignalKind;
-use tokio::task::LocalSet;
 use varlink_server::{Listener, Server, Settings, listen_at, listen_on};
 
 use crate::cli::Options;
@@ -26,8 +24,7 @@ pub const SOCKET: &str = "/run/systemd/userdb/io.systemd.Machine";
 /// Runs the service until it is told to stop.
 pub fn main() -> ExitCode {
     let options = Options::parse();
-    log::set_level(options.log_level.number());
-    log::start("userdb-machined", options.log_target);
+    options.log.start("userdb-machined");
     give_large_memory_back();
     if options.mark_socket {
         mark(Path::new(SOCKET));
@@ -35,28 +32,16 @@ pub fn main() -> ExitCode {
     }
     // Before there is anything that it must not have.
     let closer = closer::start();
-    let ended = closer
-        .map_err(|error| Failure::new("cannot start the process that closes descriptors", error))
-        .and_then(|closer| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::new("cannot make an event loop", error))?;
-            LocalSet::new().block_on(&runtime, run(closer))
-        });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            log::say_last(&format!("userdb-machined: {}", log::with_causes(&failure)));
-            ExitCode::FAILURE
-        }
-    }
+    let closer =
+        closer.map_err(|error| Failure::new("cannot start the process that closes descriptors", error));
+    exit_status(closer.and_then(|closer| service_manager::run(run(closer))))
 }
 
 async fn run(closer: Closer) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One descriptor per connection.
     raise_descriptor_limit();
-    let mut terminate = signals(SignalKind::terminate())?;
-    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut end = EndSignals::handle()?;
     let listeners = listeners()?;
     privileges::give_up()?;
 
@@ -71,8 +56,7 @@ async fn run(closer: Closer) -> Result<(), Failure> {
     ready();
     tokio::select! {
         () = watchdog() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = end.came() => {}
     }
     stopping();
     Ok(())
@@ -80,7 +64,7 @@ async fn run(closer: Closer) -> Result<(), Failure> {
 
 /// The sockets that systemd made, if it did; otherwise one made here.
 fn listeners() -> Result<Vec<Listener>, Failure> {
-    let passed = sockets().map_err(|error| Failure::new("cannot take over sockets", error))?;
+    let passed = sockets()?;
     if passed.is_empty() {
         let socket = Path::new(SOCKET);
         let listener = listen_at(socket).map_err(|error| {
