@@ -51,7 +51,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
     pub fn emit<B: Serialize + DynamicType>(&self, path: &str, interface: &str, member: &str, body: &B) {
         match Message::signal(path, interface, member).build(body) {
             Ok(signal) => self.bus.send(signal),
-            Err(error) => tracing::error!("signal {interface}.{member} makes no message: {error}"),
+            Err(error) => tracing::error!("cannot make a message of the signal {interface}.{member}: {error}"),
         }
     }
 
@@ -61,7 +61,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         }
         match call.error(error) {
             Ok(message) => self.bus.send(message),
-            Err(failed) => tracing::error!("error {} makes no message: {failed}", error.name),
+            Err(failed) => tracing::error!("cannot make a message of the error {}: {failed}", error.name),
         }
     }
 }

@@ -325,7 +325,7 @@ impl Reader {
         let Some(count) = frame.clean(&mut bytes) else {
             // Nobody knows how many are its own.
             self.sets.clear();
-            tracing::debug!("a message has a header that is none");
+            tracing::debug!("a message has no valid header");
             return Ok(None);
         };
         let descriptors = self.descriptors(count);
@@ -344,7 +344,7 @@ impl Reader {
         match unsafe { Message::from_bytes(data) } {
             Ok(message) => Ok(Some(message)),
             Err(error) => {
-                tracing::debug!("a message is none: {error}");
+                tracing::debug!("what came is no message: {error}");
                 Ok(None)
             }
         }

@@ -4,7 +4,7 @@
 const SECTORS: [usize; 2] = [512, 4096];
 /// How many partitions are looked at.
 const MOST: usize = 128;
-/// The attribute of a partition that nobody is to use by himself.
+/// The attribute of a partition that nobody is to use without being told to.
 const NO_AUTO: u64 = 1 << 63;
 
 /// Types of partitions: the root directory and /usr of this architecture, and Linux's for whatever there is. Of one that is not

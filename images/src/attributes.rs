@@ -119,7 +119,7 @@ impl Found<'_> {
         let mut is_read_only = self.stat.stx_mode & WRITABLE == 0;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut space = Space::default();
-        // One without a medium, or that somebody holds for himself, is an image all the same.
+        // One without a medium, or that somebody holds open alone, is an image all the same.
         if let Ok(device) = openat(self.directory, self.file, flags, Mode::empty()) {
             is_read_only = is_read_only || block::is_read_only(&device).unwrap_or(false);
             if let Some(size) = block::size(&device).ok().filter(|&size| size != 0) {

@@ -31,9 +31,18 @@ pub fn clone(
     let _name = free_name(places, name)?;
     let pool = open_pool(places)?;
     let fail = Error::of("copy", &image.path);
+    let source = |flags| open(image.path.as_str(), flags, Mode::empty()).map_err(&fail);
+    let new = NewImage { pool: &pool, name, read_only };
     match image.kind {
-        Kind::Directory | Kind::Subvolume => tree(&pool, image, name, read_only, teller),
-        Kind::Raw => file(&pool, image, name, read_only, teller),
+        Kind::Directory => new.copy_tree(&source(DIRECTORY)?, teller),
+        Kind::Subvolume => match new.snapshot(&source(DIRECTORY)?) {
+            // It is in another file system, or nobody may do that here.
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::PERM) => {
+                new.copy_tree(&source(DIRECTORY)?, teller)
+            }
+            done => done,
+        },
+        Kind::Raw => new.copy_file(&source(FILE)?, teller),
         Kind::Block => return Err(Error::NotSupported("block devices are not copied".into())),
         Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied".into())),
     }
@@ -46,69 +55,58 @@ pub fn clone(
     Ok(())
 }
 
-fn file(
-    pool: &OwnedFd,
-    image: &Image,
-    name: &ImageName,
+/// How a file is opened that is copied: without waiting for anybody.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// What a copy is to be.
+struct NewImage<'a> {
+    pool: &'a OwnedFd,
+    name: &'a ImageName,
     read_only: bool,
-    teller: &mut Teller<'_>,
-) -> std::result::Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let source = open(image.path.as_str(), flags, Mode::empty())?;
-    let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let staged =
-        Staged::make(pool, name.as_str(), |name| openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop))?;
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let target = openat(pool, staged.name(), flags, Mode::empty())?;
-    let size = size_of(&fstat(&source)?);
-    teller.expect(size, 1);
-    FileData::new().copy(&source, &target, &mut |more| teller.bytes(more))?;
-    teller.file(0, size);
-    fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
-    staged.finish(&format!("{name}.raw"))
 }
 
-fn tree(
-    pool: &OwnedFd,
-    image: &Image,
-    name: &ImageName,
-    read_only: bool,
-    teller: &mut Teller<'_>,
-) -> std::result::Result<(), Errno> {
-    let source = open(image.path.as_str(), DIRECTORY, Mode::empty())?;
-    if image.kind == Kind::Subvolume {
-        match snapshot(pool, &source, name, read_only) {
-            // It is in another file system, or nobody may do that here.
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::PERM) => {}
-            done => return done,
+impl NewImage<'_> {
+    fn copy_file(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<(), Errno> {
+        let Self { pool, name, read_only } = *self;
+        let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let staged = Staged::make(pool, name.as_str(), |name| {
+            openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop)
+        })?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let target = openat(pool, staged.name(), flags, Mode::empty())?;
+        let size = size_of(&fstat(source)?);
+        teller.expect(size, 1);
+        FileData::new().copy(source, &target, &mut |more| teller.bytes(more))?;
+        teller.file(0, size);
+        fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
+        staged.finish(&format!("{name}.raw"))
+    }
+
+    fn copy_tree(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<(), Errno> {
+        let Self { pool, name, read_only } = *self;
+        let on_btrfs = btrfs::is_btrfs(pool)?;
+        let staged = Staged::make(pool, name.as_str(), |name| match btrfs::create(pool, name) {
+            Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::PERM) => mkdirat(pool, name, Mode::RWXU),
+            Err(_) if !on_btrfs => mkdirat(pool, name, Mode::RWXU),
+            done => done,
+        })?;
+        Copy::tree(source, &staged, teller)?;
+        finish(staged, name, read_only)
+    }
+
+    fn snapshot(&self, source: &OwnedFd) -> std::result::Result<(), Errno> {
+        let Self { pool, name, read_only } = *self;
+        let subvolume = btrfs::describe(source)?;
+        let below = btrfs::children(source, subvolume.id)?;
+        // Others can be put into it while it can be written to.
+        let staged = Staged::make(pool, name.as_str(), |name| {
+            btrfs::snapshot(source, pool, name, read_only && below.is_empty())
+        })?;
+        for path in &below {
+            nested(source, staged.as_fd(), path, read_only)?;
         }
+        finish(staged, name, read_only)
     }
-    let on_btrfs = btrfs::is_btrfs(pool)?;
-    let staged = Staged::make(pool, name.as_str(), |name| match btrfs::create(pool, name) {
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::PERM) => mkdirat(pool, name, Mode::RWXU),
-        Err(_) if !on_btrfs => mkdirat(pool, name, Mode::RWXU),
-        done => done,
-    })?;
-    Copy::tree(&source, &staged, teller)?;
-    finish(staged, name, read_only)
-}
-
-fn snapshot(
-    pool: &OwnedFd,
-    source: &OwnedFd,
-    name: &ImageName,
-    read_only: bool,
-) -> std::result::Result<(), Errno> {
-    let subvolume = btrfs::describe(source)?;
-    let below = btrfs::children(source, subvolume.id)?;
-    // Others can be put into it while it can be written to.
-    let staged = Staged::make(pool, name.as_str(), |name| {
-        btrfs::snapshot(source, pool, name, read_only && below.is_empty())
-    })?;
-    for path in &below {
-        nested(source, staged.as_fd(), path, read_only)?;
-    }
-    finish(staged, name, read_only)
 }
 
 /// Makes snapshots of a subvolume below another one, and of those below it.

@@ -23,7 +23,7 @@ const TRIES: usize = 128;
 /// ever opened, and no more than 64 KiB of one is read.
 ///
 /// # Errors
-/// [`Error::InUse`]: somebody has the image for himself. [`Error::NotSupported`]: nobody can read one of its kind.
+/// [`Error::InUse`]: somebody has locked the image. [`Error::NotSupported`]: nobody can read one of its kind.
 /// `EUCLEAN`: what is on the disk makes no sense.
 pub fn metadata(places: &Places, image: &Image, reader: &Path) -> Result<Metadata> {
     let _lock = PathLock::take(places, &image.path, Sharing::Shared)?;

@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_permission_is_asked_whether_he_is_root() {
+    fn whoever_lacks_permission_is_asked_whether_this_is_root() {
         let told = |kind: ErrorKind| {
             let source = io::Error::from(kind);
             cannot_open(registry::Error::Io { action: "make", path: "/run/machined".to_owned(), source })

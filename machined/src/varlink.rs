@@ -3,6 +3,7 @@
 use varlink_server::About;
 
 pub mod copying;
+mod how_far;
 pub mod image;
 pub mod machine;
 pub mod registry;

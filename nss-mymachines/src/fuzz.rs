@@ -121,37 +121,47 @@ fn ask(size: usize) {
         if status == SUCCESS {
             buffer.has_text(host.h_name);
         }
-        let mut user: libc::passwd = std::mem::zeroed();
-        for status in [
-            users::_nss_mymachines_getpwuid_r(100_000, &raw mut user, buffer.start(), size, &raw mut errno),
-            users::_nss_mymachines_getpwnam_r(
-                c"vu-web-0".as_ptr(),
-                &raw mut user,
-                buffer.start(),
-                size,
-                &raw mut errno,
-            ),
-        ] {
-            buffer.check();
-            if status == SUCCESS {
-                buffer.has_text(user.pw_name);
-                buffer.has_text(user.pw_dir);
+        ask_ids(
+            size,
+            std::mem::zeroed(),
+            (users::_nss_mymachines_getpwuid_r, users::_nss_mymachines_getpwnam_r, c"vu-web-0"),
+            |user: &libc::passwd| vec![user.pw_name, user.pw_dir],
+        );
+        ask_ids(
+            size,
+            std::mem::zeroed(),
+            (users::_nss_mymachines_getgrgid_r, users::_nss_mymachines_getgrnam_r, c"vg-web-0"),
+            |group: &libc::group| vec![group.gr_name],
+        );
+    }
+}
+
+type ById<T> = unsafe extern "C" fn(u32, *mut T, *mut c_char, usize, *mut c_int) -> c_int;
+type ByName<T> = unsafe extern "C" fn(*const c_char, *mut T, *mut c_char, usize, *mut c_int) -> c_int;
+
+/// A user or a group, by its id and by its name, with a buffer of this size. `texts` says which texts of an answer there are.
+fn ask_ids<T>(
+    size: usize,
+    mut entry: T,
+    (by_id, by_name, name): (ById<T>, ByName<T>, &CStr),
+    texts: impl Fn(&T) -> Vec<*mut c_char>,
+) {
+    let (mut buffer, mut errno) = (Guarded::new(size), 0);
+    for is_by_id in [true, false] {
+        let (entry, errno, start) = (&raw mut entry, &raw mut errno, buffer.start());
+        // SAFETY: as in `ask`.
+        let status = unsafe {
+            if is_by_id {
+                by_id(100_000, entry, start, size, errno)
+            } else {
+                by_name(name.as_ptr(), entry, start, size, errno)
             }
-        }
-        let mut group: libc::group = std::mem::zeroed();
-        for status in [
-            users::_nss_mymachines_getgrgid_r(100_000, &raw mut group, buffer.start(), size, &raw mut errno),
-            users::_nss_mymachines_getgrnam_r(
-                c"vg-web-0".as_ptr(),
-                &raw mut group,
-                buffer.start(),
-                size,
-                &raw mut errno,
-            ),
-        ] {
-            buffer.check();
-            if status == SUCCESS {
-                buffer.has_text(group.gr_name);
+        };
+        buffer.check();
+        if status == SUCCESS {
+            // SAFETY: it lives as long as this function.
+            for text in texts(unsafe { &*entry }) {
+                buffer.has_text(text);
             }
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! A list is a row of `OUTSIDE:COUNT:INSIDE:MACHINE:PID:PIDFDID`, each ended by `;`, of the machine and its leader. The
 //! leader is left out where its pidfd has no identity. Where many machines have the very same range it names two of them,
-//! which is enough to know that nobody has its ids for himself.
+//! which is enough to know that no machine has its ids alone.
 //!
 //! The index is a hint: the records of the machines it names decide. An entry answers in the place of its record, which is
 //! then not read, only if the leader that the entry names certainly runs; whatever else is seen, the record is read. It is

@@ -254,7 +254,7 @@ class Polkit(place.Case):
             with self.subTest(f"{call}"):
                 self.assertIn(expected, self.send(USER, *call))
 
-    def test_nobody_reads_roots_files_through_a_machine_of_his_own(self):
+    def test_nobody_reads_roots_files_through_their_own_machine(self):
         """The user's mounts make a file of root's the os-release of his machine; and its root a directory that he may
         pass, but not read."""
         rules('return id == "register-machine" ? polkit.Result.YES : undefined;')

@@ -37,7 +37,7 @@ impl Notable for Path {
 pub fn mark(socket: &(impl Notable + ?Sized)) -> bool {
     let noted = NOTES.iter().try_for_each(|(name, text)| socket.note(name, text));
     if let Err(error) = &noted {
-        debug!("The socket cannot say whom it is about: {error}");
+        debug!("Cannot note on the socket which users it is about: {error}");
     }
     noted.is_ok()
 }

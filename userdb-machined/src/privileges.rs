@@ -22,7 +22,7 @@ pub fn give_up() -> Result<(), Failure> {
         };
         match become_nobody() {
             Ok(()) => {}
-            Err(Errno::INVAL) => warn!("There is no nobody in this user namespace; its root stays root."),
+            Err(Errno::INVAL) => warn!("This user namespace has no user nobody; the service stays root."),
             Err(error) => return Err(Failure::new("cannot become nobody", error)),
         }
     }

@@ -133,7 +133,7 @@ impl Reading {
     async fn wait_for(self: Rc<Self>, reader: Reader, job: Job, began: Instant) {
         let key = job.guest.key;
         self.hanging.borrow_mut().insert(key);
-        debug!("A reader hangs in a machine, and is left to it.");
+        debug!("A process that reads a file of a machine hangs, and is left there.");
         if let Some(group) = job.guest.directory() {
             // Whose file system it is pays for it, and takes it along in the end. Where that may not be, it stays here.
             let _ = std::fs::write(group.join("cgroup.procs"), reader.child.pid.to_string());

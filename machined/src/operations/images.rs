@@ -175,7 +175,7 @@ impl Operations {
         loop {
             let each = |_, answer| {
                 if let Answer::Removed(count, _) = answer {
-                    info!("Removed {count} images that were left half made or half removed.");
+                    info!("Removed {count} images that an earlier run left half made or half removed.");
                 }
             };
             if let Err(error) = self.image_workers.change(Request::Tidy, each).await {

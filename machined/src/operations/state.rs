@@ -163,7 +163,7 @@ impl Operations {
             (None, Some(group)) => self.daemon.end_scope_job(key, Some(group)),
             (None, None) => {
                 if let Some(record) = self.daemon.forget_and_tell(key) {
-                    info!("Machine {} is none: its scope was never started.", record.name);
+                    info!("Machine {} is forgotten: its scope was never started.", record.name);
                 }
             }
         }

@@ -1,14 +1,11 @@
 //! `io.mymachines.Copying`: copies that say how far they are, and can be ended. The original has nothing like it.
 
-use std::cell::Cell;
-use std::pin::pin;
 use std::rc::Rc;
 
-use images::Progress;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Notify;
 
+use super::how_far::{HowFar, follow};
 use super::machine::{asked_copy, caller, text};
 use crate::authorization::{Authorized, Copy as MayCopy};
 use crate::error::Error;
@@ -50,62 +47,17 @@ pub fn interface() -> Interface<Operations> {
     }
 }
 
-/// How far a copy is.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HowFar {
-    bytes: u64,
-    files: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_files: Option<u64>,
-}
-
-impl From<Progress> for HowFar {
-    fn from(Progress { bytes, files, total }: Progress) -> Self {
-        let (total_bytes, total_files) = total.unzip();
-        Self { bytes, files, total_bytes, total_files }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Told {
-    id: u64,
-    #[serde(flatten)]
-    how_far: HowFar,
-    done: bool,
-}
-
-impl Told {
-    fn new((id, progress): (u64, Progress), done: bool) -> Self {
-        Self { id, how_far: progress.into(), done }
-    }
-}
-
-/// The copy ends when this is dropped, as it is when the connection ends.
-async fn copy(operations: Rc<Operations>, call: Call, mut replier: Replier) -> Result<Done, ErrorReply> {
+async fn copy(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     let direction = match text(&call.parameters, "direction") {
         Some("into") => Direction::Into,
         Some("out") => Direction::OutOf,
         _ => return Err(ErrorReply::invalid_parameter("direction")),
     };
     let (authorized, target, copying) = asked_copy(&operations, &call, direction).await?;
-    let (latest, news) = (Cell::new((0, Progress::default())), Notify::new());
-    let each = |id, progress| {
-        latest.set((id, progress));
-        news.notify_one();
-    };
-    let mut copy = pin!(operations.copy(&authorized, target, copying, true, each));
-    loop {
-        tokio::select! {
-            done = &mut copy => {
-                done.map_err(failed)?;
-                return replier.reply(&Told::new(latest.get(), true));
-            }
-            () = news.notified() => replier.send(&Told::new(latest.get(), false)).await?,
-        }
-    }
+    follow(replier, async |each| {
+        operations.copy(&authorized, target, copying, true, each).await.map_err(failed)
+    })
+    .await
 }
 
 fn failed(error: Error) -> ErrorReply {

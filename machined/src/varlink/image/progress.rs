@@ -1,20 +1,16 @@
 //! `io.mymachines.ImageChanges`: changes of images that say how far they are, and can be ended. The original has nothing
 //! like it.
 
-use std::cell::Cell;
-use std::pin::pin;
 use std::rc::Rc;
 
-use images::Progress;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Notify;
 use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier};
 
 use super::changes::{may, name};
-use crate::error::Error;
 use crate::image_workers::Request;
 use crate::operations::{ImageChange, Operations, Telling};
+use crate::varlink::how_far::{HowFar, follow};
 
 /// The interface.
 pub fn interface() -> Interface<Operations> {
@@ -55,49 +51,6 @@ pub fn interface() -> Interface<Operations> {
     }
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Told {
-    id: u64,
-    bytes: u64,
-    files: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_files: Option<u64>,
-    done: bool,
-}
-
-impl Told {
-    fn new((id, progress): (u64, Progress), done: bool) -> Self {
-        let Progress { bytes, files, total } = progress;
-        let (total_bytes, total_files) = total.unzip();
-        Self { id, bytes, files, total_bytes, total_files, done }
-    }
-}
-
-/// Says how far a change is, until it is done. It ends when this is dropped, as it is when the connection ends.
-async fn follow(
-    mut replier: Replier,
-    change: impl AsyncFnOnce(Telling<'_>) -> Result<(), Error>,
-) -> Result<Done, ErrorReply> {
-    let (latest, news) = (Cell::new((0, Progress::default())), Notify::new());
-    let mut each = |id, progress| {
-        latest.set((id, progress));
-        news.notify_one();
-    };
-    let mut change = pin!(change(Telling { counts: true, each: &mut each }));
-    loop {
-        tokio::select! {
-            done = &mut change => {
-                done?;
-                return replier.reply(&Told::new(latest.get(), true));
-            }
-            () = news.notified() => replier.send(&Told::new(latest.get(), false)).await?,
-        }
-    }
-}
-
 async fn clone(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
     operations.may_change_images()?;
     let (name, new) = (name(&call.parameters, "name")?, name(&call.parameters, "newName")?);
@@ -105,8 +58,11 @@ async fn clone(operations: Rc<Operations>, call: Call, replier: Replier) -> Resu
     operations.image(name).await?;
     let details = [("image", name), ("verb", "clone"), ("new_name", new)];
     let authorized = may(&operations, &call, &details).await?;
-    follow(replier, async |telling| operations.clone_image(&authorized, name, new, read_only, telling).await)
-        .await
+    follow(replier, async |each| {
+        let telling = Telling { counts: true, each };
+        Ok(operations.clone_image(&authorized, name, new, read_only, telling).await?)
+    })
+    .await
 }
 
 async fn remove(operations: Rc<Operations>, call: Call, replier: Replier) -> Result<Done, ErrorReply> {
@@ -114,7 +70,10 @@ async fn remove(operations: Rc<Operations>, call: Call, replier: Replier) -> Res
     let name = name(&call.parameters, "name")?;
     operations.image(name).await?;
     let authorized = may(&operations, &call, &[("image", name), ("verb", "remove")]).await?;
-    follow(replier, async |telling| operations.remove_image(&authorized, name, telling).await).await
+    follow(replier, async |each| {
+        Ok(operations.remove_image(&authorized, name, Telling { counts: true, each }).await?)
+    })
+    .await
 }
 
 #[derive(Debug, Serialize)]
@@ -126,12 +85,8 @@ struct Listed {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_name: Option<String>,
-    bytes: u64,
-    files: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_files: Option<u64>,
+    #[serde(flatten)]
+    how_far: HowFar,
 }
 
 impl Listed {
@@ -146,9 +101,7 @@ impl Listed {
             Request::Tidy => ("tidy", None, None),
             Request::List | Request::Find(_) | Request::Pool | Request::Metadata(_) => return None,
         };
-        let Progress { bytes, files, total } = change.progress;
-        let (total_bytes, total_files) = total.unzip();
-        Some(Self { id, kind, name, new_name, bytes, files, total_bytes, total_files })
+        Some(Self { id, kind, name, new_name, how_far: change.progress.into() })
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn register(
     let class = text(parameters, "class").and_then(|class| Class::from_name(class.as_bytes()));
     let class = class.ok_or_else(|| ErrorReply::invalid_parameter("class"))?;
 
-    // Who registers himself is the leader.
+    // Without a leader the caller itself is the leader.
     let leader = leader.map_or_else(|| found("leader", peer_process(&call.peer)), Ok)?;
     let registration = Registration {
         name,
