@@ -173,9 +173,13 @@ impl Closer {
     fn note(&self, error: &io::Error, held: usize) {
         match error.kind() {
             io::ErrorKind::WouldBlock if self.0.is_stuck.replace(true) => {}
-            io::ErrorKind::WouldBlock => warn!("Descriptors of peers do not close; {held} are kept open until some do."),
+            io::ErrorKind::WouldBlock => {
+                warn!("Descriptors of peers do not close; {held} are kept open until some do.")
+            }
             _ if self.0.is_gone.replace(true) => {}
-            _ => error!("The process that closes descriptors is gone ({error}); what peers pass along stays open."),
+            _ => error!(
+                "The process that closes descriptors is gone ({error}); what peers pass along stays open."
+            ),
         }
     }
 }

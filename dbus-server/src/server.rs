@@ -51,7 +51,9 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
     pub fn emit<B: Serialize + DynamicType>(&self, path: &str, interface: &str, member: &str, body: &B) {
         match Message::signal(path, interface, member).build(body) {
             Ok(signal) => self.bus.send(signal),
-            Err(error) => tracing::error!("cannot make a message of the signal {interface}.{member}: {error}"),
+            Err(error) => {
+                tracing::error!("cannot make a message of the signal {interface}.{member}: {error}")
+            }
         }
     }
 

@@ -228,7 +228,10 @@ impl Operations {
     /// A name that is for everybody is no user's to keep: whose alone it was is registered no more.
     fn take_name(&self, record: &Record) {
         if let Some(key) = self.daemon.machines(|machines| machines.by_name(&record.name)) {
-            info!("Machine {} of a user gives its name to one that is registered for everybody.", record.name);
+            info!(
+                "Machine {} of a user gives its name to one that is registered for everybody.",
+                record.name
+            );
             self.daemon.forget_and_tell(key);
         }
     }
