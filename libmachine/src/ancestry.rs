@@ -4,9 +4,11 @@
 use registry::{Decimal, LEADER_DIRECTORY, leader_link, linked_machine};
 
 use crate::errno::Errno;
+use crate::host::System;
 use crate::names::head;
-use crate::snapshot::{Field, Snapshot};
-use crate::system::{System, entries, open, own_pid, read};
+use crate::record::Field;
+use crate::snapshot::Snapshot;
+use crate::system::{entries, open, own_pid, read};
 use crate::zero_ended::ZeroEnded;
 
 /// No process has more ancestors that are looked at.

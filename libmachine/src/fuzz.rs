@@ -4,7 +4,8 @@ use fuzzing::Target;
 use registry::{Class, IdKind, MachineName, Record};
 
 use crate::ControlGroup;
-use crate::snapshot::{Field, Snapshot};
+use crate::record::Field;
+use crate::snapshot::Snapshot;
 use crate::suggest::suggest;
 use crate::unit_name::{is_slice, is_unit, unescape};
 

@@ -11,7 +11,8 @@ use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::Group;
 use crate::names::each_entry;
-use crate::snapshot::{Number, Snapshot};
+use crate::record::Number;
+use crate::snapshot::Snapshot;
 use crate::system::{Descriptor, inode_at, open, own_pid, read, status, status_at};
 
 /// Where cgroup v2 is mounted: alone, and beside version 1.

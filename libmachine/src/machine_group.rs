@@ -5,7 +5,8 @@ use crate::errno::Errno;
 use crate::group::{Group, below, unit_of};
 use crate::hierarchy::{Hierarchy, each_process};
 use crate::pid::machine_of_unit;
-use crate::snapshot::{Field, Snapshot};
+use crate::record::Field;
+use crate::snapshot::Snapshot;
 use crate::system::Descriptor;
 
 /// Where a machine's processes are.

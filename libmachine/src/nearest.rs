@@ -11,9 +11,11 @@ use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::{Group, below, depends_on_root, unit_of};
 use crate::hierarchy::Hierarchy;
+use crate::host::System;
 use crate::pid::{machine_of_unit, pid_of};
-use crate::snapshot::{Field, Snapshot};
-use crate::system::{Borrowed, System};
+use crate::record::Field;
+use crate::snapshot::Snapshot;
+use crate::system::Borrowed;
 use crate::unit_name::{is_slice, is_unit, unescape};
 
 /// The machines that a process is in, the outermost first; none if it is in none that lives. 0 is the caller.

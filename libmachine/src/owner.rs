@@ -9,8 +9,8 @@ use registry::{
 };
 
 use crate::errno::Errno;
+use crate::host::System;
 use crate::snapshot::Snapshot;
-use crate::system::System;
 
 /// The machine that a uid or gid of the host belongs to, and which it is inside.
 ///
@@ -52,10 +52,10 @@ fn translated(
     translate(map, id).ok_or(Errno::NXIO)
 }
 
-/// The machine that has an address, if it is one machine alone.
+/// The machine that an address leads to from the host. One that several machines have leads to none of them.
 ///
 /// # Errors
-/// `ENXIO`: none has it, or several have. `EBADMSG`: the record that decides is damaged.
+/// `ENXIO`: it leads to no living machine. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
     let name = linked_machine(&System, &address_link(ip)).map_err(Errno)?.ok_or(Errno::NXIO)?;
     let machine = Snapshot::of(&name)?;

@@ -14,8 +14,6 @@ use core::marker::PhantomData;
 use core::mem::{size_of, zeroed};
 use core::ptr;
 
-use registry::{Decimal, FileError, Files, OpenError, Path, ProcessStat, Processes};
-
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 
@@ -294,6 +292,12 @@ pub fn peer(socket: Borrowed<'_>) -> Result<i32, Errno> {
     Ok(credentials.pid)
 }
 
+/// kill(2) with signal 0, which is sent to nobody: whether there is no process with this number.
+pub fn is_nobody(pid: i32) -> bool {
+    // SAFETY: it takes two integers, and no signal is sent.
+    unsafe { libc::syscall(libc::SYS_kill, pid, 0) != 0 && last() == Errno::SRCH }
+}
+
 /// The caller's process id.
 pub fn own_pid() -> i32 {
     // SAFETY: it always succeeds.
@@ -385,78 +389,4 @@ pub fn now() -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
     seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
-}
-
-/// The files that this process sees.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
-
-impl Files for System {
-    type File = Descriptor;
-
-    fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
-        open(None, path.as_c_str(), libc::O_NOFOLLOW).map_err(file_error)
-    }
-
-    fn read<'a>(&self, file: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        read(file.borrow(), buffer).map_err(file_error)
-    }
-
-    fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        read_link(path.as_c_str(), buffer).map_err(file_error)
-    }
-}
-
-fn file_error(errno: Errno) -> FileError {
-    match errno.0 {
-        libc::ENOENT | libc::ENOTDIR | libc::ELOOP => FileError::Absent,
-        libc::EINVAL | libc::EISDIR | libc::EAGAIN => FileError::OtherKind,
-        errno => FileError::Errno(errno),
-    }
-}
-
-/// What /proc says of a process.
-#[inline(never)]
-fn stat_of(pid: i32) -> Option<ProcessStat> {
-    let mut path = Path::new();
-    path.push(b"/proc/");
-    path.push(Decimal::new(u32::try_from(pid).ok()?).as_bytes());
-    path.push(b"/stat");
-    let file = open(None, path.as_c_str(), 0).ok()?;
-    let mut buffer = [0; 1024];
-    ProcessStat::parse(read(file.borrow(), &mut buffer).ok()?)
-}
-
-impl Processes for System {
-    type Handle = Descriptor;
-
-    fn open(&self, pid: i32) -> Result<Descriptor, OpenError> {
-        open_process(pid)
-            .map_err(|errno| if errno == Errno::SRCH { OpenError::Gone } else { OpenError::Unknown })
-    }
-
-    fn inode(&self, process: &Descriptor) -> Option<u64> {
-        status(process.borrow()).ok().map(|status| status.inode)
-    }
-
-    fn has_exited(&self, process: &Descriptor) -> bool {
-        is_readable(process.borrow())
-    }
-
-    fn is_gone(&self, pid: i32) -> bool {
-        // SAFETY: it takes two integers, and no signal is sent.
-        if unsafe { libc::syscall(libc::SYS_kill, pid, 0) } != 0 && last() == Errno::SRCH {
-            return true;
-        }
-        stat_of(pid).is_some_and(|stat| stat.has_exited)
-    }
-
-    fn start_time(&self, pid: i32) -> Option<u64> {
-        stat_of(pid).map(|stat| stat.start_time)
-    }
-
-    fn pid_namespace(&self) -> Option<u64> {
-        // O_PATH would open the link's target without a right to it; stat(2) needs none either.
-        inode_at(None, c"/proc/self/ns/pid").ok()
-    }
 }
