@@ -188,14 +188,24 @@ int machine_batch_new(const pid_t *pids, size_t n, uint64_t flags, struct machin
 struct machine_batch *machine_batch_free(struct machine_batch *batch);
 
 /**
- * How many of the processes of a batch are in a machine.
+ * The number of answers in a batch: one for each process that was asked for, in a machine or not.
+ *
+ * Parameters:
+ *   batch  the answers
+ *
+ * Returns: how many there are, or a negative errno. -EINVAL: batch is NULL.
+ */
+int machine_batch_get_count(const struct machine_batch *batch);
+
+/**
+ * How many of the processes of a batch are in a machine: those that machine_batch_get_path() has a text for.
  *
  * Parameters:
  *   batch  the answers
  *
  * Returns: their number, or a negative errno. -EINVAL: batch is NULL.
  */
-int machine_batch_get_count(const struct machine_batch *batch);
+int machine_batch_get_found(const struct machine_batch *batch);
 
 /**
  * The machines that a process of a batch is in, the outermost first: "outer/inner".
@@ -515,7 +525,8 @@ int machine_by_gid(gid_t gid, uint64_t flags, struct machine **ret, gid_t *insid
 int machine_name_by_gid(gid_t gid, uint64_t flags, char **name, gid_t *inside);
 
 /**
- * Finds the machine that has an address.
+ * Finds the machine that an address leads to from the host, by the index that gethostbyaddr(3) asks as well. An address that
+ * several machines have leads to none of them: go through a list with machine_get_address() to find them all.
  *
  * Parameters:
  *   family   AF_INET or AF_INET6
@@ -523,15 +534,15 @@ int machine_name_by_gid(gid_t gid, uint64_t flags, char **name, gid_t *inside);
  *   flags    0
  *   ret      where the machine goes
  *
- * Returns: 0, or a negative errno. -ENXIO: no living machine has it, or not one alone. -EAFNOSUPPORT: another family.
- * -EINVAL: address or ret is NULL, or a flag is not known. -EBADMSG: the record that decides is damaged.
+ * Returns: 0, or a negative errno. -ENXIO: it leads to no living machine. -EAFNOSUPPORT: another family. -EINVAL:
+ * address or ret is NULL, or a flag is not known. -EBADMSG: the record that decides is damaged.
  *
  * Memory: machine_free() the machine.
  */
 int machine_by_address(int family, const void *address, uint64_t flags, struct machine **ret);
 
 /**
- * Tells which machine has an address, by its name.
+ * Tells which machine an address leads to from the host, by its name.
  *
  * Parameters:
  *   family   AF_INET or AF_INET6

@@ -74,14 +74,26 @@ pub unsafe extern "C" fn machine_batch_free(batch: *mut machine_batch) -> *mut m
     unsafe { ended(batch) }
 }
 
-/// How many of the processes of a batch are in a machine.
+/// The number of answers in a batch: one for each process that was asked for, in a machine or not.
+///
+/// Parameters:
+///   batch  the answers
+///
+/// Returns: how many there are, or a negative errno. -EINVAL: batch is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn machine_batch_get_count(batch: *const machine_batch) -> c_int {
+    // SAFETY: as demanded.
+    status(unsafe { batch.as_ref() }.ok_or(Errno::INVAL).and_then(|batch| count(batch.0.len())))
+}
+
+/// How many of the processes of a batch are in a machine: those that machine_batch_get_path() has a text for.
 ///
 /// Parameters:
 ///   batch  the answers
 ///
 /// Returns: their number, or a negative errno. -EINVAL: batch is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_batch_get_count(batch: *const machine_batch) -> c_int {
+pub unsafe extern "C" fn machine_batch_get_found(batch: *const machine_batch) -> c_int {
     // SAFETY: as demanded.
     status(unsafe { batch.as_ref() }.ok_or(Errno::INVAL).and_then(|batch| count(batch.0.found())))
 }

@@ -263,7 +263,8 @@ pub unsafe extern "C" fn machine_name_by_gid(
     unsafe { name_of(IdKind::Group, gid, flags, name, inside) }
 }
 
-/// Finds the machine that has an address.
+/// Finds the machine that an address leads to from the host, by the index that gethostbyaddr(3) asks as well. An address that
+/// several machines have leads to none of them: go through a list with machine_get_address() to find them all.
 ///
 /// Parameters:
 ///   family   AF_INET or AF_INET6
@@ -271,8 +272,8 @@ pub unsafe extern "C" fn machine_name_by_gid(
 ///   flags    0
 ///   ret      where the machine goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: no living machine has it, or not one alone. -EAFNOSUPPORT: another family.
-/// -EINVAL: address or ret is NULL, or a flag is not known. -EBADMSG: the record that decides is damaged.
+/// Returns: 0, or a negative errno. -ENXIO: it leads to no living machine. -EAFNOSUPPORT: another family. -EINVAL:
+/// address or ret is NULL, or a flag is not known. -EBADMSG: the record that decides is damaged.
 ///
 /// Memory: machine_free() the machine.
 #[unsafe(no_mangle)]
@@ -289,7 +290,7 @@ pub unsafe extern "C" fn machine_by_address(
     unsafe { give(found, ret) }
 }
 
-/// Tells which machine has an address, by its name.
+/// Tells which machine an address leads to from the host, by its name.
 ///
 /// Parameters:
 ///   family   AF_INET or AF_INET6

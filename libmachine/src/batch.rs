@@ -71,6 +71,16 @@ impl Batch {
         core::str::from_utf8(text).ok()
     }
 
+    /// How many processes were asked for, in a machine or not.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether no process was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// How many of the processes are in a machine.
     pub fn found(&self) -> usize {
         self.places.iter().fold(0, |number, &place| number.wrapping_add(usize::from(place != 0)))

@@ -81,7 +81,7 @@ static double many(int count) {
     int r = machine_batch_new(pids, n, 0, &batch);
     if (r < 0)
         fail("machine_batch_new", r);
-    found = machine_batch_get_count(batch);
+    found = machine_batch_get_found(batch);
     machine_batch_free(batch);
 #endif
     double time = (now() - start) / (double)n;

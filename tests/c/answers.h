@@ -32,7 +32,7 @@ static inline int paths_of(const pid_t *pids, size_t n, char ***paths) {
         for (size_t length = 0; path && (length == 0 || path[length - 1]); length++)
             *text++ = path[length];
     }
-    r = machine_batch_get_count(batch);
+    r = machine_batch_get_found(batch);
     machine_batch_free(batch);
     *paths = list;
     return r;

@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
         printf("FAILED machine_batch_new says %s\n", strerror(-r));
         return 1;
     }
-    int in_machines = machine_batch_get_count(batch);
+    int in_machines = machine_batch_get_found(batch);
     for (size_t i = 0; i < n; i++) {
         const char *seen = machine_batch_get_path(batch, i);
         char *path = NULL;

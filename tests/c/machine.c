@@ -276,6 +276,7 @@ static void nothing_may_be_null_that_must_not(void) {
     CHECK_EQUAL(machine_batch_new(&pid, SIZE_MAX, 0, &batch), -EINVAL);
     CHECK_EQUAL(machine_batch_new(&pid, 1, flag, &batch), -EINVAL);
     CHECK_EQUAL(machine_batch_get_count(NULL), -EINVAL);
+    CHECK_EQUAL(machine_batch_get_found(NULL), -EINVAL);
     CHECK(!machine_batch_get_path(NULL, 0) && !machine_batch_get_name(NULL, 0) && !machine_batch_free(NULL));
     CHECK_EQUAL(machine_by_pid(0, 0, NULL), -EINVAL);
     CHECK_EQUAL(machine_by_pid(0, flag, &none), -EINVAL);
@@ -1341,10 +1342,15 @@ static void what_a_function_returns_others_take(void) {
     CHECK_EQUAL(machine_list_get_count(list), 0);
     machine_list_free(list);
     struct machine_batch *batch = NULL;
-    CHECK_EQUAL(machine_batch_new(&inner, 1, 0, &batch), 0);
-    CHECK_TEXT(machine_batch_get_path(batch, 0), "outer/inner");
-    CHECK_TEXT(machine_batch_get_name(batch, 0), "inner");
-    CHECK(!machine_batch_get_name(batch, 1));
+    // A count is how many there are to be got, as of a list; how many of them are in a machine has another name.
+    const pid_t both[] = {getpid(), inner};
+    CHECK_EQUAL(machine_batch_new(both, 2, 0, &batch), 0);
+    CHECK_EQUAL(machine_batch_get_count(batch), 2);
+    CHECK_EQUAL(machine_batch_get_found(batch), 1);
+    CHECK(!machine_batch_get_path(batch, 0) && !machine_batch_get_name(batch, 0));
+    CHECK_TEXT(machine_batch_get_path(batch, 1), "outer/inner");
+    CHECK_TEXT(machine_batch_get_name(batch, 1), "inner");
+    CHECK(!machine_batch_get_name(batch, 2));
     machine_batch_free(batch);
     free(path);
     end_process(outer);

@@ -104,12 +104,21 @@ described() {
     grep -qE "^\\.B (.*, )?\\\\$word\b" "$root/docs/man/machine.3" || { echo "machine(3) does not explain $word"; return 1; }
   done
 }
+# Whoever writes a filter for seccomp goes by the page: none of the system calls is missing there.
+calls() {
+  local call
+  for call in $(grep -rhoE 'libc::(SYS_[a-z0-9_]+|getpid|clock_gettime|mmap|munmap|madvise|ioctl)\b' "$root/libmachine/src" "$root/libmachine-c/src" |
+    sed 's/.*:://; s/^SYS_//' | sort -u); do
+    grep -qw "$call" "$root/docs/man/machine-environment.3" || { echo "machine-environment(3) does not name $call"; return 1; }
+  done
+}
 elf() {
   local library=$lib/libmachine.so dynamic
   dynamic=$(readelf -dW "$library")
   check 'the header and the dump of the interface are what the source says' "$root/libmachine-c/interface.sh" check
   check 'the pages describe each function by its own prototype' prototypes
   check 'the pages leave out no function, constant or error of the header' described
+  check 'machine-environment(3) names each system call that is used' calls
   check 'it exports what machine.map lists, under a version of its own, and nothing else' is "$(exported)" "$(wanted)"
   check 'it needs the C library and nothing else' is "$(grep -c NEEDED <<<"$dynamic") $(grep -o 'NEEDED.*\[libc.so.6\]' <<<"$dynamic" | wc -l)" '1 1'
   check 'its soname is libmachine.so.0' grep -q 'SONAME.*\[libmachine.so.0\]' <<<"$dynamic"
