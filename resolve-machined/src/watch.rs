@@ -17,7 +17,8 @@ use tracing::debug;
 use crate::domains::Domains;
 use crate::host::published;
 
-/// After what time a directory is looked for again that is not there: machined makes it when it starts.
+/// After what time a directory is looked for again that is not there: machined makes it when it starts, and
+/// nothing above it is sure to be there either.
 const RETRY: Duration = Duration::from_secs(1);
 /// So many records are read before others get their turn.
 const TURN: usize = 64;
