@@ -304,6 +304,12 @@ impl Daemon {
         self.alter(key, &effects);
     }
 
+    /// Takes in which of the host's interfaces were found to lead to a machine.
+    pub fn set_found(&self, key: Key, interfaces: Vec<u32>) {
+        let effects = self.machines.borrow_mut().set_found(key, interfaces);
+        self.alter(key, &effects);
+    }
+
     /// Takes in which names mean something else than a machine, so that no address leads there.
     pub fn set_reserved(&self, reserved: Reserved) {
         let effects = self.machines.borrow_mut().set_reserved(reserved);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use registry::MachineName;
+use registry::{Address, MachineName};
 use rustix::io::Errno;
 
 /// Why an operation failed.
@@ -21,6 +21,10 @@ pub enum Error {
     NotAvailable,
     /// That cannot be done to a machine of this class.
     NotSupported,
+    /// An address cannot be a machine's: the host itself has it, or sends to many by it.
+    AddressOfHost(Address),
+    /// An address is another machine's.
+    AddressTaken(Address),
     /// The host is neither ended nor signalled; the original has no word of its own for that.
     IsHost,
     /// The caller may not.
@@ -138,6 +142,10 @@ impl Error {
             Self::NotAvailable => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotAvailable")),
             Self::NotSupported => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
             Self::UserNamespace => (Errno::OPNOTSUPP, None, Some("io.systemd.Machine.NotSupported")),
+            Self::AddressOfHost(_) => {
+                (Errno::ADDRNOTAVAIL, None, Some("io.mymachines.Registry.AddressOfHost"))
+            }
+            Self::AddressTaken(_) => (Errno::ADDRINUSE, None, Some("io.mymachines.Registry.AddressTaken")),
             Self::IsHost => (Errno::OPNOTSUPP, None, None),
             Self::NoIpc => (Errno::NOENT, None, Some("io.systemd.Machine.NoIPC")),
             Self::RootNamespace => (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied")),
@@ -206,6 +214,8 @@ impl fmt::Display for Error {
             Self::NoUidShift => f.write_str("the machine's ids are not mapped by one shift"),
             Self::NotAvailable => f.write_str("not available for a machine of this class"),
             Self::NotSupported | Self::IsHost => f.write_str("not supported for a machine of this class"),
+            Self::AddressOfHost(address) => write!(f, "address {address} is the host's own, or that of many"),
+            Self::AddressTaken(address) => write!(f, "address {address} is another machine's"),
             Self::UserNamespace => f.write_str("not supported for a machine with a user namespace"),
             Self::NoIpc => f.write_str("there is no system bus in the machine"),
             Self::RootNamespace => f.write_str("only root may open a terminal in the root user namespace"),

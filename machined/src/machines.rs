@@ -280,6 +280,16 @@ impl Machines {
         effects
     }
 
+    /// Takes in which of the host's interfaces were found to lead to a machine, beside those that were known.
+    pub fn set_found(&mut self, key: Key, interfaces: Vec<u32>) -> Vec<Effect> {
+        let Some(record) = self.machines.get_mut(&key).filter(|record| record.interfaces_found != interfaces)
+        else {
+            return Vec::new();
+        };
+        record.interfaces_found = interfaces;
+        vec![Effect::Publish(key)]
+    }
+
     /// Takes in the maps of a machine that were not there when it was registered. Nothing is to be done if they are
     /// what was known.
     pub fn set_maps(&mut self, key: Key, uid_map: Vec<IdRange>, gid_map: Vec<IdRange>) -> Vec<Effect> {

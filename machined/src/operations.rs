@@ -4,6 +4,7 @@ mod bind;
 mod copy;
 mod end;
 mod followed;
+mod given;
 mod guest;
 mod images;
 mod left_over;

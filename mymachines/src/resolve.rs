@@ -58,11 +58,11 @@ fn addresses(name: &MachineName) -> Result<Vec<Address>, String> {
     if !is_alive(&head.leader, &KernelProcesses) {
         return Err(format!("machine '{name}' is listed, but its leader is gone"));
     }
-    if head.class == ClassState::Other {
-        return Err(format!("'{name}' is no container; the addresses of virtual machines are not known"));
-    }
     match head.addresses {
         AddressState::SharedWithHost => Err(format!("machine '{name}' shares the host's network")),
+        AddressState::Unknown if head.class == ClassState::Other => Err(format!(
+            "the addresses of the virtual machine '{name}' are not known: no interface of the host leads there"
+        )),
         AddressState::Unknown => {
             Err(format!("the addresses of machine '{name}' are not known: another daemon wrote its record"))
         }

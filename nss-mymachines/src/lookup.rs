@@ -11,7 +11,7 @@ use crate::processes::KernelProcesses;
 
 /// Reads the record of a machine; its addresses go to the sink.
 ///
-/// What is no record of a living container with addresses of its own is a failure. A machine whose name is another user's
+/// What is no record of a living machine with addresses of its own is a failure. A machine whose name is another user's
 /// alone is as unknown as one that is not there.
 pub fn look_up(name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
     let head = read_record(&KernelFiles, name, sink).map_err(|error| match error {
@@ -22,9 +22,10 @@ pub fn look_up(name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Fail
     match head {
         RecordHead { private_to: Some(uid), .. } if !is_wholly(uid) => Err(Failure::Unavailable(libc::ENXIO)),
         _ if !is_alive(&head.leader, &KernelProcesses) => Err(Failure::Unavailable(libc::ENXIO)),
-        RecordHead { class: ClassState::Other, .. } => Err(Failure::Unavailable(libc::ENOTTY)),
         RecordHead { addresses: AddressState::SharedWithHost, .. } => Err(Failure::Unavailable(libc::ENOSYS)),
-        RecordHead { addresses: AddressState::Unknown, .. } => Err(Failure::Unavailable(libc::ENODATA)),
         RecordHead { addresses: AddressState::Listed, .. } => Ok(()),
+        // As the original has it of every virtual machine.
+        RecordHead { class: ClassState::Other, .. } => Err(Failure::Unavailable(libc::ENOTTY)),
+        RecordHead { addresses: AddressState::Unknown, .. } => Err(Failure::Unavailable(libc::ENODATA)),
     }
 }

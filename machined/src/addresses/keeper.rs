@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::host::{HostNetwork, Stale, ways};
 use super::reach::{Reach, reach};
+use super::vms::{LeaseFiles, Vms};
 use super::{
     Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Nsid, Peer, Place, Resolved,
     Tracker, Watch,
@@ -71,6 +73,12 @@ pub trait Owners {
     /// The host's interfaces that lead to a machine; `None` if there is no such machine any more.
     fn interfaces(&self, key: Self::Key) -> Option<Vec<u32>>;
 
+    /// The best source by which another machine has an address, among those whose names are for everybody.
+    fn rival(&self, key: Self::Key, ip: IpAddr) -> Option<AddressSource>;
+
+    /// These of the host's interfaces were found to lead to a machine.
+    fn set_found(&self, key: Self::Key, interfaces: Vec<u32>);
+
     /// A machine's name resolves to this from now on.
     fn set_addresses(&self, key: Self::Key, resolution: Resolution);
 }
@@ -78,13 +86,18 @@ pub trait Owners {
 /// Who has which addresses.
 #[derive(Debug)]
 pub struct Keeper<K> {
-    namespaces: Namespaces,
-    host: HostNetwork,
+    pub(super) namespaces: Namespaces,
+    pub(super) host: HostNetwork,
     tracker: RefCell<Tracker<K>>,
     networks: RefCell<HashMap<K, Network>>,
     /// Machines that were there before the daemon, and were not looked at since.
     restored: RefCell<BTreeSet<K>>,
     changed: Notify,
+    pub(super) vms: RefCell<Vms<K>>,
+    pub(super) vms_changed: Notify,
+    pub(super) lease_files: RefCell<Option<LeaseFiles>>,
+    /// When the first of the leases that count ends, in seconds of `CLOCK_REALTIME`.
+    pub(super) next_lease_end: Cell<Option<u64>>,
     /// When the task that keeps all of this current looks again by itself.
     wakes: Cell<Option<Instant>>,
 }
@@ -102,6 +115,10 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
             networks: RefCell::default(),
             restored: RefCell::default(),
             changed: Notify::new(),
+            vms: RefCell::default(),
+            vms_changed: Notify::new(),
+            lease_files: RefCell::default(),
+            next_lease_end: Cell::new(None),
             wakes: Cell::new(None),
         })
     }
@@ -186,10 +203,14 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         self.restored.borrow_mut().remove(&key);
         self.tracker.borrow_mut().left(key);
         self.networks.borrow_mut().remove(&key);
+        self.vms.borrow_mut().left(key);
     }
 
     /// The addresses of a machine; `None` if they are not known.
     pub fn listing(&self, owners: &impl Owners<Key = K>, key: K) -> Option<Listing> {
+        if let Some(listing) = self.vm_listing(key) {
+            return Some(listing);
+        }
         let is_restored = self.restored.borrow_mut().remove(&key);
         if is_restored {
             self.look_again(owners, key);
@@ -233,6 +254,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 self.refresh(owners, netns);
             }
             if let Some(stale) = self.host.take_due(Instant::now()) {
+                self.host_changed(&stale);
                 self.ask_again(owners, &stale).await;
             }
         }

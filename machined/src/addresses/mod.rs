@@ -23,6 +23,7 @@ mod links;
 mod list;
 mod message;
 mod namespace;
+mod neighbour;
 mod notifications;
 mod order;
 mod reach;
@@ -30,6 +31,8 @@ mod request;
 mod route;
 mod rtnetlink;
 mod tracker;
+mod vm_keeper;
+mod vms;
 
 #[cfg(test)]
 mod fuzz;
@@ -44,3 +47,4 @@ pub use notifications::{Notification, Notifications, Origin};
 pub use order::{Peer, Resolved};
 pub use rtnetlink::Nsid;
 pub use tracker::{Tracker, Watch};
+pub use vm_keeper::Refusal;

@@ -12,6 +12,9 @@ use rustix::thread::{
 };
 
 use super::links::Links;
+use super::neighbour::{
+    Mac, Neighbour, RTM_NEWNEIGH, get_neighbours, get_port, ifindex as neighbour_ifindex, neighbour,
+};
 use super::request::RequestSocket;
 use super::route::{RTM_NEWROUTE, Route, get_route, route};
 use super::rtnetlink::{Nsid, RTM_NEWLINK, RTM_NEWNSID, get_link, get_links, get_nsid, link, new_nsid, nsid};
@@ -22,6 +25,9 @@ const NSFS_MAGIC: u64 = 0x6e73_6673;
 
 /// The ids that we give begin here: the kernel gives the lowest that is free, and takes it again at once.
 const FIRST_NSID: i32 = 1 << 20;
+
+/// At most so many neighbours are read from one interface: guests make as many as the kernel lets them.
+const MAX_NEIGHBOURS: usize = 16_384;
 
 /// How many ids are tried for one namespace. The distance doubles with each, so that this many skip any crowd.
 const NSID_ATTEMPTS: u32 = 24;
@@ -281,6 +287,43 @@ impl Namespaces {
             Ok(ControlFlow::Continue(()))
         });
         answer.map(|_| ())
+    }
+
+    /// Whether this is the daemon's own network namespace, an open /proc/PID/ns/net.
+    pub(super) fn is_own(&self, netns: BorrowedFd<'_>) -> bool {
+        identity(netns) == Ok(self.own_id)
+    }
+
+    /// Whom the kernel has met on an interface. Where that is cut off, or changes too fast, some of them.
+    pub(super) fn neighbours_on(&self, ifindex: u32) -> Vec<Neighbour> {
+        let mut found = Vec::new();
+        let sequence = self.next_sequence();
+        let request = get_neighbours(ifindex, sequence);
+        // What is left of an answer that was broken off has a number of its own, and is passed over.
+        let _ = self.requests.borrow().ask("neighbours", sequence, &request, |message| {
+            // A kernel that does not know the filter tells of all interfaces.
+            if message.kind == RTM_NEWNEIGH && neighbour_ifindex(message)? == ifindex {
+                found.extend(neighbour(message)?);
+            }
+            Ok(if found.len() >= MAX_NEIGHBOURS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        found
+    }
+
+    /// The port of a bridge behind which a hardware address is: in no VLAN, or in the one that ports are in by default.
+    pub(super) fn port_of(&self, bridge: u32, mac: Mac) -> Option<u32> {
+        [0, 1].into_iter().find_map(|vlan| {
+            let mut found = None;
+            let sequence = self.next_sequence();
+            let request = get_port(bridge, mac, vlan, sequence);
+            let answer = self.requests.borrow().ask("port of a bridge", sequence, &request, |message| {
+                if message.kind == RTM_NEWNEIGH {
+                    found = Some(neighbour_ifindex(message)?);
+                }
+                Ok(ControlFlow::Continue(()))
+            });
+            found.filter(|_| answer.is_ok())
+        })
     }
 
     /// Where the host would send what is for an address; for one of a link, over this interface.

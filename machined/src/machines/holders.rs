@@ -83,6 +83,18 @@ impl<T: Hash + Eq> Holders<T> {
         self.0.get(thing).and_then(Held::only)
     }
 
+    /// All machines that have it.
+    pub(super) fn all<Q: Hash + Eq + ?Sized>(&self, thing: &Q) -> &[Key]
+    where
+        T: Borrow<Q>,
+    {
+        match self.0.get(thing) {
+            None => &[],
+            Some(Held::By(key)) => std::slice::from_ref(key),
+            Some(Held::Shared(keys)) => keys,
+        }
+    }
+
     /// What one machine has alone, each with that.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&T, Key)> {
         self.0.iter().filter_map(|(thing, held)| Some((thing, held.only()?)))

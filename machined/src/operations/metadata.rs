@@ -22,8 +22,8 @@ impl Operations {
     /// The addresses of a machine, in the original's order.
     ///
     /// # Errors
-    /// [`Error::NotAvailable`]: it is no container. [`Error::NoPrivateNetworking`]: it shares the host's network.
-    /// `EACCES`: its network cannot be looked into.
+    /// [`Error::NotAvailable`]: it is a virtual machine of whose network nothing is known. [`Error::NoPrivateNetworking`]: it
+    /// shares the host's network. `EACCES`: its network cannot be looked into.
     pub fn addresses(&self, target: Target) -> Result<Rc<[InterfaceAddress]>, Error> {
         const ACTION: &str = "look at the machine's network";
         let Target::Machine(key) = target else {
@@ -32,11 +32,11 @@ impl Operations {
                 .map(Rc::from)
                 .map_err(|error| Error::System { action: ACTION, errno: error.errno() });
         };
-        self.is_container(key)?;
         match self.listing(key) {
             Some(Listing::Private(list)) => Ok(list),
             Some(Listing::SharedWithHost) => Err(Error::NoPrivateNetworking),
             None => {
+                self.is_container(key)?;
                 self.leader(key)?;
                 Err(Error::System { action: ACTION, errno: Errno::ACCESS })
             }

@@ -1,10 +1,11 @@
 //! The operations' floor: the machines, and the services that operations need.
 
 use std::cell::OnceCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
-use registry::Resolution;
+use registry::{AddressSource, Addresses, Class, Resolution};
 
 use super::followed::Followed;
 use crate::addresses::{Keeper, Listing, Notifications, Owners};
@@ -90,6 +91,12 @@ impl Operations {
                 if is_missing {
                     self.late_maps.wait_for(key);
                 }
+                self.daemon.machines(|machines| {
+                    if let Some(record) = machines.get(key).filter(|record| record.class == Class::Vm) {
+                        self.keeper.vm_joined(key, record);
+                    }
+                });
+                self.tell_rivals(key);
             }
             Change::LeaderEnded { key, is_watched } => {
                 self.keeper.left(key);
@@ -100,7 +107,7 @@ impl Operations {
                     self.follow_unit(key);
                 }
             }
-            Change::Altered(_) => {}
+            Change::Altered(key) => self.tell_rivals(key),
             Change::Forgotten { key, .. } => {
                 self.keeper.left(key);
                 self.os_releases.left(key);
@@ -111,10 +118,21 @@ impl Operations {
         }
     }
 
+    /// What a machine has is no virtual machine's by a worse source.
+    fn tell_rivals(&self, key: Key) {
+        self.daemon.machines(|machines| {
+            if let Some(Addresses::Listed(list)) = machines.get(key).map(|record| &record.addresses) {
+                let ips: Vec<_> = list.iter().map(|address| address.ip).collect();
+                self.keeper.others_changed(key, &ips);
+            }
+        });
+    }
+
     /// Runs what the services do by themselves, for ever.
     pub async fn run_services(&self, notifications: Option<Notifications>) {
         tokio::join!(
             self.keeper.run(&*self.daemon, notifications),
+            self.keeper.run_vms(&*self.daemon),
             self.os_releases.forget_old(),
             self.inside.forget_ended(),
             self.late_maps.run(|key| self.daemon.read_maps(key)),
@@ -154,6 +172,14 @@ impl Owners for Daemon {
 
     fn interfaces(&self, key: Key) -> Option<Vec<u32>> {
         self.interfaces(key)
+    }
+
+    fn rival(&self, key: Key, ip: IpAddr) -> Option<AddressSource> {
+        self.machines(|machines| machines.rival(key, ip))
+    }
+
+    fn set_found(&self, key: Key, interfaces: Vec<u32>) {
+        self.set_found(key, interfaces);
     }
 
     fn set_addresses(&self, key: Key, resolution: Resolution) {

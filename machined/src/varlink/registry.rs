@@ -1,4 +1,4 @@
-//! `io.mymachines.Registry`: what machines there are, as a stream. The original has nothing like it.
+//! `io.mymachines.Registry`: what machines there are, as a stream, and what is given of virtual machines. The original has nothing like it.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use crate::operations::Operations;
 use crate::subscription::{Batch, Filter, Subscription, Table};
 use varlink_server::{Call, Descriptors, Done, ErrorReply, Interface, Method, More, Replier};
 
+mod given;
 mod machine;
 
 /// How long what changes is gathered, from the last reply on.
@@ -32,13 +33,24 @@ pub fn interface() -> Interface<Operations> {
     Interface {
         description: include_str!("idl/io.mymachines.Registry.varlink"),
         methods: const {
-            &[Method {
-                name: "Subscribe",
-                more: More::Required,
-                rules: &[],
-                descriptors: Descriptors::None,
-                handler: |operations, call, replier| Box::pin(subscribe(operations, call, replier)),
-            }]
+            &[
+                Method {
+                    name: "Subscribe",
+                    more: More::Required,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| Box::pin(subscribe(operations, call, replier)),
+                },
+                Method {
+                    name: "SetAddresses",
+                    more: More::No,
+                    rules: &[],
+                    descriptors: Descriptors::None,
+                    handler: |operations, call, replier| {
+                        Box::pin(given::set_addresses(operations, call, replier))
+                    },
+                },
+            ]
         },
     }
 }

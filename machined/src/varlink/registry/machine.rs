@@ -1,6 +1,6 @@
 //! A machine, as whoever follows is told of it.
 
-use ::registry::{Addresses, IdRange, Record};
+use ::registry::{AddressSource, Addresses, IdRange, Record, source_at};
 use serde::Serialize;
 
 use super::super::machine::ProcessReply;
@@ -30,6 +30,8 @@ pub(super) struct MachineReply {
     is_public: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     addresses: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses_from: Option<Vec<&'static str>>,
     shares_host_network: bool,
     is_reached: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,9 +52,13 @@ struct RangeReply {
 impl MachineReply {
     /// The machine of this key, which has this record.
     pub(super) fn new(operations: &Operations, key: Key, record: &Record) -> Self {
-        let addresses = match &record.addresses {
-            Addresses::Listed(list) => Some(list.iter().map(ToString::to_string).collect()),
-            Addresses::Unknown | Addresses::SharedWithHost => None,
+        let (addresses, addresses_from) = match &record.addresses {
+            Addresses::Listed(list) => {
+                let source = |place| source_at(&record.addresses_from, place).map(AddressSource::name);
+                let from: Option<Vec<_>> = (0..list.len()).map(source).collect();
+                (Some(list.iter().map(ToString::to_string).collect()), from)
+            }
+            Addresses::Unknown | Addresses::SharedWithHost => (None, None),
         };
         Self {
             name: record.name.to_string(),
@@ -67,9 +73,10 @@ impl MachineReply {
             uid: record.uid.unwrap_or_default(),
             is_public: record.private_to().is_none(),
             addresses,
+            addresses_from,
             shares_host_network: record.addresses == Addresses::SharedWithHost,
             is_reached: record.is_reached,
-            if_indices: record.interfaces.clone(),
+            if_indices: record.interfaces.iter().chain(&record.interfaces_found).copied().collect(),
             uid_map: record.uid_map.iter().map(range).collect(),
             gid_map: record.gid_map.iter().map(range).collect(),
         }
