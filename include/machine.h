@@ -127,6 +127,26 @@ typedef struct sd_login_monitor sd_login_monitor;
 #define MACHINE_RULE_HYPHEN 5
 
 /**
+ * An interface of the machine's own has the address, by the kernel.
+ */
+#define MACHINE_ADDRESS_INTERFACE 1
+
+/**
+ * Whoever registered the machine has given the address.
+ */
+#define MACHINE_ADDRESS_GIVEN 2
+
+/**
+ * A DHCP server of the host has leased the address to the machine.
+ */
+#define MACHINE_ADDRESS_LEASE 3
+
+/**
+ * The kernel has met the address on the way to the machine, in its table of neighbours: the least sure of all.
+ */
+#define MACHINE_ADDRESS_NEIGHBOUR 4
+
+/**
  * A machine, as its record had it when it was read.
  */
 struct machine;
@@ -233,6 +253,19 @@ const char *machine_batch_get_path(const struct machine_batch *batch, size_t i);
  * Memory: the batch's.
  */
 const char *machine_batch_get_name(const struct machine_batch *batch, size_t i);
+
+/**
+ * Says in words what an error of a machine_ function means, in English: "no machine is, or has, what was asked for" for
+ * -ENXIO, where strerror(3) has "No such device or address".
+ *
+ * Parameters:
+ *   error  what the function returned
+ *
+ * Returns: the words; those of strerror(3) for an error that is the system's alone, such as -EACCES.
+ *
+ * Memory: the library's, or as strerror(3) has it.
+ */
+const char *machine_strerror(int error);
 
 /**
  * Reads the records of all machines of the host. They are in no order. One whose leader has gone may be among them:
@@ -970,7 +1003,8 @@ const char *machine_get_name(const struct machine *m);
 int machine_is_alive(const struct machine *m);
 
 /**
- * The network interfaces of the host that lead to a machine, by their indexes, one after the other.
+ * The network interfaces of the host that lead to a machine, by their indexes, one after the other: first those that its
+ * registrar said, then those that the registry found.
  *
  * Parameters:
  *   m        the machine
@@ -992,13 +1026,27 @@ int machine_get_ifindex(const struct machine *m, size_t i, int *ifindex);
  *   scope_id  where the host's interface goes that an IPv6 link-local address is reached through, 0 where none is needed
  *             or known; may be NULL
  *
- * Returns: 1; 0 if there are not so many; or a negative errno. -ENODATA: the record does not tell, as that of a virtual
- * machine, or one of systemd-machined's. -ENONET: the machine has no network of its own, but the host's. -EINVAL: m is
- * NULL.
+ * Returns: 1; 0 if there are not so many; or a negative errno. -ENODATA: the record does not tell, as one of
+ * systemd-machined's, or of a virtual machine of which no address is known. -ENONET: the machine has no network of its own,
+ * but the host's. -EINVAL: m is NULL.
  *
  * Memory: the machine's.
  */
 int machine_get_address(const struct machine *m, size_t i, int *family, const void **address, uint32_t *scope_id);
+
+/**
+ * Where an address of a machine is known from.
+ *
+ * Parameters:
+ *   m       the machine
+ *   i       which address, as of machine_get_address()
+ *   source  where MACHINE_ADDRESS_INTERFACE, MACHINE_ADDRESS_GIVEN, MACHINE_ADDRESS_LEASE or MACHINE_ADDRESS_NEIGHBOUR goes;
+ *           may be NULL. There may be others in later versions.
+ *
+ * Returns: 1; 0 if there are not so many addresses; or a negative errno: those of machine_get_address(), and -ENODATA also
+ * where the record has the address, and does not tell where it is from.
+ */
+int machine_get_address_source(const struct machine *m, size_t i, int *source);
 
 /**
  * The class of a machine: "container" or "vm", or what else its record says.

@@ -15,6 +15,7 @@
 
 mod answer;
 mod batch;
+mod errors;
 mod list;
 mod lookup;
 mod monitor;

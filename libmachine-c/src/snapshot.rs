@@ -43,8 +43,8 @@ impl machine {
     #[inline(never)]
     pub fn new(snapshot: Snapshot) -> Result<Self, Errno> {
         let mut machine = Self { name: with_zero(snapshot.name()), addresses: Buffer::new(), snapshot };
-        for address in machine.snapshot.addresses().unwrap_or_default() {
-            machine.addresses.push(raw(address))?;
+        for (place, address) in (0..).zip(machine.snapshot.addresses().unwrap_or_default()) {
+            machine.addresses.push(raw(address, machine.snapshot.address_source(place)))?;
         }
         Ok(machine)
     }

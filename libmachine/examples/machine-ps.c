@@ -50,7 +50,7 @@ int main(void) {
   char command[32];
   int r = machine_batch_new(pids, n, 0, &machines);
   if (r < 0) {
-    fprintf(stderr, "machine-ps: %s\n", strerror(-r));
+    fprintf(stderr, "machine-ps: %s\n", machine_strerror(r));
     return 1;
   }
   printf("%7s  %-24s %s\n", "PID", "MACHINE", "COMMAND");

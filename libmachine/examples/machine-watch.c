@@ -57,6 +57,6 @@ int main(void) {
     } while (r == 0 && poll(&wait, 1, -1) >= 0);
     machine_monitor_free(monitor);
   }
-  fprintf(stderr, "machine-watch: %s\n", strerror(r < 0 ? -r : 0));
+  fprintf(stderr, "machine-watch: %s\n", r < 0 ? machine_strerror(r) : "poll(2) failed");
   return 1;
 }

@@ -1,5 +1,6 @@
 //! Why a query has no answer, as the kernel and errno(3) number it.
 
+use core::ffi::CStr;
 use core::fmt;
 
 /// An errno, positive.
@@ -68,36 +69,51 @@ impl Errno {
     }
 }
 
-/// What each error means wherever a query returns it; machine(3) says what to do.
-const SENTENCES: [(Errno, &str); 16] = [
-    (Errno::INVAL, "an argument is not valid"),
-    (Errno::NXIO, "no machine is, or has, what was asked for"),
-    (Errno::NOTUNIQ, "more than one machine has what was asked for"),
-    (Errno::NODATA, "the record of the machine does not tell"),
-    (Errno::NONET, "the machine shares the network of the host"),
-    (Errno::NOENT, "there is no registry of machines"),
-    (Errno::BADMSG, "the record of the machine is damaged"),
-    (Errno::SRCH, "the process has gone"),
-    (Errno::REMOTE, "the process is of another PID namespace"),
-    (Errno::UNATCH, "the control group is outside of the cgroup namespace of the caller"),
-    (Errno::STALE, "the registry was removed, and a new monitor is needed"),
-    (Errno::CHILD, "the monitor belongs to the parent of this process"),
-    (Errno::TIMEDOUT, "the deadline is over"),
-    (Errno::INTR, "a signal came"),
-    (Errno::NOMEM, "memory is short"),
-    (Errno::AFNOSUPPORT, "the address is neither IPv4 nor IPv6"),
-];
+/// The errors and their words as two lists without pointers, which would have to be relocated in each process.
+macro_rules! sentences {
+    ($($errno:ident $words:literal)*) => {
+        const MEANT: &[Errno] = &[$(Errno::$errno),*];
+        const WORDS: &str = concat!($($words, "\0"),*);
+    };
+}
+
+// What each error means wherever a query returns it; machine(3) says what to do.
+sentences! {
+    INVAL "an argument is not valid"
+    NXIO "no machine is, or has, what was asked for"
+    NOTUNIQ "more than one machine has what was asked for"
+    NODATA "the record of the machine does not tell"
+    NONET "the machine shares the network of the host"
+    NOENT "there is no registry of machines"
+    BADMSG "the record of the machine is damaged"
+    SRCH "the process has gone"
+    REMOTE "the process is of another PID namespace"
+    UNATCH "the control group is outside of the cgroup namespace of the caller"
+    STALE "the registry was removed, and a new monitor is needed"
+    CHILD "the monitor belongs to the parent of this process"
+    TIMEDOUT "the deadline is over"
+    INTR "a signal came"
+    NOMEM "memory is short"
+    AFNOSUPPORT "the address is neither IPv4 nor IPv6"
+}
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match SENTENCES.iter().find(|(errno, _)| errno == self) {
-            Some((_, sentence)) => f.write_str(sentence),
+        match self.sentence().and_then(|sentence| sentence.to_str().ok()) {
+            Some(sentence) => f.write_str(sentence),
             None => self.by_the_system(f),
         }
     }
 }
 
 impl Errno {
+    /// What it means wherever a query returns it; `None` for those of the system, which strerror(3) knows.
+    pub fn sentence(self) -> Option<&'static CStr> {
+        let place = MEANT.iter().position(|errno| *errno == self)?;
+        let words = WORDS.as_bytes().split_inclusive(|&byte| byte == 0).nth(place)?;
+        CStr::from_bytes_with_nul(words).ok()
+    }
+
     #[cfg(feature = "std")]
     fn by_the_system(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", std::io::Error::from_raw_os_error(self.0))
@@ -129,12 +145,10 @@ mod tests {
         assert_eq!(Errno(libc::EACCES).to_string(), "Permission denied (os error 13)");
         let error = std::io::Error::from(Errno::SRCH);
         assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
-        for (place, (errno, sentence)) in SENTENCES.iter().enumerate() {
+        for (place, errno) in MEANT.iter().enumerate() {
+            let sentence = errno.sentence().unwrap().to_str().unwrap();
             assert!(!sentence.ends_with('.') && sentence.contains(' '), "{sentence}");
-            assert!(
-                SENTENCES.iter().skip(place + 1).all(|(other, _)| other != errno),
-                "{sentence} is said twice"
-            );
+            assert!(MEANT.iter().skip(place + 1).all(|other| other != errno), "{sentence} is said twice");
         }
     }
 }

@@ -135,7 +135,9 @@ pub use wait::{wait_for_end, wait_for_machine};
 // What the functions above take and return: no other crate is needed for them.
 #[cfg(feature = "std")]
 pub use registry::Process;
-pub use registry::{Address, Class, IdKind, IdRange, MachineId, MachineName, MappedId, NameRule};
+pub use registry::{
+    Address, AddressSource, Class, IdKind, IdRange, MachineId, MachineName, MappedId, NameRule,
+};
 #[cfg(feature = "std")]
 pub use rustix::process::{Pid, Signal};
 

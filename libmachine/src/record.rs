@@ -2,8 +2,8 @@
 //! the other one collects what only people want to know.
 
 use registry::{
-    Address, EnvLexer, EnvSink, IdKind, IdRange, Item, Key, MachineId, MachineName, RecordHead, RecordScan,
-    RecordSink, parse_decimal, trim_key,
+    Address, AddressSource, EnvLexer, EnvSink, IdKind, IdRange, Item, Key, MachineId, MachineName,
+    RecordHead, RecordScan, RecordSink, parse_decimal, trim_key,
 };
 
 use crate::buffer::Buffer;
@@ -177,6 +177,10 @@ pub(crate) struct Values {
     pub(crate) numbers: Numbers,
     pub(crate) id: Option<MachineId>,
     pub(crate) interfaces: Buffer<i32>,
+    /// Those that the registry has found besides.
+    pub(crate) found: Buffer<i32>,
+    /// Where the addresses are known from.
+    pub(crate) sources: Buffer<AddressSource>,
     result: Result<(), Errno>,
 }
 
@@ -190,6 +194,8 @@ impl Default for Values {
             numbers: Numbers([None; NUMBERS.len()]),
             id: None,
             interfaces: Buffer::new(),
+            found: Buffer::new(),
+            sources: Buffer::new(),
             result: Ok(()),
         }
     }
@@ -218,15 +224,37 @@ impl Values {
         } else if key == Key::Id {
             self.id = MachineId::parse(value).ok_or(Errno::BADMSG)?;
         } else if key == Key::Netif {
-            self.interfaces.truncate(0);
-            for word in value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty()) {
-                let index = parse_decimal(word).and_then(|index| i32::try_from(index).ok());
-                self.interfaces.push(index.ok_or(Errno::BADMSG)?)?;
+            indexes(value, &mut self.interfaces)?;
+        } else if key == Key::NetifFound {
+            indexes(value, &mut self.found)?;
+        } else if key == Key::AddressesFrom {
+            self.sources.truncate(0);
+            for word in words(value) {
+                // Later versions may have others. Of which address they are is not known then, and no reason to lose a machine.
+                let Some(source) = AddressSource::from_name(word) else {
+                    self.sources.truncate(0);
+                    break;
+                };
+                self.sources.push(source)?;
             }
         }
         self.texts.truncate(self.start);
         Ok(())
     }
+}
+
+fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty())
+}
+
+/// The indexes of interfaces, in the place of those there are.
+fn indexes(value: &[u8], list: &mut Buffer<i32>) -> Result<(), Errno> {
+    list.truncate(0);
+    for word in words(value) {
+        let index = parse_decimal(word).and_then(|index| i32::try_from(index).ok());
+        list.push(index.ok_or(Errno::BADMSG)?)?;
+    }
+    Ok(())
 }
 
 impl EnvSink for Values {

@@ -1,8 +1,8 @@
 //! One machine, as its record has it at one moment.
 
 use registry::{
-    Address, AddressState, IdKind, IdRange, LeaderIdentity, MachineId, MachineName, Processes, RECORD_MAX,
-    asked_name, is_alive, machine_in_any_case, record_path,
+    Address, AddressSource, AddressState, IdKind, IdRange, LeaderIdentity, MachineId, MachineName, Processes,
+    RECORD_MAX, asked_name, is_alive, machine_in_any_case, record_path, source_at,
 };
 
 use crate::buffer::Buffer;
@@ -26,6 +26,7 @@ pub struct Snapshot {
     interfaces: Buffer<i32>,
     address_state: AddressState,
     addresses: Buffer<Address>,
+    sources: Buffer<AddressSource>,
     uid_map: Buffer<IdRange>,
     gid_map: Buffer<IdRange>,
 }
@@ -96,7 +97,12 @@ impl Snapshot {
     /// # Errors
     /// `EBADMSG`, `ENOMEM`.
     pub fn parse(name: &MachineName, text: &[u8]) -> Result<Self, Errno> {
-        let Contents { head, lists, values } = Contents::of(name, text)?;
+        let Contents { head, lists, mut values } = Contents::of(name, text)?;
+        for index in values.found.iter() {
+            if !values.interfaces.contains(index) {
+                values.interfaces.push(*index)?;
+            }
+        }
         Ok(Self {
             name: *name,
             texts: values.texts,
@@ -107,6 +113,7 @@ impl Snapshot {
             interfaces: values.interfaces,
             address_state: head.addresses,
             addresses: lists.addresses,
+            sources: values.sources,
             uid_map: lists.uid_map,
             gid_map: lists.gid_map,
         })
@@ -239,7 +246,7 @@ impl Snapshot {
         if runs(process.borrow()) { Ok(process) } else { Err(Errno::SRCH) }
     }
 
-    /// The host's interfaces that lead to it.
+    /// The host's interfaces that lead to it: first those that its registrar said, then those that the registry found.
     pub fn interfaces(&self) -> &[i32] {
         &self.interfaces
     }
@@ -247,7 +254,7 @@ impl Snapshot {
     /// What its name resolves to, in this order.
     ///
     /// # Errors
-    /// `ENODATA`: the record does not tell, as that of a virtual machine, or one of the original's. `ENONET`: it has no network
+    /// `ENODATA`: the record does not tell, as one of the original's, or of a virtual machine of which nothing is known. `ENONET`: it has no network
     /// of its own, but the host's.
     pub fn addresses(&self) -> Result<&[Address], Errno> {
         match self.address_state {
@@ -255,6 +262,12 @@ impl Snapshot {
             AddressState::SharedWithHost => Err(Errno::NONET),
             AddressState::Unknown => Err(Errno::NODATA),
         }
+    }
+
+    /// Where the address in this place of [`Snapshot::addresses`] is known from; `None` if there is none, or the record does not
+    /// tell.
+    pub fn address_source(&self, place: usize) -> Option<AddressSource> {
+        self.addresses.get(place).and_then(|_| source_at(&self.sources, place))
     }
 
     /// Its map of uids or gids; empty where it has no user namespace, so that its ids are the host's.

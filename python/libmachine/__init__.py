@@ -1,6 +1,6 @@
 """The containers and virtual machines of a host, from files: no daemon is asked, and nothing waits but wait().
 
-What goes wrong is raised as an OSError, whose errno means what machine(3) says: ENXIO that there is no such machine, ESRCH that
+What goes wrong is raised as an OSError, whose errno and text mean what machine(3) says: ENXIO that there is no such machine, ESRCH that
 the process has gone, EBADMSG that a record is damaged."""
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ctypes import byref, c_char_p, c_int, c_uint32, c_void_p
 from typing import Any, Iterable, Optional, Union
 
 from ._library import checked, i32, lib, taken_text, text, u32, u64
-from ._machine import Address, IdRange, IPAddress, Machine, Owner, owned
+from ._machine import Address, IdRange, IPAddress, Machine, Owner, Source, owned
 from ._monitor import Change, Event, Monitor, wait, wait_gone
 
 __all__ = [
-    "Address", "Change", "Event", "IdRange", "Machine", "Monitor", "by_address", "by_control_group_id", "by_gid", "by_id",
+    "Address", "Change", "Event", "IdRange", "Machine", "Monitor", "Source", "by_address", "by_control_group_id", "by_gid", "by_id",
     "by_ifindex", "by_pid", "by_pidfd", "by_uid", "by_vsock_cid", "check_name", "machines", "machines_of_pid", "open",
     "path_by_pid", "paths", "suggest_name", "unreadable", "version", "wait", "wait_gone",
 ]  # fmt: skip
@@ -83,7 +83,7 @@ def by_gid(gid: int) -> tuple[Machine, int]:
 
 
 def by_address(address: Union[str, IPAddress]) -> Machine:
-    """The machine that has an address. Raises OSError: ENXIO; ValueError if it is none."""
+    """The machine that an address leads to from the host. Raises OSError: ENXIO; ValueError if it is none."""
     ip = ipaddress.ip_address(address)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     return _one(lib.machine_by_address, family, ip.packed, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 
 _P = c_void_p
@@ -35,6 +34,7 @@ _FUNCTIONS = {
     "machine_get_monotonic": (c_int, _P, _U64),
     "machine_get_ifindex": (c_int, _P, c_size_t, _INT),
     "machine_get_address": (c_int, _P, c_size_t, _INT, _OUT, _U32),
+    "machine_get_address_source": (c_int, _P, c_size_t, _INT),
     "machine_get_uid_range": (c_int, _P, c_size_t, _U32, _U32, _U32),
     "machine_get_gid_range": (c_int, _P, c_size_t, _U32, _U32, _U32),
     "machine_uid_to_host": (c_int, _P, c_uint32, _U32),
@@ -80,6 +80,7 @@ _FUNCTIONS = {
     "machine_name_check": (c_int, c_char_p),
     "machine_name_rule": (c_char_p, c_int),
     "machine_name_suggest": (c_int, c_char_p, c_char_p, c_size_t),
+    "machine_strerror": (c_char_p, c_int),
     "libmachine_version": (c_char_p,),
 }
 
@@ -95,7 +96,7 @@ _free.restype, _free.argtypes = None, [c_void_p]
 def checked(result: int) -> int:
     """The result; a negative one is raised as the OSError that it stands for."""
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        raise OSError(-result, lib.machine_strerror(result).decode("utf-8", "replace"))
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import enum
 import errno
 import ipaddress
 import socket
@@ -15,12 +16,27 @@ from ._library import checked, lib, taken_ints, u32
 IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
+class Source(enum.IntEnum):
+    """Where an address is known from."""
+
+    INTERFACE = 1
+    """An interface of the machine's own has it, by the kernel."""
+    GIVEN = 2
+    """Whoever registered the machine has given it."""
+    LEASE = 3
+    """A DHCP server of the host has leased it to the machine."""
+    NEIGHBOUR = 4
+    """The kernel has met it on the way to the machine."""
+
+
 class Address(NamedTuple):
     """What the name of a machine resolves to."""
 
     ip: IPAddress
     scope_id: int
     """The host's interface that a link-local address is reached through; 0 where none is needed or known."""
+    source: Optional[Source] = None
+    """Where it is known from; None where the record does not tell, or tells what this version does not know."""
 
 
 class IdRange(NamedTuple):
@@ -191,8 +207,20 @@ class Machine:
         while checked(lib.machine_get_address(self._m, len(found), byref(family), byref(address), byref(scope))):
             length = 4 if family.value == socket.AF_INET else 16
             packed = ctypes.string_at(address.value or 0, length)
-            found.append(Address(ipaddress.ip_address(packed), scope.value))
+            found.append(Address(ipaddress.ip_address(packed), scope.value, self._source(len(found))))
         return found
+
+    def _source(self, place: int) -> Optional[Source]:
+        number = c_int()
+        result = lib.machine_get_address_source(self._m, place, byref(number))
+        if result == -errno.ENODATA:
+            return None
+        checked(result)
+        try:
+            return Source(number.value)
+        except ValueError:
+            # A later version's.
+            return None
 
     def _ranges(self, what: str) -> list[IdRange]:
         found: list[IdRange] = []

@@ -13,7 +13,7 @@ import unittest
 import uuid
 
 import libmachine
-from libmachine import Change
+from libmachine import Change, Source
 
 RECORDS = pathlib.Path("/run/systemd/machines")
 ID = uuid.UUID("0123456789abcdef0123456789abcdef")
@@ -46,13 +46,13 @@ class Python(unittest.TestCase):
 
     def test_a_record_is_read_whole(self):
         write("web", self.leader.pid, SERVICE="by-hand", ROOT="/srv/web", UID=4711, ID=ID.hex, NETIF="7 9", REALTIME=5,
-              MONOTONIC=6, ADDRESSES="10.0.0.2 fe80::1%5", UIDMAP="0:100000:65536", GIDMAP="0:200000:65536", CGROUPID=77)  # fmt: skip
+              MONOTONIC=6, ADDRESSES="10.0.0.2 fe80::1%5", ADDRESSES_FROM="given lease", UIDMAP="0:100000:65536", GIDMAP="0:200000:65536", CGROUPID=77)  # fmt: skip
         web = libmachine.open("outer/web")
         self.assertEqual((web.name, web.class_, web.service, web.root), ("web", "container", "by-hand", "/srv/web"))
         self.assertEqual((web.leader, web.owner, web.id, web.interfaces), (self.leader.pid, 4711, ID, [7, 9]))
         self.assertEqual((web.realtime, web.monotonic, web.control_group_id), (5, 6, 77))
         self.assertEqual((web.unit, web.subgroup, web.vsock_cid, web.supervisor, web.ssh_address), (None,) * 5)
-        self.assertEqual(web.addresses(), [(ipaddress.ip_address("10.0.0.2"), 0), (ipaddress.ip_address("fe80::1"), 5)])
+        self.assertEqual(web.addresses(), [(ipaddress.ip_address("10.0.0.2"), 0, Source.GIVEN), (ipaddress.ip_address("fe80::1"), 5, Source.LEASE)])
         self.assertEqual((web.uid_ranges(), web.gid_ranges()), ([(0, 100000, 65536)], [(0, 200000, 65536)]))
         self.assertEqual((web.uid_to_host(33), web.uid_from_host(100033), web.gid_to_host(1)), (100033, 33, 200001))
         self.refused(errno.ENXIO, web.uid_to_host, 65536)
@@ -88,6 +88,11 @@ class Python(unittest.TestCase):
     def test_who_is_in_no_machine_is_told_so(self):
         write("web", self.leader.pid)
         self.refused(errno.ENXIO, libmachine.open, "none")
+        with self.assertRaisesRegex(OSError, "no machine is, or has, what was asked for"):
+            libmachine.open("none")
+        # What a record does not tell of an address, as one of an older version, is no error.
+        write("old", self.leader.pid, ADDRESSES="10.0.0.9")
+        self.assertEqual(libmachine.open("old").addresses(), [(ipaddress.ip_address("10.0.0.9"), 0, None)])
         self.refused(errno.EINVAL, libmachine.open, "no_name")
         self.refused(errno.ENXIO, libmachine.by_pid)
         self.refused(errno.ENXIO, libmachine.path_by_pid, os.getpid())

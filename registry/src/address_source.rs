@@ -2,6 +2,7 @@
 
 /// Where an address of a machine is known from, the surest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum AddressSource {
     /// The kernel: an interface of the machine's own has it, in the network namespace of its leader.
     Interface,

@@ -137,7 +137,9 @@ static void a_record_of_any_size_is_survived(void) {
 }
 
 static void ten_thousand_machines_are_listed(void) {
-    enum { COUNT = 10000 };
+    enum { MOST = 10000 };
+    // As many as that are read where it takes no minute: memory is looked at with fewer.
+    const int COUNT = getenv("SLOW") ? MOST / 10 : MOST;
     empty();
     pid_t pid = start_process();
     char name[64];

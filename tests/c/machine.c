@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -249,6 +250,7 @@ static void nothing_may_be_null_that_must_not(void) {
     BOTH(machine_get_incarnation, &number);
     CHECK_EQUAL(machine_get_ifindex(NULL, 0, NULL), -EINVAL);
     CHECK_EQUAL(machine_get_address(NULL, 0, NULL, NULL, NULL), -EINVAL);
+    CHECK_EQUAL(machine_get_address_source(NULL, 0, NULL), -EINVAL);
     CHECK_EQUAL(machine_get_uid_range(NULL, 0, NULL, NULL, NULL), -EINVAL);
     CHECK_EQUAL(machine_get_gid_range(NULL, 0, NULL, NULL, NULL), -EINVAL);
     CHECK_EQUAL(machine_control_group_fd(NULL), -EINVAL);
@@ -568,6 +570,59 @@ static void ids_of_the_host_belong_to_machines(void) {
     if (has_pidfds())
         CHECK_EQUAL(machine_name_by_uid(1000005, 0, &name, &inside), -ENXIO);
     CHECK(!name);
+}
+
+static void an_address_says_where_it_is_known_from(void) {
+    empty();
+    pid_t pid = start_process();
+    struct machine *m = NULL;
+    // Of each address its source; the last word is that of all that follow. -ENODATA where none is known.
+    static const struct {
+        const char *from;
+        int sources[3];
+    } rows[] = {
+        {"ADDRESSES_FROM=interface\n", {MACHINE_ADDRESS_INTERFACE, MACHINE_ADDRESS_INTERFACE, MACHINE_ADDRESS_INTERFACE}},
+        {"ADDRESSES_FROM=\"given lease neighbour\"\n", {MACHINE_ADDRESS_GIVEN, MACHINE_ADDRESS_LEASE, MACHINE_ADDRESS_NEIGHBOUR}},
+        {"ADDRESSES_FROM=\"given lease\"\n", {MACHINE_ADDRESS_GIVEN, MACHINE_ADDRESS_LEASE, MACHINE_ADDRESS_LEASE}},
+        {"ADDRESSES_FROM=\"given agent\"\n", {-ENODATA, -ENODATA, -ENODATA}},
+        {"", {-ENODATA, -ENODATA, -ENODATA}},
+    };
+    for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+        subject("%s", rows[row].from);
+        write_record("vm", "CLASS=vm\nADDRESSES=\"10.0.0.2 fd00::2 10.0.0.3\"\n%s%s", rows[row].from, lines_of_leader(pid));
+        REQUIRE(machine_open("vm", 0, &m) == 0);
+        for (size_t i = 0; i < 3; i++) {
+            int source = 0, expected = rows[row].sources[i];
+            CHECK_EQUAL(machine_get_address_source(m, i, &source), expected < 0 ? expected : 1);
+            CHECK_EQUAL(source, expected < 0 ? 0 : expected);
+        }
+        CHECK_EQUAL(machine_get_address_source(m, 3, NULL), 0);
+        m = machine_free(m);
+    }
+    subject("the network of the host");
+    write_record("vm", "CLASS=vm\nADDRESSES=host\nADDRESSES_FROM=interface\n%s", lines_of_leader(pid));
+    REQUIRE(machine_open("vm", 0, &m) == 0);
+    CHECK_EQUAL(machine_get_address_source(m, 0, NULL), -ENONET);
+    m = machine_free(m);
+    // What the registry found besides leads to it as well.
+    subject("interfaces");
+    write_record("vm", "CLASS=vm\nNETIF=3\nNETIF_FOUND=\"3 7\"\n%s", lines_of_leader(pid));
+    REQUIRE(machine_open("vm", 0, &m) == 0);
+    int ifindex = 0;
+    CHECK(machine_get_ifindex(m, 0, &ifindex) == 1 && ifindex == 3);
+    CHECK(machine_get_ifindex(m, 1, &ifindex) == 1 && ifindex == 7);
+    CHECK_EQUAL(machine_get_ifindex(m, 2, &ifindex), 0);
+    m = machine_free(m);
+    CHECK_EQUAL(machine_by_ifindex(7, 0, &m), 0);
+    m = machine_free(m);
+    end_process(pid);
+}
+
+static void an_error_has_words_of_its_own(void) {
+    CHECK_TEXT(machine_strerror(-ENXIO), "no machine is, or has, what was asked for");
+    CHECK_TEXT(machine_strerror(-ENONET), "the machine shares the network of the host");
+    CHECK_TEXT(machine_strerror(-EACCES), strerror(EACCES));
+    CHECK(machine_strerror(0) && machine_strerror(INT_MIN) && machine_strerror(INT_MAX));
 }
 
 static void addresses_belong_to_machines(void) {
@@ -1369,6 +1424,8 @@ int main(int argc, char **argv) {
         TEST(no_processes_are_in_no_machine),
         TEST(ids_of_the_host_belong_to_machines),
         TEST(addresses_belong_to_machines),
+        TEST(an_address_says_where_it_is_known_from),
+        TEST(an_error_has_words_of_its_own),
         TEST(a_monitor_says_what_changed),
         TEST(a_monitor_that_lost_events_says_so_and_lists_anew),
         TEST(a_monitor_that_cannot_list_does_so_later),

@@ -2,7 +2,6 @@
 #include <machine.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Which machines a process is in. */
 int main(int argc, char **argv) {
@@ -15,7 +14,7 @@ int main(int argc, char **argv) {
     puts("it is the host's");
   } else {
     /* -ESRCH: it has gone. -EUNATCH: ask from the cgroup namespace of the host. */
-    fprintf(stderr, "%s\n", strerror(-r));
+    fprintf(stderr, "%s\n", machine_strerror(r));
   }
   return r == 0 || r == -ENXIO ? 0 : 1;
 }

@@ -1,6 +1,5 @@
 #include <machine.h>
 #include <stdio.h>
-#include <string.h>
 
 /* The containers that run, and what could not be read. */
 int main(void) {
@@ -14,7 +13,7 @@ int main(void) {
   machine_list_keep_class(list, "container");
   for (i = 0; (m = machine_list_get_machine(list, i)) != NULL; i++) puts(machine_get_name(m));
   for (i = 0; machine_list_get_failure(list, i, &name, &error) == 1; i++)
-    fprintf(stderr, "%s: %s\n", name, strerror(-error));
+    fprintf(stderr, "%s: %s\n", name, machine_strerror(error));
   machine_list_free(list);
   return 0;
 }

@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <machine.h>
 #include <stdio.h>
-#include <string.h>
 
 /* What is known of a machine. */
 int main(int argc, char **argv) {
@@ -12,7 +11,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if (r < 0) {
-    fprintf(stderr, "%s\n", strerror(-r));
+    fprintf(stderr, "%s\n", machine_strerror(r));
     return 1;
   }
   printf("%s: %s\n", machine_get_name(m), machine_get_class(m) ? machine_get_class(m) : "-");

@@ -1,4 +1,5 @@
 use super::*;
+use std::{format, vec};
 
 fn parse(text: &str) -> Result<Snapshot, Errno> {
     Snapshot::parse(&MachineName::new(b"web").unwrap(), text.as_bytes())
@@ -44,6 +45,7 @@ fn all_of_a_record_is_in_its_snapshot() {
     assert_eq!(machine.id(), MachineId::parse(b"0123456789abcdef0123456789abcdef").unwrap());
     let addresses = [b"10.0.0.2".as_slice(), b"fe80::1%5"].map(|text| Address::parse(text).unwrap());
     assert_eq!(machine.addresses(), Ok(&addresses[..]));
+    assert_eq!(machine.address_source(0), None);
     assert_eq!(machine.id_map(IdKind::User).unwrap(), [IdRange::parse(b"0:100000:65536").unwrap()]);
     assert_eq!(machine.id_map(IdKind::Group).unwrap(), [IdRange::parse(b"0:200000:65536").unwrap()]);
 }
@@ -177,4 +179,34 @@ fn a_leader_of_another_namespace_is_not_said_to_be_gone() {
         Ok(true),
         "a pidfd with this id is the leader's wherever it was had"
     );
+}
+
+#[test]
+fn an_address_says_where_it_is_known_from() {
+    let sources = |from: &str| {
+        let machine = parse(&format!("CLASS=vm\nADDRESSES=\"10.0.0.2 10.0.0.3 fe80::1%5\"\n{from}")).unwrap();
+        [0, 1, 2, 3].map(|place| machine.address_source(place))
+    };
+    use AddressSource::{Given, Lease, Neighbour};
+    // The last word is that of all that follow; none is of an address that is not there.
+    let expected = [Some(Given), Some(Lease), Some(Lease), None];
+    assert_eq!(sources("ADDRESSES_FROM=\"given lease\"\n"), expected);
+    assert_eq!(
+        sources("ADDRESSES_FROM=neighbour\n"),
+        [Some(Neighbour), Some(Neighbour), Some(Neighbour), None]
+    );
+    // A word of a later version, and no word at all.
+    assert_eq!(sources("ADDRESSES_FROM=\"given agent\"\n"), [None; 4]);
+    assert_eq!(sources(""), [None; 4]);
+    let of_the_host = parse("CLASS=container\nADDRESSES=host\nADDRESSES_FROM=interface\n").unwrap();
+    assert_eq!(of_the_host.address_source(0), None);
+}
+
+#[test]
+fn interfaces_that_were_found_lead_to_it_as_well() {
+    let interfaces =
+        |text: &str| parse(&format!("CLASS=vm\n{text}")).map(|machine| machine.interfaces().to_vec());
+    assert_eq!(interfaces("NETIF_FOUND=\"7 2\"\nNETIF=\"2 3\"\n"), Ok(vec![2, 3, 7]));
+    assert_eq!(interfaces("NETIF_FOUND=9\n"), Ok(vec![9]));
+    assert_eq!(interfaces("NETIF_FOUND=tap0\n"), Err(Errno::BADMSG));
 }
