@@ -754,7 +754,7 @@ const struct machine *machine_event_get_machine(const struct machine_event *even
  * no registry yet.
  *
  * Parameters:
- *   name      the name of the machine; as for machine_open() where one is there, and exactly this where none is yet
+ *   name      the name of the machine, or a path, as for machine_open(); where none is there yet it has exactly this name
  *   what      MACHINE_WAIT_PRESENT: until it is there; MACHINE_WAIT_GONE: until the machine that has the name now is gone,
  *             which is at once where there is none
  *   flags     0

@@ -106,10 +106,9 @@ pub unsafe extern "C" fn machine_list_by_pidfd(
 
 /// Machines in the other order, since [`give`] takes the last first.
 fn reversed(mut machines: Buffer<Snapshot>) -> Result<AllMachines, Errno> {
+    machines.reverse();
     let mut all = AllMachines::default();
-    while let Some(machine) = machines.pop() {
-        all.machines.push(machine)?;
-    }
+    all.machines = machines;
     Ok(all)
 }
 

@@ -13,8 +13,9 @@
 use core::ffi::{c_char, c_int};
 use core::ptr;
 
-use libmachine::{Borrowed, Change, Errno, Event, Monitor, MonitorOptions, wait_for_end, wait_for_machine};
-use registry::asked_name;
+use libmachine::{
+    Borrowed, Change, Errno, Event, Monitor, MonitorOptions, last_name, wait_for_end, wait_for_machine,
+};
 
 use crate::answer::{boxed, ended, no_flags, only_flags, put, status, tell, wanted};
 use crate::snapshot::{give, machine, with_zero};
@@ -243,7 +244,7 @@ pub unsafe extern "C" fn machine_event_get_machine(event: *const machine_event) 
 /// no registry yet.
 ///
 /// Parameters:
-///   name      the name of the machine; as for machine_open() where one is there, and exactly this where none is yet
+///   name      the name of the machine, or a path, as for machine_open(); where none is there yet it has exactly this name
 ///   what      MACHINE_WAIT_PRESENT: until it is there; MACHINE_WAIT_GONE: until the machine that has the name now is gone,
 ///             which is at once where there is none
 ///   flags     0
@@ -264,7 +265,7 @@ pub unsafe extern "C" fn machine_wait(
 ) -> c_int {
     // SAFETY: as demanded.
     let name = no_flags(flags).and_then(|()| unsafe { given(name) }.ok_or(Errno::INVAL));
-    let name = name.and_then(|name| asked_name(name).map_err(|_| Errno::INVAL));
+    let name = name.and_then(last_name);
     let deadline = Some(deadline).filter(|&deadline| deadline != u64::MAX);
     match what {
         MACHINE_WAIT_PRESENT => {

@@ -126,7 +126,7 @@ pub use nearest::{machines_of_pid, machines_of_pidfd, path_of};
 pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
 pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
 pub use record::{Field, Number};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, last_name};
 pub use stock::{class as stock_class, interfaces as stock_interfaces};
 pub use suggest::{RefusedName, checked_name, suggest};
 pub use system::{Borrowed, Descriptor, peer as pid_of_peer};

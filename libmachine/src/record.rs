@@ -228,31 +228,45 @@ impl Values {
         } else if key == Key::NetifFound {
             indexes(value, &mut self.found)?;
         } else if key == Key::AddressesFrom {
-            self.sources.truncate(0);
-            for word in words(value) {
-                // Later versions may have others. Of which address they are is not known then, and no reason to lose a machine.
-                let Some(source) = AddressSource::from_name(word) else {
-                    self.sources.truncate(0);
-                    break;
-                };
-                self.sources.push(source)?;
-            }
+            sources(value, &mut self.sources)?;
         }
         self.texts.truncate(self.start);
         Ok(())
     }
 }
 
-fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty())
+/// Takes each word of a value, until one is refused.
+#[inline(never)]
+fn each_word(value: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<(), Errno>) -> Result<(), Errno> {
+    let mut words = value.split(|byte| b" \t\n\r".contains(byte)).filter(|word| !word.is_empty());
+    words.try_for_each(take)
 }
 
 /// The indexes of interfaces, in the place of those there are.
+#[inline(never)]
 fn indexes(value: &[u8], list: &mut Buffer<i32>) -> Result<(), Errno> {
     list.truncate(0);
-    for word in words(value) {
+    each_word(value, &mut |word| {
         let index = parse_decimal(word).and_then(|index| i32::try_from(index).ok());
-        list.push(index.ok_or(Errno::BADMSG)?)?;
+        list.push(index.ok_or(Errno::BADMSG)?)
+    })
+}
+
+/// The sources of addresses, in the place of those there are. Later versions may have others: then no source is known, and that
+/// is no reason to lose a machine.
+#[inline(never)]
+fn sources(value: &[u8], list: &mut Buffer<AddressSource>) -> Result<(), Errno> {
+    list.truncate(0);
+    let mut are_known = true;
+    each_word(value, &mut |word| match AddressSource::from_name(word) {
+        Some(source) => list.push(source),
+        None => {
+            are_known = false;
+            Ok(())
+        }
+    })?;
+    if !are_known {
+        list.truncate(0);
     }
     Ok(())
 }

@@ -31,6 +31,19 @@ pub struct Snapshot {
     gid_map: Buffer<IdRange>,
 }
 
+/// The name that is meant by a name, or by a path as [`path_of`](crate::path_of) makes it: the last one.
+///
+/// # Errors
+/// `EINVAL`: one of them is no valid name.
+#[inline(never)]
+pub fn last_name(path: &[u8]) -> Result<MachineName, Errno> {
+    let mut last = Err(Errno::INVAL);
+    for name in path.split(|&byte| byte == b'/') {
+        last = Ok(asked_name(name).map_err(|_| Errno::INVAL)?);
+    }
+    last
+}
+
 impl Snapshot {
     /// Reads the record of a machine, by its name, or by a path as [`path_of`](crate::path_of) makes it, of which the last
     /// name counts. A dot at its end does not, nor the case of its letters where no machine has exactly this name, and one
@@ -40,11 +53,7 @@ impl Snapshot {
     /// `EINVAL`: no valid name. `ENXIO`: no such machine. `EBADMSG`: its record is damaged. Others: the record cannot
     /// be read.
     pub fn read(name: &[u8]) -> Result<Self, Errno> {
-        let mut last = Err(Errno::INVAL);
-        for name in name.split(|&byte| byte == b'/') {
-            last = Ok(asked_name(name).map_err(|_| Errno::INVAL)?);
-        }
-        Self::in_any_case(&last?)
+        Self::in_any_case(&last_name(name)?)
     }
 
     /// Reads the record of the machine with this name, or else of the only one that has it in another case.

@@ -28,25 +28,50 @@ pub fn wait_for_machine(name: &MachineName, deadline: Option<u64>) -> Result<Sna
     }
 }
 
-/// Waits until the machine that has this name now, if only in another case, is no more: its leader has ended, or its record is gone. Where there is
-/// none that is at once.
+/// Waits until the machine that has this name now, if only in another case, is no more: its leader has ended, or its record is
+/// gone. Where there is none that is at once.
 ///
 /// # Errors
 /// Those of [`wait_for_machine`].
 pub fn wait_for_end(name: &MachineName, deadline: Option<u64>) -> Result<(), Errno> {
     let mut monitor = watching(&spelled(name)?)?;
-    let mut is_there = false;
+    let mut awaited = Awaited::default();
     loop {
         while let Some(event) = monitor.next_event()? {
-            match event.change {
-                Change::Present => is_there = true,
-                Change::Removed => return Ok(()),
-                Change::Overflow => is_there = false,
-                Change::Listed if !is_there => return Ok(()),
-                _ => {}
+            if awaited.is_gone_by(event.change, event.incarnation) {
+                return Ok(());
             }
         }
         wait_for(monitor.descriptor(), deadline)?;
+    }
+}
+
+/// The machine whose end is waited for.
+#[derive(Default)]
+struct Awaited {
+    /// Its incarnation; 0 where its record has none.
+    incarnation: Option<u64>,
+    is_there: bool,
+}
+
+impl Awaited {
+    /// Whether it is gone, by what has happened to machines of its name.
+    fn is_gone_by(&mut self, change: Change, incarnation: Option<u64>) -> bool {
+        match change {
+            Change::Present => {
+                self.is_there = true;
+                // After an overflow it may be another one, and the end of the first was lost.
+                let first = *self.incarnation.get_or_insert(incarnation.unwrap_or_default());
+                first != 0 && incarnation.is_some_and(|incarnation| incarnation != first)
+            }
+            Change::Removed => true,
+            Change::Overflow => {
+                self.is_there = false;
+                false
+            }
+            Change::Listed => !self.is_there,
+            _ => false,
+        }
     }
 }
 
@@ -67,4 +92,36 @@ fn watching(name: &MachineName) -> Result<Monitor, Errno> {
         watch_leaders: true,
         only: Some(*name),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_that_an_overflow_hid_is_not_waited_for() {
+        let after_an_overflow = |before, after| {
+            let mut awaited = Awaited::default();
+            assert!(!awaited.is_gone_by(Change::Present, before));
+            assert!(!awaited.is_gone_by(Change::Listed, None));
+            assert!(!awaited.is_gone_by(Change::Changed, before));
+            assert!(!awaited.is_gone_by(Change::Overflow, None));
+            awaited.is_gone_by(Change::Present, after)
+        };
+        assert!(after_an_overflow(Some(7), Some(8)));
+        assert!(!after_an_overflow(Some(7), Some(7)));
+        // A record without an incarnation does not tell.
+        assert!(!after_an_overflow(None, None));
+        assert!(!after_an_overflow(Some(7), None));
+    }
+
+    #[test]
+    fn who_is_not_listed_is_gone() {
+        let mut awaited = Awaited::default();
+        assert!(awaited.is_gone_by(Change::Listed, None));
+        awaited.is_gone_by(Change::Present, Some(7));
+        awaited.is_gone_by(Change::Overflow, None);
+        assert!(awaited.is_gone_by(Change::Listed, None));
+        assert!(Awaited::default().is_gone_by(Change::Removed, None));
+    }
 }

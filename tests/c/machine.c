@@ -1379,6 +1379,12 @@ static void what_a_function_returns_others_take(void) {
     CHECK_EQUAL(machine_open(path, 0, &m), 0);
     CHECK_TEXT(machine_get_name(m), "inner");
     m = machine_free(m);
+    CHECK_EQUAL(machine_wait(path, MACHINE_WAIT_PRESENT, 0, 0, &m), 0);
+    CHECK_TEXT(machine_get_name(m), "inner");
+    m = machine_free(m);
+    CHECK_EQUAL(machine_wait(path, MACHINE_WAIT_GONE, 0, 0, NULL), -ETIMEDOUT);
+    CHECK_EQUAL(machine_wait("outer/none", MACHINE_WAIT_GONE, 0, 0, NULL), 0);
+    CHECK_EQUAL(machine_wait("outer/", MACHINE_WAIT_GONE, 0, 0, NULL), -EINVAL);
     CHECK_EQUAL(machine_open("outer/", 0, &m), -EINVAL);
     CHECK_EQUAL(machine_open("/inner", 0, &m), -EINVAL);
     CHECK_EQUAL(machine_by_pid(inner, 0, &m), 0);
