@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
-    Access, AtFlags, FileType, IFlags, Mode, OFlags, Statx, StatxFlags, StatxTimestamp, accessat,
-    ioctl_getflags, openat,
+    Access, AtFlags, FileType, IFlags, Mode, OFlags, StatxFlags, StatxTimestamp, accessat, ioctl_getflags,
+    openat, statx,
 };
 use rustix::io::Errno;
 
@@ -17,25 +17,80 @@ const IMMUTABLE: u64 = 0x10;
 /// The bits of a file's mode that let anybody write.
 const WRITABLE: u16 = 0o222;
 
-/// Looks at a file, or at what it links to.
-pub(crate) fn look(directory: impl AsFd, file: &str) -> Result<Statx, Errno> {
-    rustix::fs::statx(directory, file, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
+/// What is seen of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    mode: u16,
+    inode: u64,
+    size: u64,
+    blocks: u64,
+    /// When it was made; 0 where its file system does not tell.
+    made: u64,
+    /// When it was last written to.
+    written: u64,
+    /// Whether it can be changed, where its file system says so at once.
+    is_immutable: Option<bool>,
+    /// The mount that it is seen through, and its file system or subvolume; `None` before Linux 5.8.
+    place: Option<(u64, u32, u32)>,
 }
 
-/// The type of a file that was looked at.
-pub(crate) fn type_of(stat: &Statx) -> FileType {
-    FileType::from_raw_mode(u32::from(stat.stx_mode))
+impl Seen {
+    pub(crate) fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(u32::from(self.mode))
+    }
+}
+
+/// Looks at a file, or at what it links to.
+pub(crate) fn look(directory: impl AsFd, file: &str) -> Result<Seen, Errno> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+    let stat = statx(directory, file, AtFlags::STATX_DONT_SYNC, wanted)?;
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    let made = if told.contains(StatxFlags::BTIME) { microseconds(stat.stx_btime) } else { 0 };
+    let is_told = stat.stx_attributes_mask.bits() & IMMUTABLE != 0;
+    let place = (stat.stx_mnt_id, stat.stx_dev_major, stat.stx_dev_minor);
+    Ok(Seen {
+        mode: stat.stx_mode,
+        inode: stat.stx_ino,
+        size: stat.stx_size,
+        blocks: stat.stx_blocks,
+        made,
+        written: microseconds(stat.stx_mtime),
+        is_immutable: is_told.then(|| stat.stx_attributes.bits() & IMMUTABLE != 0),
+        place: told.contains(StatxFlags::MNT_ID).then_some(place),
+    })
+}
+
+/// Whether a file is in a file system, a subvolume or a mount that cannot be written to.
+fn is_on_read_only(directory: impl AsFd, file: &str) -> bool {
+    accessat(directory, file, Access::WRITE_OK, AtFlags::EACCESS) == Err(Errno::ROFS)
+}
+
+/// Where many files are, and whether that cannot be written to: it goes for all that are seen at the same place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    place: (u64, u32, u32),
+    is_read_only: bool,
+}
+
+impl Around {
+    /// Of a directory; `None` where the kernel does not say enough.
+    pub(crate) fn of(directory: impl AsFd) -> Option<Self> {
+        let place = look(directory.as_fd(), ".").ok()?.place?;
+        Some(Self { place, is_read_only: is_on_read_only(directory, ".") })
+    }
 }
 
 /// An image before it was looked at.
 pub(crate) struct Found<'a> {
-    pub(crate) name: String,
-    pub(crate) path: String,
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a str,
     /// The directory that it is in.
     pub(crate) directory: BorrowedFd<'a>,
     /// What it is called there; or a path.
     pub(crate) file: &'a str,
-    pub(crate) stat: Statx,
+    pub(crate) seen: Seen,
+    /// The place of the directory, where that is known.
+    pub(crate) around: Option<Around>,
     pub(crate) is_mstack: bool,
     pub(crate) vendor: bool,
 }
@@ -43,9 +98,9 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     /// Looks at the image. `None`: it is none, or has gone meanwhile.
     pub(crate) fn describe(self) -> Result<Option<Image>, Errno> {
-        let found = match type_of(&self.stat) {
+        let found = match self.seen.file_type() {
             FileType::Directory if self.is_mstack => {
-                Ok((Kind::Mstack, false, microseconds(birth(&self.stat)), 0, Space::default()))
+                Ok((Kind::Mstack, false, self.seen.made, 0, Space::default()))
             }
             FileType::Directory => self.directory(),
             FileType::RegularFile => Ok(self.file()),
@@ -61,8 +116,8 @@ impl Found<'_> {
         // What begins with a dot is put aside, and not to be written to. (Since systemd 258.)
         let read_only = read_only || vendor || self.name.starts_with('.') || self.is_on_read_only();
         Ok(Some(Image {
-            name: self.name,
-            path: self.path,
+            name: self.name.to_owned(),
+            path: self.path.to_owned(),
             kind,
             read_only,
             vendor,
@@ -73,16 +128,17 @@ impl Found<'_> {
     }
 
     fn is_on_read_only(&self) -> bool {
-        let access = accessat(self.directory, self.file, Access::WRITE_OK, AtFlags::EACCESS);
-        access == Err(Errno::ROFS)
+        match self.around.filter(|around| self.seen.place == Some(around.place)) {
+            // Devices are written to wherever they stand.
+            Some(around) => around.is_read_only && self.seen.file_type() != FileType::BlockDevice,
+            None => is_on_read_only(self.directory, self.file),
+        }
     }
 
     fn directory(&self) -> Result<(Kind, bool, u64, u64, Space), Errno> {
-        let created = microseconds(birth(&self.stat));
-        let is_told = self.stat.stx_attributes_mask.bits() & IMMUTABLE != 0;
-        let might_be_subvolume = self.stat.stx_ino == btrfs::ROOT_INODE;
-        if is_told && !might_be_subvolume {
-            let is_immutable = self.stat.stx_attributes.bits() & IMMUTABLE != 0;
+        let created = self.seen.made;
+        let might_be_subvolume = self.seen.inode == btrfs::ROOT_INODE;
+        if let Some(is_immutable) = self.seen.is_immutable.filter(|_| !might_be_subvolume) {
             return Ok((Kind::Directory, is_immutable, created, 0, Space::default()));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -109,14 +165,12 @@ impl Found<'_> {
     }
 
     fn file(&self) -> (Kind, bool, u64, u64, Space) {
-        let stat = &self.stat;
-        let space = Space::of_file(stat.stx_blocks.saturating_mul(512), stat.stx_size);
-        let is_read_only = stat.stx_mode & WRITABLE == 0;
-        (Kind::Raw, is_read_only, microseconds(birth(stat)), microseconds(stat.stx_mtime), space)
+        let Seen { mode, size, blocks, made, written, .. } = self.seen;
+        (Kind::Raw, mode & WRITABLE == 0, made, written, Space::of_file(blocks.saturating_mul(512), size))
     }
 
     fn device(&self) -> Result<(Kind, bool, u64, u64, Space), Errno> {
-        let mut is_read_only = self.stat.stx_mode & WRITABLE == 0;
+        let mut is_read_only = self.seen.mode & WRITABLE == 0;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut space = Space::default();
         // One without a medium, or that somebody holds open alone, is an image all the same.
@@ -128,16 +182,6 @@ impl Found<'_> {
         }
         Ok((Kind::Block, is_read_only, 0, 0, space))
     }
-}
-
-/// When a file was made; zero where its file system does not tell.
-fn birth(stat: &Statx) -> StatxTimestamp {
-    let is_told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-    let mut time = stat.stx_btime;
-    if !is_told {
-        (time.tv_sec, time.tv_nsec) = (0, 0);
-    }
-    time
 }
 
 fn microseconds(time: StatxTimestamp) -> u64 {

@@ -1,9 +1,9 @@
 //! Changes of images: what may be changed, and how.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    FileType, IFlags, Mode, OFlags, chmod, fstat, ioctl_getflags, ioctl_setflags, lstat, open, stat, unlink,
+    FileType, Mode, OFlags, RenameFlags, chmod, fstat, lstat, open, renameat_with, stat, unlink,
 };
 use rustix::io::Errno;
 
@@ -16,15 +16,11 @@ use crate::lock::{Mode as Sharing, NameLock, PathLock};
 use crate::name::ImageName;
 use crate::places::Places;
 use crate::progress::{Teller, size_of};
+use crate::protection::{DIRECTORY, is_immutable, set_immutable};
 use crate::side_files;
 use crate::staged::Staged;
+use crate::together::{Move, Moves};
 use crate::tree::IN_THE_TREE;
-
-pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY);
 
 /// Refuses what belongs to the host.
 fn may_change(image: &Image) -> Result<()> {
@@ -56,36 +52,53 @@ pub fn remove(places: &Places, image: &Image, teller: &mut Teller<'_>) -> Result
     let is_link = lstat(image.path.as_str())
         .map(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
         .map_err(&fail)?;
-    match image.kind {
-        Kind::Directory | Kind::Subvolume | Kind::Mstack if !is_link => {
-            let (parent, file) = image.place();
-            let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
-            let locked = set_immutable(&image.path, false).map_err(&fail)?;
-            let aside = Staged::put_aside(&directory, &image.name, file);
-            if aside.is_err() && locked {
-                let _ = set_immutable(&image.path, true);
-            }
-            let aside = aside.map_err(|errno| match errno {
-                Errno::BUSY => Error::InUse(image.name.clone()),
-                errno => fail(errno),
-            })?;
-            if image.kind != Kind::Subvolume {
-                teller.count(aside.as_fd(), b".", IN_THE_TREE);
-            }
-            aside.remove(teller).map_err(&fail)?;
+    let is_tree = !is_link && matches!(image.kind, Kind::Directory | Kind::Subvolume | Kind::Mstack);
+    let (parent, file) = image.place();
+    let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
+    let was_immutable = is_tree && is_immutable(&image.path).map_err(&fail)?;
+    let gone = Move::of(image.path.clone(), None).ok_or_else(|| fail(Errno::NOENT))?;
+    let moves = Moves::new(gone, was_immutable, side_files::removed(places, image));
+    let journal = moves.begin(&directory);
+    if is_tree {
+        let aside = put_aside(&directory, image, file, was_immutable);
+        if aside.is_err() {
+            let _ = moves.go_back();
         }
+        let aside = aside.map_err(|errno| match errno {
+            Errno::BUSY => Error::InUse(image.name.clone()),
+            errno => fail(errno),
+        })?;
+        // It is no image any more.
+        let _ = moves.go_on();
+        drop(journal);
+        if image.kind != Kind::Subvolume {
+            teller.count(aside.as_fd(), b".", IN_THE_TREE);
+        }
+        aside.remove(teller).map_err(&fail)?;
+    } else {
         // What is in /dev is a device, and not ours to remove.
-        Kind::Block if is_in_dev(&image.path) => {}
-        _ => {
+        if image.kind != Kind::Block || !is_in_dev(&image.path) {
             let size = lstat(image.path.as_str()).map(|found| size_of(&found)).map_err(&fail)?;
             teller.expect(size, 1);
             unlink(image.path.as_str()).map_err(&fail)?;
             teller.file(0, size);
         }
+        let _ = moves.go_on();
     }
-    side_files::remove(places, image);
     teller.tell();
     Ok(())
+}
+
+fn put_aside<'a>(
+    directory: &'a OwnedFd,
+    image: &Image,
+    file: &str,
+    was_immutable: bool,
+) -> std::result::Result<Staged<'a>, Errno> {
+    if was_immutable {
+        set_immutable(&image.path, false)?;
+    }
+    Staged::put_aside(directory, &image.name, file)
 }
 
 /// Gives an image another name, and the files that belong to it.
@@ -106,24 +119,21 @@ pub fn rename(places: &Places, image: &Image, name: &ImageName) -> Result<()> {
     let (parent, file) = image.place();
     let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
     let renamed = format!("{name}{}", image.suffix());
-    let locked = image.kind == Kind::Directory && set_immutable(&image.path, false).map_err(&fail)?;
-    let done = rustix::fs::renameat_with(
-        &directory,
-        file,
-        &directory,
-        renamed.as_str(),
-        rustix::fs::RenameFlags::NOREPLACE,
-    );
-    if locked {
-        let now = if done.is_ok() { format!("{parent}/{renamed}") } else { image.path.clone() };
-        set_immutable(&now, true).map_err(&fail)?;
+    let was_immutable = image.kind == Kind::Directory && is_immutable(&image.path).map_err(&fail)?;
+    let moved = Move::of(image.path.clone(), Some(format!("{parent}/{renamed}")));
+    let moved = moved.ok_or_else(|| fail(Errno::NOENT))?;
+    let moves = Moves::new(moved, was_immutable, side_files::renamed(places, image, name.as_str()));
+    let _journal = moves.begin(&directory);
+    let released = if was_immutable { set_immutable(&image.path, false).map(drop) } else { Ok(()) };
+    let done = released
+        .and_then(|()| renameat_with(&directory, file, &directory, renamed.as_str(), RenameFlags::NOREPLACE));
+    match done {
+        Ok(()) => moves.go_on().map_err(fail),
+        Err(errno) => {
+            let _ = moves.go_back();
+            Err(if errno == Errno::EXIST { Error::NameTaken(name.to_string()) } else { fail(errno) })
+        }
     }
-    done.map_err(|errno| match errno {
-        Errno::EXIST => Error::NameTaken(name.to_string()),
-        errno => fail(errno),
-    })?;
-    side_files::rename(places, image, name.as_str());
-    Ok(())
 }
 
 /// Makes an image read-only, or writable again.
@@ -154,25 +164,6 @@ pub fn set_read_only(places: &Places, image: &Image, read_only: bool) -> Result<
     }
 }
 
-/// Sets or clears the flag of a directory that keeps it from being changed. Returns whether it was the other way before.
-pub(crate) fn set_immutable(path: &str, immutable: bool) -> std::result::Result<bool, Errno> {
-    let root = open(path, DIRECTORY, Mode::empty())?;
-    let flags = match ioctl_getflags(&root) {
-        Ok(flags) => flags,
-        // A file system without such flags.
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if !immutable => return Ok(false),
-        Err(Errno::NOTTY | Errno::NOSYS) => return Err(Errno::OPNOTSUPP),
-        Err(errno) => return Err(errno),
-    };
-    if flags.contains(IFlags::IMMUTABLE) == immutable {
-        return Ok(false);
-    }
-    let mut wanted = flags;
-    wanted.set(IFlags::IMMUTABLE, immutable);
-    ioctl_setflags(&root, wanted)?;
-    Ok(true)
-}
-
 /// Limits what an image may take; `None` takes the limit away.
 ///
 /// # Errors
@@ -187,7 +178,7 @@ pub fn set_limit(image: &Image, limit: Option<u64>) -> Result<()> {
     limit_subvolume(&root, limit).map_err(fail)
 }
 
-fn limit_subvolume(root: &std::os::fd::OwnedFd, limit: Option<u64>) -> std::result::Result<(), Errno> {
+fn limit_subvolume(root: &OwnedFd, limit: Option<u64>) -> std::result::Result<(), Errno> {
     let subvolume = btrfs::describe(root)?;
     btrfs::limit(root, subvolume.id, limit)?;
     btrfs::make_subtree_group(root)?;
@@ -216,7 +207,7 @@ pub fn set_pool_limit(places: &Places, limit: Option<u64>) -> Result<()> {
 }
 
 /// Opens the pool, and makes it where it is missing: a subvolume where it can be one.
-pub(crate) fn open_pool(places: &Places) -> Result<std::os::fd::OwnedFd> {
+pub(crate) fn open_pool(places: &Places) -> Result<OwnedFd> {
     let path = places.pool();
     match open(path.as_str(), DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => {}

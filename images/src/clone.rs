@@ -2,19 +2,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, fchmod, fstat, mkdirat, open, openat};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat};
 use rustix::io::Errno;
 
 use crate::btrfs;
-use crate::change::{DIRECTORY, free_name, open_pool};
+use crate::change::{free_name, open_pool};
 use crate::data::FileData;
 use crate::error::{Error, Result};
 use crate::image::{Image, Kind};
 use crate::name::ImageName;
 use crate::places::Places;
 use crate::progress::{Teller, size_of};
-use crate::side_files;
+use crate::protection::DIRECTORY;
+use crate::side_files::{Copies, Targets};
 use crate::staged::Staged;
+use crate::together::{Move, Moves};
 use crate::tree::{Copy, is_subvolume};
 
 /// Copies an image to the pool, and the files that belong to it, and tells how far it is. It has no name until it is whole.
@@ -33,7 +35,7 @@ pub fn clone(
     let fail = Error::of("copy", &image.path);
     let source = |flags| open(image.path.as_str(), flags, Mode::empty()).map_err(&fail);
     let new = NewImage { pool: &pool, name, read_only };
-    match image.kind {
+    let copy = match image.kind {
         Kind::Directory => new.copy_tree(&source(DIRECTORY)?, teller),
         Kind::Subvolume => match new.snapshot(&source(DIRECTORY)?) {
             // It is in another file system, or nobody may do that here.
@@ -45,12 +47,17 @@ pub fn clone(
         Kind::Raw => new.copy_file(&source(FILE)?, teller),
         Kind::Block => return Err(Error::NotSupported("block devices are not copied".into())),
         Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied".into())),
-    }
-    .map_err(|errno| match errno {
+    };
+    let targets = Targets::open(places);
+    let named = copy.and_then(|copy| {
+        let files = targets.copy(places, image, name.as_str());
+        let suffix = if image.kind == Kind::Raw { ".raw" } else { "" };
+        new.finish(copy, files, &places.pool(), &format!("{name}{suffix}"))
+    });
+    named.map_err(|errno| match errno {
         Errno::EXIST => Error::NameTaken(name.to_string()),
         errno => fail(errno),
     })?;
-    side_files::copy(places, image, name.as_str());
     teller.tell();
     Ok(())
 }
@@ -65,8 +72,8 @@ struct NewImage<'a> {
     read_only: bool,
 }
 
-impl NewImage<'_> {
-    fn copy_file(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<(), Errno> {
+impl<'a> NewImage<'a> {
+    fn copy_file(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<Staged<'a>, Errno> {
         let Self { pool, name, read_only } = *self;
         let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let staged = Staged::make(pool, name.as_str(), |name| {
@@ -79,10 +86,10 @@ impl NewImage<'_> {
         FileData::new().copy(source, &target, &mut |more| teller.bytes(more))?;
         teller.file(0, size);
         fchmod(&target, Mode::from_raw_mode(if read_only { 0o444 } else { 0o644 }))?;
-        staged.finish(&format!("{name}.raw"))
+        Ok(staged)
     }
 
-    fn copy_tree(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<(), Errno> {
+    fn copy_tree(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<Staged<'a>, Errno> {
         let Self { pool, name, read_only } = *self;
         let on_btrfs = btrfs::is_btrfs(pool)?;
         let staged = Staged::make(pool, name.as_str(), |name| match btrfs::create(pool, name) {
@@ -91,10 +98,10 @@ impl NewImage<'_> {
             done => done,
         })?;
         Copy::tree(source, &staged, teller)?;
-        finish(staged, name, read_only)
+        ready(staged, read_only)
     }
 
-    fn snapshot(&self, source: &OwnedFd) -> std::result::Result<(), Errno> {
+    fn snapshot(&self, source: &OwnedFd) -> std::result::Result<Staged<'a>, Errno> {
         let Self { pool, name, read_only } = *self;
         let subvolume = btrfs::describe(source)?;
         let below = btrfs::children(source, subvolume.id)?;
@@ -105,7 +112,32 @@ impl NewImage<'_> {
         for path in &below {
             nested(source, staged.as_fd(), path, read_only)?;
         }
-        finish(staged, name, read_only)
+        ready(staged, read_only)
+    }
+
+    /// Gives a copy its name, and before that the files that belong to it theirs.
+    fn finish(
+        &self,
+        copy: Staged<'_>,
+        files: Copies<'_>,
+        directory: &str,
+        name: &str,
+    ) -> std::result::Result<(), Errno> {
+        // What is immutable cannot be renamed: that comes last.
+        let is_tree = FileType::from_raw_mode(fstat(&copy)?.st_mode) == FileType::Directory;
+        let is_immutable = self.read_only && is_tree && !is_subvolume(&copy)?;
+        let now = format!("{directory}/{}", copy.name());
+        let image = Move::of_new(&now, format!("{directory}/{name}")).ok_or(Errno::NOENT)?;
+        let moves = Moves::new(image, is_immutable, files.moves.iter().cloned());
+        let _journal = moves.begin(self.pool);
+        files.finish();
+        let done = copy.finish(name);
+        if done.is_ok() {
+            moves.go_on()
+        } else {
+            let _ = moves.go_back();
+            done
+        }
     }
 }
 
@@ -132,25 +164,16 @@ fn nested(
     if read_only { btrfs::set_read_only(&copy, true) } else { Ok(()) }
 }
 
-/// Makes what was copied read-only, if that is wanted, and gives it its name.
-fn finish(staged: Staged<'_>, name: &ImageName, read_only: bool) -> std::result::Result<(), Errno> {
-    let root = rustix::io::fcntl_dupfd_cloexec(&staged, 3)?;
-    let is_subvolume = is_subvolume(&root)?;
-    if is_subvolume {
+/// Makes a subvolume that was copied read-only, if that is wanted.
+fn ready(staged: Staged<'_>, read_only: bool) -> std::result::Result<Staged<'_>, Errno> {
+    if is_subvolume(&staged)? {
         // Where nothing is counted there are no groups.
-        let _ = btrfs::make_subtree_group(&root);
+        let _ = btrfs::make_subtree_group(&staged);
         if read_only {
-            btrfs::set_read_only(&root, true)?;
+            btrfs::set_read_only(&staged, true)?;
         }
     }
-    staged.finish(name.as_str())?;
-    // What is immutable cannot be renamed: this comes last.
-    if read_only && !is_subvolume {
-        let mut flags = rustix::fs::ioctl_getflags(&root)?;
-        flags.insert(rustix::fs::IFlags::IMMUTABLE);
-        rustix::fs::ioctl_setflags(&root, flags)?;
-    }
-    Ok(())
+    Ok(staged)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Which images there are.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Statx, open, openat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, open, openat};
 use rustix::io::Errno;
 
-use crate::attributes::{Found, look, type_of};
+use crate::attributes::{Around, Found, Seen, look};
 use crate::error::{Error, Result};
 use crate::image::{HOST_NAME, Image};
 use crate::name::ImageName;
@@ -42,15 +42,32 @@ impl Form {
 
     /// The form of a file, and the name of the image; `None` if it is none.
     fn of(file: &str, kind: FileType) -> Option<(Self, &str)> {
+        let has_dot = || file.as_bytes().contains(&b'.');
         let suffixes: &[Self] = match kind {
             FileType::RegularFile => &[Self::Raw],
             FileType::BlockDevice => &[Self::Plain],
-            FileType::Directory => {
+            FileType::Directory if has_dot() => {
                 &[Self::MstackVersions, Self::RawVersions, Self::Versions, Self::Mstack, Self::Plain]
             }
+            FileType::Directory => &[Self::Plain],
             _ => &[],
         };
         suffixes.iter().find_map(|form| Some((*form, file.strip_suffix(form.suffix())?)))
+    }
+}
+
+/// A file that stands for an image.
+struct Candidate {
+    file: String,
+    /// How much of that is the image's name.
+    length: usize,
+    form: Form,
+    seen: Seen,
+}
+
+impl Candidate {
+    fn name(&self) -> &str {
+        self.file.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -63,8 +80,7 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
     let mut known = HashSet::new();
     for path in places.directories() {
         let Some(directory) = open_directory(&path)? else { continue };
-        // In the order of names, and of each name the best.
-        let mut files: BTreeMap<(String, Form), (String, Statx)> = BTreeMap::new();
+        let mut candidates = Vec::new();
         for entry in Dir::read_from(&directory).map_err(Error::of("read", &path))? {
             let entry = entry.map_err(Error::of("read", &path))?;
             let Ok(file) = entry.file_name().to_str() else { continue };
@@ -72,18 +88,21 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
                 continue;
             }
             // A link that leads nowhere, or that may not be followed, is no image.
-            let Ok(stat) = look(&directory, file) else { continue };
-            let Some((form, name)) = Form::of(file, type_of(&stat)) else { continue };
-            if ImageName::new(name).is_ok() {
-                files.insert((name.to_owned(), form), (file.to_owned(), stat));
+            let Ok(seen) = look(&directory, file) else { continue };
+            let Some((form, name)) = Form::of(file, seen.file_type()) else { continue };
+            if ImageName::is_one(name) {
+                candidates.push(Candidate { file: file.to_owned(), length: name.len(), form, seen });
             }
         }
-        for ((name, form), (file, stat)) in files {
-            if known.contains(&name) {
+        // In the order of names, and of each name the best.
+        candidates.sort_unstable_by(|one, other| (one.name(), one.form).cmp(&(other.name(), other.form)));
+        let around = Around::of(&directory);
+        for candidate in candidates {
+            if known.contains(candidate.name()) {
                 continue;
             }
-            if let Ok(Some(image)) = describe(places, &path, &directory, &name, form, &file, stat) {
-                known.insert(name);
+            if let Ok(Some(image)) = describe(places, &path, &directory, &candidate, around) {
+                known.insert(image.name.clone());
                 found(image);
             }
         }
@@ -106,16 +125,17 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
         let Some(directory) = open_directory(&path)? else { continue };
         for form in Form::ALL {
             let file = format!("{name}{}", form.suffix());
-            let stat = match look(&directory, &file) {
-                Ok(stat) => stat,
+            let seen = match look(&directory, &file) {
+                Ok(seen) => seen,
                 // No file is called that, or one is that leads nowhere.
                 Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::LOOP) => continue,
                 Err(errno) => return Err(Error::of("look at", &format!("{path}/{file}"))(errno)),
             };
-            if Form::of(&file, type_of(&stat)) != Some((form, name)) {
+            if Form::of(&file, seen.file_type()) != Some((form, name)) {
                 continue;
             }
-            if let Some(image) = describe(places, &path, &directory, name, form, &file, stat)? {
+            let candidate = Candidate { file, length: name.len(), form, seen };
+            if let Some(image) = describe(places, &path, &directory, &candidate, None)? {
                 return Ok(image);
             }
         }
@@ -139,41 +159,43 @@ fn describe(
     places: &Places,
     directory_path: &str,
     directory: &OwnedFd,
-    name: &str,
-    form: Form,
-    file: &str,
-    stat: Statx,
+    candidate: &Candidate,
+    around: Option<Around>,
 ) -> Result<Option<Image>> {
+    let (name, file, form) = (candidate.name(), candidate.file.as_str(), candidate.form);
     let path = format!("{directory_path}/{file}");
-    let fail = Error::of("look at", &path);
+    let vendor = places.is_vendors(&path);
     let (suffix, types): (_, &[FileType]) = match form {
         Form::Plain | Form::Raw | Form::Mstack => {
             let found = Found {
-                name: name.to_owned(),
-                vendor: places.is_vendors(&path),
-                path: path.clone(),
+                name,
+                path: &path,
                 directory: directory.as_fd(),
                 file,
-                stat,
+                seen: candidate.seen,
+                around,
                 is_mstack: form == Form::Mstack,
+                vendor,
             };
-            return found.describe().map_err(fail);
+            return found.describe().map_err(Error::of("look at", &path));
         }
         Form::Versions => ("", &[FileType::Directory]),
         Form::RawVersions => (".raw", &[FileType::RegularFile, FileType::BlockDevice]),
         Form::MstackVersions => (".mstack", &[FileType::Directory]),
     };
+    let fail = Error::of("look at", &path);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let versions = openat(directory, file, flags, Mode::empty()).map_err(&fail)?;
-    let Some((version, stat)) = pick(&versions, name, suffix, types).map_err(&fail)? else { return Ok(None) };
+    let Some((version, seen)) = pick(&versions, name, suffix, types).map_err(&fail)? else { return Ok(None) };
     let found = Found {
-        name: name.to_owned(),
-        vendor: places.is_vendors(&path),
-        path: format!("{path}/{version}"),
+        name,
+        path: &format!("{path}/{version}"),
         directory: versions.as_fd(),
         file: &version,
-        stat,
+        seen,
+        around: None,
         is_mstack: form == Form::MstackVersions,
+        vendor,
     };
     found.describe().map_err(fail)
 }
@@ -181,13 +203,14 @@ fn describe(
 /// What the host runs from.
 fn host(path: &str) -> Result<Image> {
     let fail = Error::of("look at", path);
-    let stat = look(CWD, path).map_err(&fail)?;
+    let seen = look(CWD, path).map_err(&fail)?;
     let found = Found {
-        name: HOST_NAME.to_owned(),
-        path: path.to_owned(),
+        name: HOST_NAME,
+        path,
         directory: CWD,
         file: path,
-        stat,
+        seen,
+        around: None,
         is_mstack: false,
         vendor: false,
     };

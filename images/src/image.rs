@@ -35,7 +35,7 @@ impl Kind {
 }
 
 /// An image. Sizes are in bytes, times in microseconds since 1970.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
     /// What it is called.
     pub name: String,
@@ -52,12 +52,11 @@ pub struct Image {
     /// When it was last written to; 0 if nobody knows.
     pub modified: u64,
     /// What it takes.
-    #[serde(flatten)]
     pub space: Space,
 }
 
 /// What an image takes of its file system; `None` if nobody counts.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Space {
     /// All of it.
     pub usage: Option<u64>,

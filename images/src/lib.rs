@@ -21,10 +21,13 @@ mod pick;
 mod places;
 mod pool;
 mod progress;
+mod protection;
 #[cfg(test)]
 mod scratch;
 mod side_files;
 mod staged;
+mod tidy;
+mod together;
 mod tree;
 mod version;
 
@@ -34,10 +37,10 @@ pub use data::FileData;
 pub use discover::{find, list};
 pub use error::{Error, Result};
 pub use files_inside::Metadata;
-pub use image::{HOST_NAME, Image, Kind};
+pub use image::{HOST_NAME, Image, Kind, Space};
 pub use metadata::metadata;
 pub use name::ImageName;
 pub use places::{Places, User};
 pub use pool::{Pool, pool};
 pub use progress::{Progress, Teller, size_of};
-pub use staged::tidy;
+pub use tidy::tidy;

@@ -18,13 +18,16 @@ impl ImageName {
     /// # Errors
     /// [`Error::BadName`].
     pub fn new(name: &str) -> Result<Self> {
-        let is_good = !matches!(name, "" | "." | "..")
+        if Self::is_one(name) { Ok(Self(name.to_owned())) } else { Err(Error::BadName(name.to_owned())) }
+    }
+
+    /// Whether an image may have a name.
+    pub(crate) fn is_one(name: &str) -> bool {
+        !matches!(name, "" | "." | "..")
             && name.len() <= LONGEST
             && !name.starts_with(".#")
-            && !name.contains('/')
             // Bytes below 32 and 127; the control characters beyond ASCII are characters like others, as to the original.
-            && !name.bytes().any(|byte| byte.is_ascii_control());
-        if is_good { Ok(Self(name.to_owned())) } else { Err(Error::BadName(name.to_owned())) }
+            && !name.bytes().any(|byte| byte == b'/' || byte.is_ascii_control())
     }
 
     /// The name.

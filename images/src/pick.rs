@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Dir, FileType, Statx};
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use crate::attributes::{look, type_of};
+use crate::attributes::{Seen, look};
 use crate::version;
 
 /// What this host is called in the names of files, systemd.unit(5) `ConditionArchitecture=`.
@@ -103,7 +103,7 @@ pub(crate) fn pick(
     base: &str,
     suffix: &str,
     types: &[FileType],
-) -> Result<Option<(String, Statx)>, Errno> {
+) -> Result<Option<(String, Seen)>, Errno> {
     let mut entries = Vec::new();
     for entry in Dir::read_from(directory.as_fd())? {
         let entry = entry?;
@@ -112,7 +112,7 @@ pub(crate) fn pick(
     entries.sort_by(|one, other| other.compare(one));
     for entry in entries {
         match look(directory.as_fd(), &entry.file) {
-            Ok(stat) if types.contains(&type_of(&stat)) => return Ok(Some((entry.file, stat))),
+            Ok(seen) if types.contains(&seen.file_type()) => return Ok(Some((entry.file, seen))),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }

@@ -3,12 +3,15 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags, open, openat, renameat_with, unlink};
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 
 use crate::data::FileData;
 use crate::image::Image;
 use crate::places::Places;
+use crate::protection::DIRECTORY;
+use crate::staged::Staged;
+use crate::together::Move;
 
 /// What stands beside an image, by what its name ends in.
 const BESIDE: [&str; 10] = [
@@ -38,35 +41,70 @@ fn pairs(places: &Places, image: &Image, name: &str, directory: &str) -> Vec<(St
     settings.chain(beside).collect()
 }
 
-/// Removes them.
-pub(crate) fn remove(places: &Places, image: &Image) {
-    for (file, _) in pairs(places, image, &image.name, "") {
-        let _ = unlink(file);
-    }
+/// Those that go with an image.
+pub(crate) fn removed(places: &Places, image: &Image) -> Vec<Move> {
+    let pairs = pairs(places, image, &image.name, "");
+    pairs.into_iter().filter_map(|(file, _)| Move::of(file, None)).collect()
 }
 
-/// Renames them with their image.
-pub(crate) fn rename(places: &Places, image: &Image, name: &str) {
+/// Those that are renamed with an image.
+pub(crate) fn renamed(places: &Places, image: &Image, name: &str) -> Vec<Move> {
     let (directory, _) = image.place();
-    for (file, renamed) in pairs(places, image, name, directory) {
-        let _ = renameat_with(CWD, file, CWD, renamed, RenameFlags::NOREPLACE);
+    let pairs = pairs(places, image, name, directory);
+    pairs.into_iter().filter_map(|(file, renamed)| Move::of(file, Some(renamed))).collect()
+}
+
+/// Where copies of them are put.
+#[derive(Debug)]
+pub(crate) struct Targets(Vec<(String, OwnedFd)>);
+
+impl Targets {
+    pub(crate) fn open(places: &Places) -> Self {
+        let paths = places.settings().into_iter().chain([places.pool()]);
+        let open = |path: String| Some((open(path.as_str(), DIRECTORY, Mode::empty()).ok()?, path));
+        Self(paths.filter_map(open).map(|(directory, path)| (path, directory)).collect())
+    }
+
+    /// Copies them for a clone in the pool: each has a name of no meaning until it gets its own.
+    pub(crate) fn copy(&self, places: &Places, image: &Image, name: &str) -> Copies<'_> {
+        let (mut files, mut moves) = (Vec::new(), Vec::new());
+        for (file, target) in pairs(places, image, name, &places.pool()) {
+            let Some((parent, own)) = target.rsplit_once('/') else { continue };
+            let Some((_, directory)) = self.0.iter().find(|(path, _)| path == parent) else { continue };
+            // Half of one is worse than none.
+            let Ok(copy) = copy_one(&file, directory, name) else { continue };
+            let now = format!("{parent}/{}", copy.name());
+            moves.extend(Move::of_new(&now, target.clone()));
+            files.push((copy, own.to_owned()));
+        }
+        Copies { files, moves }
     }
 }
 
-/// Copies them for a clone in the pool.
-pub(crate) fn copy(places: &Places, image: &Image, name: &str) {
-    for (file, copied) in pairs(places, image, name, &places.pool()) {
-        if copy_one(&file, &copied).is_err_and(|errno| errno != Errno::NOENT && errno != Errno::EXIST) {
-            // Half of one is worse than none.
-            let _ = unlink(copied);
+/// Copies without their names.
+#[derive(Debug)]
+pub(crate) struct Copies<'a> {
+    files: Vec<(Staged<'a>, String)>,
+    pub(crate) moves: Vec<Move>,
+}
+
+impl Copies<'_> {
+    /// Gives them their names, unless others have them.
+    pub(crate) fn finish(self) {
+        for (file, name) in self.files {
+            let _ = file.finish(&name);
         }
     }
 }
 
-fn copy_one(from: &str, to: &str) -> Result<(), Errno> {
+fn copy_one<'a>(from: &str, directory: &'a OwnedFd, name: &str) -> Result<Staged<'a>, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let source = open(from, flags, Mode::empty())?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let target: OwnedFd = openat(CWD, to, flags, Mode::from_raw_mode(0o644))?;
-    FileData::new().copy(&source, &target, &mut |_| {})
+    let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o644);
+    let staged = Staged::make(directory, name, |name| openat(directory, name, new, mode).map(drop))?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let target = openat(directory, staged.name(), flags, Mode::empty())?;
+    FileData::new().copy(&source, &target, &mut |_| {})?;
+    Ok(staged)
 }

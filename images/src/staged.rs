@@ -4,18 +4,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, openat2,
-    renameat_with, statat,
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat2, renameat_with, statat,
 };
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
-use crate::places::Places;
 use crate::progress::Teller;
 use crate::tree::{Entry, IN_THE_TREE, remove_entry};
 
 /// What the names begin with. Those of others, as systemd-importd's, begin with `.#` only.
-const PREFIX: &str = ".#mymachines.";
+pub(crate) const PREFIX: &str = ".#mymachines.";
 /// How many names are tried.
 const TRIES: u32 = 1000;
 
@@ -105,7 +102,7 @@ impl Drop for Staged<'_> {
     }
 }
 
-fn remove_quietly(directory: &OwnedFd, name: &str) -> std::result::Result<(), Errno> {
+pub(crate) fn remove_quietly(directory: &OwnedFd, name: &str) -> std::result::Result<(), Errno> {
     remove_entry(&Entry { directory: directory.as_fd(), name }, &mut Teller::new(false, &mut |_| {}))
 }
 
@@ -127,7 +124,7 @@ fn open(directory: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> 
 }
 
 /// Opens and locks an entry; `None` if it has gone meanwhile.
-fn hold(directory: &OwnedFd, name: &str) -> std::result::Result<Option<OwnedFd>, Errno> {
+pub(crate) fn hold(directory: &OwnedFd, name: &str) -> std::result::Result<Option<OwnedFd>, Errno> {
     let file = match open(directory, name) {
         Err(Errno::NOENT) => return Ok(None),
         opened => opened?,
@@ -139,45 +136,4 @@ fn hold(directory: &OwnedFd, name: &str) -> std::result::Result<Option<OwnedFd>,
         Ok(_) | Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
-}
-
-/// Removes what was left half made or half removed by whoever was killed. Returns how much that was.
-///
-/// # Errors
-/// A directory with images cannot be read. What cannot be removed is left.
-pub fn tidy(places: &Places) -> Result<usize> {
-    let mut removed: usize = 0;
-    for path in places.directories() {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let directory = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(Error::of("open", &path)(errno)),
-        };
-        let mut left = Vec::new();
-        for entry in Dir::read_from(&directory).map_err(Error::of("read", &path))? {
-            let entry = entry.map_err(Error::of("read", &path))?;
-            left.extend(
-                entry.file_name().to_str().ok().filter(|name| name.starts_with(PREFIX)).map(str::to_owned),
-            );
-        }
-        for name in left {
-            if is_ours_and_free(&directory, &name) && remove_quietly(&directory, &name).is_ok() {
-                removed = removed.saturating_add(1);
-            }
-        }
-    }
-    Ok(removed)
-}
-
-fn is_ours_and_free(directory: &OwnedFd, name: &str) -> bool {
-    let Ok(found) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::Directory | FileType::RegularFile => {}
-        // Nothing of this kind is ever made here.
-        _ => return false,
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(file) = openat(directory, name, flags, Mode::empty()) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }

@@ -57,7 +57,7 @@ pub struct ImageWorkers {
     deadline: Duration,
     idle: Rc<RefCell<Vec<(Instant, Worker)>>>,
     is_tidied: Rc<Cell<bool>>,
-    /// Workers that were killed while they made a copy: when they have ended, what they have made is removed.
+    /// Workers that were killed while they made a copy or renamed: when they have ended, what they have left is tidied up.
     interrupted: RefCell<Vec<OwnedFd>>,
     interruption: Notify,
 }
@@ -135,9 +135,9 @@ impl ImageWorkers {
         self.jobs.admit(Whose::Images).map_err(refused)?;
         each(place.id, Answer::Progress(Progress::default()));
         let mut worker = self.start()?;
-        let is_copy = matches!(request, Request::Clone { .. });
+        let leaves_part = matches!(request, Request::Clone { .. } | Request::Update(..));
         let mut interrupted =
-            Interrupted { workers: self, process: worker.process().ok().filter(|_| is_copy) };
+            Interrupted { workers: self, process: worker.process().ok().filter(|_| leaves_part) };
         let work = worker.ask(&request, |answer| {
             if let Answer::Progress(progress) = answer {
                 place.note(|change| change.progress = progress);
@@ -165,7 +165,7 @@ impl ImageWorkers {
         self.changes.cancel(id)
     }
 
-    /// Waits until a worker that was killed while it made a copy has ended.
+    /// Waits until a worker that was killed while it made a copy or renamed has ended.
     pub async fn interrupted(&self) {
         loop {
             let next = self.interrupted.borrow_mut().pop();
@@ -210,7 +210,7 @@ impl ImageWorkers {
     }
 }
 
-/// A worker that makes a copy. When this is dropped, that is over, and nobody needs what it has made.
+/// A worker that makes a copy or renames. When this is dropped, that is over, and nobody needs what it has left.
 struct Interrupted<'a> {
     workers: &'a ImageWorkers,
     process: Option<OwnedFd>,

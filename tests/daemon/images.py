@@ -155,6 +155,40 @@ class Large(WithPool):
             self.assertLess(min(longest), max(SHORT, min(all_of_it) / 6), way)
 
 
+class ReadOnly(WithPool):
+    def test_what_is_on_something_read_only_is_read_only_and_what_is_mounted_there_or_linked_is_not(self):
+        elsewhere = pathlib.Path("/run/elsewhere")
+        elsewhere.mkdir()
+        for name in "tree", "bound", "mounted":
+            self.tree(name)
+        (POOL / "disk.raw").write_bytes(b"x")
+        (POOL / "linked").symlink_to(elsewhere)
+        (POOL / "good.v/good_1").mkdir(parents=True)
+
+        def mount(*words):
+            subprocess.run(["mount", *words], check=True)
+
+        mount("-t", "tmpfs", "tmpfs", POOL / "mounted")
+        mount("--bind", POOL / "bound", POOL / "bound")
+        self.start()
+        all_of_them = {"tree", "bound", "mounted", "disk", "linked", "good"}
+        for words, expected in (
+            (("-o", "remount,ro,bind", POOL / "bound"), {"bound"}),
+            (("-o", "remount,ro,bind", POOL), {"tree", "disk", "good", "bound"}),
+            (("-o", "remount,rw,bind", POOL), {"bound"}),
+            (("-o", "remount,rw,bind", POOL / "bound"), set()),
+            (("-o", "remount,ro", POOL), {"tree", "disk", "good", "bound"}),
+        ):
+            mount(*words)
+            with Client() as client:
+                told = [reply["parameters"] for reply in client.stream(f"{IMAGE}List")]
+            listed = {image["name"] for image in told if image["readOnly"] and image["name"] != ".host"}
+            self.assertEqual(listed, expected, words)
+            each = {name for name in all_of_them if call(f"{IMAGE}List", {"name": name})["parameters"]["readOnly"]}
+            self.assertEqual(each, expected, words)
+        mount("-o", "remount,rw", POOL)
+
+
 class Killed(WithPool):
     """A daemon that is killed in the middle of a change, at many moments."""
 
@@ -222,40 +256,6 @@ class Killed(WithPool):
             self.assertNotIn("tree", self.names())
             self.assert_tidied()
             self.assertEqual(self.images(), [])
-
-    def test_an_image_whose_renaming_is_interrupted_has_one_name_and_each_of_its_files_one(self):
-        self.tree("one", files=10)
-        whole = self.files("one")
-        for suffix in ".nspawn", ".roothash", ".verity":
-            (POOL / f"one{suffix}").write_text(suffix)
-        self.start()
-        names, moments = ("one", "other"), set()
-        for part in range(12):
-            [old] = [name for name in names if (POOL / name).exists()]
-            [new] = set(names) - {old}
-            # The other name may still have what an interruption left.
-            for suffix in ".nspawn", ".roothash", ".verity":
-                if (POOL / f"{new}{suffix}").exists():
-                    (POOL / f"{new}{suffix}").rename(POOL / f"{old}{suffix}")
-            began = time.monotonic()
-
-            def has_begun(part=part, new=new, began=began):
-                # At the earliest, later and later, and when it is done.
-                return time.monotonic() - began > part * 0.002 or (POOL / f"{new}.verity").exists()
-
-            self.kill_in(message(f"{IMAGE}Update", {"name": old, "newName": new}), has_begun)
-            [found] = [name for name in names if (POOL / name).exists()]
-            self.assertEqual(self.files(found), whole)
-            moments.add(found == new)
-            for suffix in ".nspawn", ".roothash", ".verity":
-                [kept] = [name for name in names if (POOL / f"{name}{suffix}").exists()]
-                self.assertEqual((POOL / f"{kept}{suffix}").read_text(), suffix)
-            self.assert_tidied()
-        # The next one goes on from there.
-        [old] = [name for name in names if (POOL / name).exists()]
-        self.assertEqual(ask(f"{IMAGE}Update", {"name": old, "newName": "last"}), OK)
-        self.assertEqual(self.files("last"), whole)
-        print(f"  renamed before the kill: {sorted(moments)}", flush=True)
 
     def test_what_others_have_begun_is_left_to_them(self):
         others = [".#importd-tree0123456789abcdef", ".#mymachine.tree", "mymachines.tree"]

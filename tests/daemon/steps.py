@@ -24,10 +24,12 @@ NO_CALL = (1 << 64) - 1
 
 NAMES = {1: "write", 20: "writev", 44: "sendto", 46: "sendmsg", 62: "kill", 82: "rename", 83: "mkdir", 84: "rmdir", 87: "unlink",
          88: "symlink", 188: "setxattr", 232: "epoll_wait", 257: "openat", 258: "mkdirat", 263: "unlinkat", 264: "renameat",
-         266: "symlinkat", 281: "epoll_pwait", 316: "renameat2", 424: "pidfd_send_signal", 441: "epoll_pwait2"}
+         265: "linkat", 266: "symlinkat", 281: "epoll_pwait", 316: "renameat2", 424: "pidfd_send_signal", 441: "epoll_pwait2"}
+# Those that others see nothing of, or not always.
+OTHERS = {0: "read", 16: "ioctl", 45: "recvfrom", 74: "fsync"}
 WAITING = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
 # The places of the paths among the arguments.
-PATHS = {"openat": [1], "mkdirat": [1], "unlinkat": [1], "renameat": [1, 3], "renameat2": [1, 3], "symlinkat": [0, 2],
+PATHS = {"openat": [1], "mkdirat": [1], "unlinkat": [1], "renameat": [1, 3], "renameat2": [1, 3], "linkat": [1, 3], "symlinkat": [0, 2],
          "mkdir": [0], "rmdir": [0], "unlink": [0], "rename": [0, 1], "symlink": [0, 1], "setxattr": [0]}
 
 needs_steps = unittest.skipUnless(platform.machine() == "x86_64", "knows the system calls of x86-64 only")
@@ -47,7 +49,7 @@ class Call:
 
     def __init__(self, pid, number, arguments):
         self.pid, self.arguments = pid, arguments
-        self.name = NAMES.get(number, str(number))
+        self.name = NAMES.get(number) or OTHERS.get(number, str(number))
 
     def file(self):
         """What the first argument is a descriptor of."""

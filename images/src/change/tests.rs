@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::scratch::Scratch;
-use crate::staged::tidy;
+use crate::tidy::tidy;
 
 const POOL: &str = "var/lib/machines";
 

@@ -146,12 +146,12 @@ pub(super) async fn image(operations: Rc<Operations>, call: Call) -> Result<Repl
 pub(super) async fn list(operations: Rc<Operations>, call: Call) -> Result<Reply, ErrorReply> {
     let images = call.turn.passing(operations.images()).await;
     let images = images.map_err(|error| errors::of_operation(error, ""))?;
-    let row = |image: &Image| {
-        let Image { name, kind, read_only, created, modified, path: _, .. } = image;
-        let usage = image.space.usage.unwrap_or(UNKNOWN);
-        (name.clone(), kind.name(), *read_only, *created, *modified, usage, path_of(name))
+    let row = |image: Image| {
+        let Image { name, kind, read_only, created, modified, space, .. } = image;
+        let (path, usage) = (path_of(&name), space.usage.unwrap_or(UNKNOWN));
+        (name, kind.name(), read_only, created, modified, usage, path)
     };
-    call.reply_rows(images.iter().map(row)).await
+    call.reply_rows(images.into_iter().map(row)).await
 }
 
 /// What is inside the image that a method of the manager, which names it, or of the image itself, is about.

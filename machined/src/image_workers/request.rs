@@ -78,7 +78,7 @@ mod limit {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Some images.
-    Images(Vec<Image>),
+    Images(#[serde(with = "rows")] Vec<Image>),
     /// The pool.
     Pool(Pool),
     /// What is inside an image.
@@ -91,6 +91,34 @@ pub enum Answer {
     Done,
     /// That is why there is no more.
     Failed(Failure),
+}
+
+/// Images without the names of their fields, which would be most of what there is to write and to read.
+mod rows {
+    use images::{Image, Kind, Space};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Row<Text> = (Text, Text, Kind, bool, bool, u64, u64, Sizes);
+    type Sizes = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+
+    pub fn serialize<S: Serializer>(images: &[Image], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(images.iter().map(|image| -> Row<&str> {
+            let Image { name, path, kind, read_only, vendor, created, modified, space } = image;
+            let Space { usage, usage_exclusive, limit, limit_exclusive } = *space;
+            let sizes = (usage, usage_exclusive, limit, limit_exclusive);
+            (name, path, *kind, *read_only, *vendor, *created, *modified, sizes)
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Image>, D::Error> {
+        let rows = Vec::<Row<String>>::deserialize(deserializer)?;
+        let image = |(name, path, kind, read_only, vendor, created, modified, sizes)| {
+            let (usage, usage_exclusive, limit, limit_exclusive) = sizes;
+            let space = Space { usage, usage_exclusive, limit, limit_exclusive };
+            Image { name, path, kind, read_only, vendor, created, modified, space }
+        };
+        Ok(rows.into_iter().map(image).collect())
+    }
 }
 
 /// Why a worker could not do what it was asked for.
