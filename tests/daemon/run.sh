@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(terminals bus restart crashes misuse operations life full users names addresses hostile service machine1 closing published images moves subscribe own inside bounds)
+[ ${#programs[@]} -gt 0 ] || programs=(terminals bus restart crashes misuse operations life full users names addresses guests hostile service machine1 closing published images moves subscribe own inside bounds)
 
 if [ -z "$machined" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p machined) || exit 1
