@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use registry::{Alias, IdRange, MachineName, Record, Resolution};
 
 mod address_index;
+mod by_text;
 mod effect;
 mod holders;
 mod id_index;
@@ -18,6 +19,7 @@ mod names;
 mod processes;
 mod reserved;
 
+use by_text::ByText;
 pub use effect::Effect;
 use holders::{Change, Holders};
 use ids::Ids;
@@ -37,21 +39,22 @@ pub enum Conflict {
     Unit(Key),
 }
 
+/// The records, in the order of registration.
+type Records = BTreeMap<Key, Box<Record>>;
+
 /// The table.
 #[derive(Debug, Default)]
 pub struct Machines {
-    /// In the order of registration.
-    machines: BTreeMap<Key, Box<Record>>,
-    /// Names are mostly short, and a [`MachineName`] has room for the longest.
-    by_name: HashMap<Box<str>, Key>,
+    machines: Records,
+    by_name: ByText,
     /// Those whose names have capitals, by their names in lower case.
     by_lower_case: HashMap<Box<str>, Vec<Key>>,
     by_leader: HashMap<i32, Key>,
     /// The leaders of machines that have neither a unit nor a control group.
     by_lone_leader: HashMap<i32, Key>,
-    by_unit: HashMap<String, Key>,
+    by_unit: ByText,
     /// Machines that share a unit may share a group of it.
-    by_group: Holders<String>,
+    by_group: ByText,
     by_address: Holders<IpAddr>,
     /// Those that need one.
     by_alias: BTreeMap<Alias, Vec<Key>>,
@@ -89,7 +92,7 @@ impl Machines {
 
     /// The machine of this name.
     pub fn by_name(&self, name: &MachineName) -> Option<Key> {
-        self.by_name.get(name.as_str()).copied()
+        self.named(name.as_str())
     }
 
     /// The machine led by this process.
@@ -110,14 +113,14 @@ impl Machines {
 
     /// The machine that is all of this unit.
     pub fn by_unit(&self, unit: &str) -> Option<Key> {
-        self.by_unit.get(unit).copied()
+        self.by_unit.only(unit, unit_of(&self.machines))
     }
 
     /// The machine whose own control group is this one, or the nearest above it. One that two machines have is neither's.
     pub fn by_group(&self, path: &str) -> Option<Key> {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(key) = self.by_group.only(path) {
+            if let Some(key) = self.by_group.only(path, group_of(&self.machines)) {
                 return Some(key);
             }
             path = path.rsplit_once('/')?.0;
@@ -193,7 +196,7 @@ impl Machines {
         }
         let mut effects = vec![Effect::Publish(key)];
         if let Some(unit) = own_unit(&record) {
-            self.by_unit.insert(unit.into(), key);
+            self.by_unit.gain(unit, key, unit_of(&self.machines));
             if is_told_of_processes(&record) {
                 effects.push(Effect::LinkUnit(unit.into(), record.name));
             }
@@ -212,7 +215,7 @@ impl Machines {
         // Of its own: the nodes of the tree are half empty.
         self.machines.insert(key, Box::new(record));
         if let Some(group) = group {
-            let change = self.by_group.gain(group.clone(), key);
+            let change = self.by_group.gain(&group, key, group_of(&self.machines));
             effects.extend(change.and_then(|change| self.group_effect(group, change)));
         }
         for ip in addresses {
@@ -244,7 +247,7 @@ impl Machines {
             }
         }
         if let Some(unit) = own_unit(&record) {
-            self.by_unit.remove(unit);
+            self.by_unit.lose(unit, key, unit_of(&self.machines));
             effects.push(Effect::UnlinkUnit(unit.into()));
         }
         if let Some(pid) = lone_leader(&record).filter(|pid| self.by_lone_leader.get(pid) == Some(&key)) {
@@ -252,7 +255,7 @@ impl Machines {
             effects.push(Effect::UnindexLeader(pid));
         }
         if let Some(group) = record.cgroup.as_ref().filter(|_| is_told_of_processes(&record)) {
-            let change = self.by_group.lose(group.as_str(), key);
+            let change = self.by_group.lose(group, key, group_of(&self.machines));
             effects.extend(change.and_then(|change| self.group_effect(group.clone(), change)));
         }
         effects.extend(addresses);
@@ -335,7 +338,7 @@ impl Machines {
             if !is_told_of_processes(record) {
                 return effects;
             }
-            let change = self.by_group.gain(group.clone(), key);
+            let change = self.by_group.gain(&group, key, group_of(&self.machines));
             effects.extend(change.and_then(|change| self.group_effect(group, change)));
         }
         effects
@@ -354,16 +357,31 @@ impl Machines {
 
     /// The machines that are all of a unit whose link leads to them, with that.
     pub fn units(&self) -> impl Iterator<Item = (&str, MachineName)> {
-        self.by_unit.iter().filter_map(|(unit, key)| {
-            let record = self.machines.get(key).filter(|record| is_told_of_processes(record))?;
-            Some((&**unit, record.name))
+        self.by_unit.keys().filter_map(|key| {
+            let record = self.get(key).filter(|record| is_told_of_processes(record))?;
+            Some((own_unit(record)?, record.name))
         })
     }
 
     /// The whole group index: the machine of each control group that is one.
     pub fn groups(&self) -> impl Iterator<Item = (&str, MachineName)> {
-        self.by_group.iter().filter_map(|(group, key)| Some((group.as_str(), self.name(key)?)))
+        self.by_group.keys().filter_map(|key| {
+            let record = self.get(key)?;
+            let group = record.cgroup.as_deref()?;
+            let is_alone = self.by_group.only(group, group_of(&self.machines)) == Some(key);
+            is_alone.then_some((group, record.name))
+        })
     }
+}
+
+/// How the unit is found that a machine has for itself.
+fn unit_of<'a>(machines: &'a Records) -> impl Fn(Key) -> Option<&'a str> {
+    move |key| machines.get(&key).and_then(|record| own_unit(record))
+}
+
+/// How the control group of a machine is found.
+fn group_of<'a>(machines: &'a Records) -> impl Fn(Key) -> Option<&'a str> {
+    move |key| machines.get(&key).and_then(|record| record.cgroup.as_deref())
 }
 
 #[cfg(test)]

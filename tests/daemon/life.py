@@ -162,8 +162,13 @@ class Crowd(world.Case):
         leaders = [self.leader() for _ in range(1000)]
         with Client() as client:
             for number, leader in enumerate(leaders):
+                if number == 100:
+                    first = self.machined.rss()
                 call = {"name": f"m{number}", "class": "container", "leader": leader.pid}
                 self.assertEqual(client.ask("Register", call), OK)
+            each = (self.machined.rss() - first) * 1024 / 900
+        print(f"# {each:.0f} bytes a machine")
+        self.assertLess(each, 1200)
         self.assertEqual(len(listed(acquireMetadata="graceful")), 1000)
         full = self.machined.rss()
         print(f"# VmRSS: {idle} KiB idle, {full} KiB with 1000 machines, just listed with metadata")

@@ -43,10 +43,10 @@ pub struct Found {
     over: Box<[u32]>,
 }
 
-/// What is known of a machine's network.
+/// What is known of a machine's own network.
 #[derive(Debug)]
 struct Network {
-    listing: Listing,
+    list: Rc<[InterfaceAddress]>,
     /// What the daemon's namespace calls the machine's.
     nsid: Option<Nsid>,
     /// The host's interfaces that its routes to the machine's addresses lead over.
@@ -89,7 +89,8 @@ pub struct Keeper<K> {
     pub(super) namespaces: Namespaces,
     pub(super) host: HostNetwork,
     tracker: RefCell<Tracker<K>>,
-    networks: RefCell<HashMap<K, Network>>,
+    /// `None`: it shares the host's.
+    networks: RefCell<HashMap<K, Option<Box<Network>>>>,
     /// Machines that were there before the daemon, and were not looked at since.
     restored: RefCell<BTreeSet<K>>,
     changed: Notify,
@@ -178,15 +179,15 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         let now = Instant::now();
         let mut tracker = self.tracker.borrow_mut();
         tracker.joined(key, place, now);
-        let (listing, nsid) = match place {
-            Place::Host => (Listing::SharedWithHost, None),
+        let network = match place {
+            Place::Host => None,
             Place::Private { netns, nsid } => {
                 tracker.dumped(netns, now);
-                (Listing::Private(found.list), nsid)
+                Some(Box::new(Network { list: found.list, nsid, over: found.over }))
             }
         };
         drop(tracker);
-        self.networks.borrow_mut().insert(key, Network { listing, nsid, over: found.over });
+        self.networks.borrow_mut().insert(key, network);
         // One whose changes are heard of changes nothing of that, as a rule.
         if self.next_deadline() != self.wakes.get() {
             self.changed.notify_one();
@@ -215,7 +216,9 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         if is_restored {
             self.look_again(owners, key);
         }
-        self.networks.borrow().get(&key).map(|network| network.listing.clone())
+        let networks = self.networks.borrow();
+        let own = |network: &Option<Box<Network>>| network.as_ref().map(|network| network.list.clone());
+        networks.get(&key).map(|network| own(network).map_or(Listing::SharedWithHost, Listing::Private))
     }
 
     /// The addresses of the host.
@@ -282,8 +285,8 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     /// The same for one machine, if it may concern it.
     fn reach_again(&self, owners: &impl Owners<Key = K>, key: K, stale: &Stale) -> Option<Reach> {
         let mut networks = self.networks.borrow_mut();
-        let network = networks.get_mut(&key)?;
-        let Listing::Private(list) = &network.listing else { return None };
+        let network = networks.get_mut(&key)?.as_mut()?;
+        let list = &network.list;
         let interfaces = owners.interfaces(key)?;
         let addresses = list.iter().map(|address| address.address);
         let over = network.over.iter().chain(&interfaces).copied();
@@ -360,8 +363,8 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
                 if let Some(nsid) = nsid {
                     self.tracker.borrow_mut().learned(netns, nsid);
                 }
-                let network = Network { listing: Listing::Private(found.list), nsid, over: found.over };
-                self.networks.borrow_mut().insert(key, network);
+                let network = Network { list: found.list, nsid, over: found.over };
+                self.networks.borrow_mut().insert(key, Some(Box::new(network)));
                 owners.set_addresses(key, found.resolution);
             }
             // The leader has moved to another namespace.

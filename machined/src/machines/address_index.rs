@@ -68,7 +68,7 @@ impl Machines {
     }
 
     pub(super) fn lose(&mut self, ip: IpAddr, key: Key) -> Option<Effect> {
-        let change = self.by_address.lose(&ip, key)?;
+        let change = self.by_address.lose(ip, key)?;
         self.address_effect(ip, change)
     }
 
@@ -81,17 +81,17 @@ impl Machines {
 
     /// The best source by which another machine than this one has an address, among those to whom it leads.
     pub fn rival(&self, key: Key, ip: IpAddr) -> Option<AddressSource> {
-        let others = self.by_address.all(&ip).iter().filter(|other| **other != key);
+        let others = self.by_address.having(ip).filter(|other| *other != key);
         let source = |record: &Record| {
             let Addresses::Listed(list) = &record.addresses else { return None };
             let of = list.iter().enumerate().filter(|(_, address)| address.ip == ip);
             of.filter_map(|(place, _)| source_at(&record.addresses_from, place)).min()
         };
-        others.filter_map(|other| source(self.get(*other)?)).min()
+        others.filter_map(|other| source(self.get(other)?)).min()
     }
 
     /// What the address index has to say: each address that one machine alone has.
     pub fn index(&self) -> impl Iterator<Item = (IpAddr, MachineName)> {
-        self.by_address.iter().filter_map(|(&ip, key)| Some((ip, self.name(key)?)))
+        self.by_address.iter().filter_map(|(ip, key)| Some((ip, self.name(key)?)))
     }
 }

@@ -1,18 +1,8 @@
 //! Who has something that only one machine should have, but several may: an address, a control group.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeSet;
 
 use super::key::Key;
-
-/// The machines that have something; most often it is one.
-#[derive(Debug)]
-enum Held {
-    By(Key),
-    /// By two at least.
-    Shared(Vec<Key>),
-}
 
 /// Whose something is now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,90 +13,62 @@ pub(super) enum Change {
     Nobodys,
 }
 
+impl Change {
+    /// A machine has got what these had before.
+    pub(super) fn by_gaining(key: Key, mut before: impl Iterator<Item = Key>) -> Option<Self> {
+        match (before.next(), before.next()) {
+            (None, _) => Some(Self::Only(key)),
+            (Some(_), None) => Some(Self::Nobodys),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// A machine has lost what these have now.
+    pub(super) fn by_losing(mut now: impl Iterator<Item = Key>) -> Option<Self> {
+        match (now.next(), now.next()) {
+            (None, _) => Some(Self::Nobodys),
+            (Some(only), None) => Some(Self::Only(only)),
+            (Some(_), Some(_)) => None,
+        }
+    }
+}
+
 /// The machines that have each of these.
 #[derive(Debug)]
-pub(super) struct Holders<T>(HashMap<T, Held>);
+pub(super) struct Holders<T>(BTreeSet<(T, Key)>);
 
 impl<T> Default for Holders<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(BTreeSet::new())
     }
 }
 
-impl<T: Hash + Eq> Holders<T> {
+impl<T: Ord + Copy> Holders<T> {
     /// A machine has it, too. Returns whose it is now, if that is another one than before.
     pub(super) fn gain(&mut self, thing: T, key: Key) -> Option<Change> {
-        match self.0.get_mut(&thing) {
-            None => {
-                self.0.insert(thing, Held::By(key));
-                Some(Change::Only(key))
-            }
-            Some(held) => match held {
-                Held::By(first) => {
-                    *held = Held::Shared(vec![*first, key]);
-                    Some(Change::Nobodys)
-                }
-                Held::Shared(keys) => {
-                    keys.push(key);
-                    None
-                }
-            },
-        }
+        let change = Change::by_gaining(key, self.having(thing));
+        self.0.insert((thing, key)).then_some(change).flatten()
     }
 
     /// A machine has it no more. Returns whose it is now, if that is another one than before.
-    pub(super) fn lose<Q: Hash + Eq + ?Sized>(&mut self, thing: &Q, key: Key) -> Option<Change>
-    where
-        T: Borrow<Q>,
-    {
-        let held = self.0.get_mut(thing)?;
-        match held {
-            Held::By(only) if *only == key => {
-                self.0.remove(thing);
-                Some(Change::Nobodys)
-            }
-            Held::By(_) => None,
-            Held::Shared(keys) => {
-                keys.retain(|other| *other != key);
-                let &[only] = keys.as_slice() else { return None };
-                *held = Held::By(only);
-                Some(Change::Only(only))
-            }
-        }
+    pub(super) fn lose(&mut self, thing: T, key: Key) -> Option<Change> {
+        self.0.remove(&(thing, key)).then(|| Change::by_losing(self.having(thing))).flatten()
     }
 
     /// The one machine that has it alone.
-    pub(super) fn only<Q: Hash + Eq + ?Sized>(&self, thing: &Q) -> Option<Key>
-    where
-        T: Borrow<Q>,
-    {
-        self.0.get(thing).and_then(Held::only)
-    }
-
-    /// All machines that have it.
-    pub(super) fn all<Q: Hash + Eq + ?Sized>(&self, thing: &Q) -> &[Key]
-    where
-        T: Borrow<Q>,
-    {
-        match self.0.get(thing) {
-            None => &[],
-            Some(Held::By(key)) => std::slice::from_ref(key),
-            Some(Held::Shared(keys)) => keys,
-        }
+    pub(super) fn only(&self, thing: T) -> Option<Key> {
+        let mut having = self.having(thing);
+        having.next().filter(|_| having.next().is_none())
     }
 
     /// What one machine has alone, each with that.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&T, Key)> {
-        self.0.iter().filter_map(|(thing, held)| Some((thing, held.only()?)))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (T, Key)> {
+        self.0.iter().copied().filter(|&(thing, key)| self.only(thing) == Some(key))
     }
-}
 
-impl Held {
-    fn only(&self) -> Option<Key> {
-        match self {
-            Self::By(key) => Some(*key),
-            Self::Shared(_) => None,
-        }
+    /// All machines that have it.
+    pub(super) fn having(&self, thing: T) -> impl Iterator<Item = Key> {
+        self.0.range((thing, Key::FIRST)..=(thing, Key::LAST)).map(|&(_, key)| key)
     }
 }
 
@@ -117,19 +79,19 @@ mod tests {
     #[test]
     fn what_several_have_is_nobodys_until_one_is_left() {
         let [one, two, three] = [1, 2, 3].map(Key::of_number);
-        let mut holders = Holders::<String>::default();
-        assert_eq!(holders.gain("x".into(), one), Some(Change::Only(one)));
-        assert_eq!(holders.only("x"), Some(one));
-        assert_eq!(holders.gain("x".into(), two), Some(Change::Nobodys));
-        assert_eq!(holders.gain("x".into(), three), None);
-        assert_eq!((holders.only("x"), holders.iter().count()), (None, 0));
-        assert_eq!(holders.lose("x", one), None);
-        assert_eq!(holders.lose("x", one), None, "it has it no more");
-        assert_eq!(holders.lose("x", three), Some(Change::Only(two)));
-        assert_eq!(holders.lose("x", one), None);
-        assert_eq!(holders.iter().collect::<Vec<_>>(), [(&"x".into(), two)]);
-        assert_eq!(holders.lose("x", two), Some(Change::Nobodys));
-        assert_eq!(holders.lose("x", two), None);
+        let mut holders = Holders::<char>::default();
+        assert_eq!(holders.gain('x', one), Some(Change::Only(one)));
+        assert_eq!(holders.only('x'), Some(one));
+        assert_eq!(holders.gain('x', two), Some(Change::Nobodys));
+        assert_eq!(holders.gain('x', three), None);
+        assert_eq!((holders.only('x'), holders.iter().count()), (None, 0));
+        assert_eq!(holders.lose('x', one), None);
+        assert_eq!(holders.lose('x', one), None, "it has it no more");
+        assert_eq!(holders.lose('x', three), Some(Change::Only(two)));
+        assert_eq!(holders.lose('x', one), None);
+        assert_eq!(holders.iter().collect::<Vec<_>>(), [('x', two)]);
+        assert_eq!(holders.lose('x', two), Some(Change::Nobodys));
+        assert_eq!(holders.lose('x', two), None);
         assert!(holders.0.is_empty());
     }
 }

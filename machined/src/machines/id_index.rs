@@ -44,7 +44,7 @@ impl Machines {
     /// The machine that an alias stands for: the only one that needs it, unless another has it for a name.
     pub fn alias(&self, alias: &Alias) -> Option<&MachineName> {
         let [only] = self.by_alias.get(alias)?.as_slice() else { return None };
-        let is_name = self.by_name.contains_key(alias.as_str());
+        let is_name = self.named(alias.as_str()).is_some();
         self.machines.get(only).filter(|_| !is_name).map(|record| &record.name)
     }
 

@@ -1,6 +1,8 @@
 //! Which machines have which ids of the host: what the lists of the id index say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::iter::from_fn;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use registry::{Class, FIRST_MACHINE_ID, IdKind, IdList, IdName, IdRange, Record, WIDE, list_text};
 
@@ -9,35 +11,29 @@ use super::key::Key;
 /// How many of the machines with the very same range a list names. Two are enough: nobody has its ids alone.
 const NAMED: usize = 2;
 
-/// Machines by their range: its first id on the host, the number of ids, and the first inside.
-type Holders = BTreeMap<(u32, u32, u32), BTreeSet<Key>>;
+/// A range as it is put in order: its first id on the host, the number of ids, and the first inside.
+type Range = (u32, u32, u32);
 
-/// The ids of one kind.
+const LAST_RANGE: Range = (u32::MAX, u32::MAX, u32::MAX);
+
+/// The ids of one kind: which machine has which range in which list. Most lists have one entry, so that they are kept together.
 #[derive(Debug, Default)]
-pub(super) struct Ids {
-    pages: BTreeMap<u16, Holders>,
-    wide: Holders,
-}
+pub(super) struct Ids(BTreeSet<(IdList, Range, Key)>);
 
 impl Ids {
     /// Takes in the map of a machine. Returns the lists that it changes.
     pub(super) fn gain(&mut self, map: &[IdRange], key: Key) -> BTreeSet<IdList> {
-        self.change(map, |holders, range| {
-            let keys = holders.entry(range).or_default();
-            keys.insert(key);
-            is_named(keys, key)
+        self.change(map, |ids, list, range| {
+            ids.0.insert((list, range, key));
+            ids.is_named(list, range, key)
         })
     }
 
     /// Takes out the map of a machine. Returns the lists that it changes.
     pub(super) fn lose(&mut self, map: &[IdRange], key: Key) -> BTreeSet<IdList> {
-        self.change(map, |holders, range| {
-            let Some(keys) = holders.get_mut(&range) else { return false };
-            let was_named = is_named(keys, key);
-            keys.remove(&key);
-            if keys.is_empty() {
-                holders.remove(&range);
-            }
+        self.change(map, |ids, list, range| {
+            let was_named = ids.is_named(list, range, key);
+            ids.0.remove(&(list, range, key));
             was_named
         })
     }
@@ -46,7 +42,7 @@ impl Ids {
     fn change(
         &mut self,
         map: &[IdRange],
-        mut change: impl FnMut(&mut Holders, (u32, u32, u32)) -> bool,
+        mut change: impl FnMut(&mut Self, IdList, Range) -> bool,
     ) -> BTreeSet<IdList> {
         let mut changed = BTreeSet::new();
         let count: u32 = ranges(map)
@@ -56,38 +52,68 @@ impl Ids {
             let Some((first, last)) = pages(range) else { continue };
             let id = (range.outside, range.count, range.inside);
             if count > WIDE {
-                if change(&mut self.wide, id) {
+                if change(self, IdList::Wide, id) {
                     changed.insert(IdList::Wide);
-                    changed.extend(self.pages.range(first..=last).map(|(&page, _)| IdList::Page(page)));
+                    let reaches = |list: &IdList| *list <= IdList::Page(last);
+                    changed.extend(self.lists_from(IdList::Page(first)).take_while(reaches));
                 }
                 continue;
             }
             for page in first..=last {
-                let holders = self.pages.entry(page).or_default();
-                if change(holders, id) {
+                if change(self, IdList::Page(page), id) {
                     changed.insert(IdList::Page(page));
-                }
-                if holders.is_empty() {
-                    self.pages.remove(&page);
                 }
             }
         }
         changed
     }
 
+    fn is_named(&self, list: IdList, range: Range, key: Key) -> bool {
+        self.keys(list, range).take(NAMED).any(|named| named == key)
+    }
+
+    /// Who has a range in a list.
+    fn keys(&self, list: IdList, range: Range) -> impl Iterator<Item = Key> {
+        self.0.range((list, range, Key::FIRST)..=(list, range, Key::LAST)).map(|&(.., key)| key)
+    }
+
+    /// The ranges in a list, each once.
+    fn ranges(&self, list: IdList) -> impl Iterator<Item = Range> {
+        let mut next = Included((list, (0, 0, 0), Key::FIRST));
+        from_fn(move || {
+            let &(_, range, _) = self.0.range((next, Included((list, LAST_RANGE, Key::LAST)))).next()?;
+            next = Excluded((list, range, Key::LAST));
+            Some(range)
+        })
+    }
+
+    /// The lists there are, from this one on.
+    fn lists_from(&self, first: IdList) -> impl Iterator<Item = IdList> {
+        let mut next = Included((first, (0, 0, 0), Key::FIRST));
+        from_fn(move || {
+            let &(list, ..) = self.0.range((next, Unbounded)).next()?;
+            next = Excluded((list, LAST_RANGE, Key::LAST));
+            Some(list)
+        })
+    }
+
     /// Who has an id of the host, and which id it is inside.
     pub(super) fn holders(&self, id: u32) -> impl Iterator<Item = (Key, u32)> {
-        let page = u16::try_from(id >> 16).ok().and_then(|page| self.pages.get(&page));
-        let holders = page.into_iter().chain([&self.wide]).flatten();
-        holders
-            .filter_map(move |(range, keys)| Some((range_of(range)?.to_machine(id)?, keys)))
-            .flat_map(|(inside, keys)| keys.iter().map(move |&key| (key, inside)))
+        let page = u16::try_from(id >> 16).ok().map(IdList::Page);
+        let lists = page.into_iter().chain([IdList::Wide]);
+        lists.flat_map(move |list| self.ranges(list).map(move |range| (list, range))).flat_map(
+            move |(list, range)| {
+                let inside = range_of(range).and_then(|range| range.to_machine(id));
+                inside
+                    .into_iter()
+                    .flat_map(move |inside| self.keys(list, range).map(move |key| (key, inside)))
+            },
+        )
     }
 
     /// The lists there are.
     pub(super) fn lists(&self) -> impl Iterator<Item = IdList> {
-        let wide = (!self.wide.is_empty()).then_some(IdList::Wide);
-        self.pages.keys().map(|&page| IdList::Page(page)).chain(wide)
+        self.lists_from(IdList::Page(0))
     }
 
     /// The text of a list; `None` if there is none.
@@ -96,25 +122,23 @@ impl Ids {
         list: IdList,
         record: impl Fn(Key) -> Option<&'a Record>,
     ) -> Option<String> {
-        let (own, wide, page) = match list {
-            IdList::Page(page) => (self.pages.get(&page)?, Some(&self.wide), page),
-            IdList::Wide => (Some(&self.wide).filter(|wide| !wide.is_empty())?, None, 0),
+        self.ranges(list).next()?;
+        let reaches_in = |range: &Range| match list {
+            IdList::Page(page) => {
+                range_of(*range).and_then(pages).is_some_and(|(first, last)| (first..=last).contains(&page))
+            }
+            IdList::Wide => false,
         };
-        let reaches_in =
-            |range: IdRange| pages(range).is_some_and(|(first, last)| (first..=last).contains(&page));
-        let wide = wide.into_iter().flatten().filter(|(range, _)| range_of(range).is_some_and(reaches_in));
-        let entries = own.iter().chain(wide).filter_map(|(range, keys)| Some((range_of(range)?, keys)));
-        Some(list_text(entries.flat_map(|(range, keys)| {
-            keys.iter().take(NAMED).filter_map(|&key| record(key)).map(move |record| (range, record))
-        })))
+        let own = self.ranges(list).map(|range| (list, range));
+        let wide = self.ranges(IdList::Wide).filter(reaches_in).map(|range| (IdList::Wide, range));
+        let entries = own.chain(wide).flat_map(|(list, range)| {
+            self.keys(list, range).take(NAMED).filter_map(move |key| Some((range_of(range)?, key)))
+        });
+        Some(list_text(entries.filter_map(|(range, key)| Some((range, record(key)?)))))
     }
 }
 
-fn is_named(keys: &BTreeSet<Key>, key: Key) -> bool {
-    keys.iter().take(NAMED).any(|&named| named == key)
-}
-
-fn range_of(&(outside, count, inside): &(u32, u32, u32)) -> Option<IdRange> {
+fn range_of((outside, count, inside): Range) -> Option<IdRange> {
     IdRange::new(inside, outside, count)
 }
 

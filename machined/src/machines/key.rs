@@ -5,6 +5,11 @@
 pub struct Key(u64);
 
 impl Key {
+    /// No key is less.
+    pub(super) const FIRST: Self = Self(0);
+    /// No key is greater.
+    pub(super) const LAST: Self = Self(u64::MAX);
+
     /// The key as a number, for tables outside this process (epoll).
     pub const fn number(self) -> u64 {
         self.0

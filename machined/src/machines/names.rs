@@ -5,11 +5,21 @@
 
 use registry::MachineName;
 
-use super::Machines;
 use super::effect::Effect;
 use super::key::Key;
+use super::{Machines, Records};
+
+/// How the name of a machine is found.
+fn name_of<'a>(machines: &'a Records) -> impl Fn(Key) -> Option<&'a str> {
+    move |key| machines.get(&key).map(|record| record.name.as_str())
+}
 
 impl Machines {
+    /// The machine that is called so.
+    pub(super) fn named(&self, name: &str) -> Option<Key> {
+        self.by_name.only(name, name_of(&self.machines))
+    }
+
     /// The machine whose name is this one in lower case, if it is one alone. Names that are a user's alone count for nothing: nobody
     /// takes a name from others by its other spellings.
     pub fn in_any_case(&self, lower: &MachineName) -> Option<MachineName> {
@@ -28,7 +38,7 @@ impl Machines {
 
     /// Takes a key into the table of names.
     pub(super) fn gain_name(&mut self, name: &MachineName, key: Key) {
-        self.by_name.insert(name.as_str().into(), key);
+        self.by_name.gain(name.as_str(), key, name_of(&self.machines));
         let lower = name.in_lower_case();
         if lower != *name {
             self.by_lower_case.entry(lower.as_str().into()).or_default().push(key);
@@ -37,7 +47,7 @@ impl Machines {
 
     /// Takes a key out of the table of names.
     pub(super) fn lose_name(&mut self, name: &MachineName, key: Key) {
-        self.by_name.remove(name.as_str());
+        self.by_name.lose(name.as_str(), key, name_of(&self.machines));
         let lower = name.in_lower_case();
         if let Some(keys) = self.by_lower_case.get_mut(lower.as_str()) {
             keys.retain(|other| *other != key);

@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 
 use super::{NetnsId, Notification, Nsid, Origin, Place};
 
+mod members;
 #[cfg(test)]
 mod tests;
+
+use members::Members;
 
 /// How long to gather what belongs together.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -41,7 +44,7 @@ pub enum Watch {
 
 #[derive(Debug)]
 struct Watched<K> {
-    machines: BTreeSet<K>,
+    machines: Members<K>,
     nsid: Option<Nsid>,
     due: Option<Instant>,
     dumped: Option<Instant>,
@@ -93,7 +96,7 @@ impl<K: Copy + Ord> Tracker<K> {
         };
         self.machines.insert(machine, Some(netns));
         let watched = self.namespaces.entry(netns).or_insert_with(|| Watched {
-            machines: BTreeSet::new(),
+            machines: Members::Nobody,
             nsid: None,
             due: None,
             dumped: None,
@@ -109,7 +112,7 @@ impl<K: Copy + Ord> Tracker<K> {
     pub fn left(&mut self, machine: K) {
         let Some(Some(netns)) = self.machines.remove(&machine) else { return };
         let Some(watched) = self.namespaces.get_mut(&netns) else { return };
-        watched.machines.remove(&machine);
+        watched.machines.remove(machine);
         if !watched.machines.is_empty() {
             return;
         }
@@ -229,7 +232,7 @@ impl<K: Copy + Ord> Tracker<K> {
 
     /// The machines in `netns`.
     pub fn machines_in(&self, netns: NetnsId) -> impl Iterator<Item = K> {
-        self.namespaces.get(&netns).into_iter().flat_map(|watched| watched.machines.iter().copied())
+        self.namespaces.get(&netns).into_iter().flat_map(|watched| watched.machines.iter())
     }
 
     /// The namespace of `machine`: `Some(None)` is the daemon's own, `None` an unknown machine.

@@ -345,7 +345,7 @@ fn no_sequence_of_events_loses_an_agenda_entry() {
         assert_eq!(entries.collect::<BTreeSet<_>>(), tracker.agenda);
         let ids = tracker.namespaces.iter().filter_map(|(netns, watched)| Some((watched.nsid?, *netns)));
         assert_eq!(ids.collect::<BTreeMap<_, _>>(), tracker.by_nsid);
-        let members: usize = tracker.namespaces.values().map(|watched| watched.machines.len()).sum();
+        let members: usize = tracker.namespaces.values().map(|watched| watched.machines.iter().count()).sum();
         assert_eq!(members, tracker.machines.values().flatten().count());
         assert!(tracker.namespaces.values().all(|watched| !watched.machines.is_empty()));
     }
