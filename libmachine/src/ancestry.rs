@@ -1,7 +1,7 @@
 //! Machines that have neither a unit nor a control group: their processes are the leader and its descendants, which are
 //! found by the leader index.
 
-use registry::{Decimal, LEADER_DIRECTORY, leader_link, linked_machine};
+use registry::{ANCESTORS_MAX, Decimal, LEADER_DIRECTORY, leader_link, linked_machine};
 
 use crate::errno::Errno;
 use crate::host::System;
@@ -11,8 +11,6 @@ use crate::snapshot::Snapshot;
 use crate::system::{entries, open, own_pid, read};
 use crate::zero_ended::ZeroEnded;
 
-/// No process has more ancestors that are looked at.
-const DEEPEST: usize = 256;
 /// Entries of a directory that are always there, and one more, have room in this.
 const FEW_ENTRIES: usize = 512;
 
@@ -60,7 +58,7 @@ pub fn led_by(pid: u32) -> Result<Option<Snapshot>, Errno> {
 /// Those of [`led_by`].
 pub fn by_ancestor(pid: u32) -> Result<Option<Snapshot>, Errno> {
     let mut next = pid;
-    for _ in 0..DEEPEST {
+    for _ in 0..ANCESTORS_MAX {
         let Some(parent) = parent_of(next)? else { return Ok(None) };
         if let Some(machine) = led_by(parent)? {
             return Ok(Some(machine));

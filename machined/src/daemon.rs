@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmachine::{ControlGroup, ProcessHandle};
-use registry::{Class, IdRange, MachineName, Record, Resolution};
+use registry::{ANCESTORS_MAX, Class, IdRange, MachineName, Record, Resolution};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use tokio::sync::Notify;
@@ -27,9 +27,6 @@ mod disk;
 mod ends;
 
 pub use ends::outlasts_leader;
-
-/// How many parents of a process are looked at. Each costs some 30 microseconds, and whoever asks may have made them.
-const DEEPEST: usize = 256;
 
 /// What stays the same for the whole run.
 #[derive(Debug)]
@@ -180,7 +177,7 @@ impl Daemon {
         }
         self.machines.borrow().lone_leaders().next()?;
         let mut next = process.parent().ok()??;
-        for _ in 0..DEEPEST {
+        for _ in 0..ANCESTORS_MAX {
             let led = self.machines.borrow().by_leader_alone(next.pid());
             if let Some(key) = led.filter(|&key| self.is_there(key)) {
                 return Some(key);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use libmachine::ProcessHandle;
+use registry::ANCESTORS_MAX;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -17,8 +18,6 @@ use crate::group::unified_processes;
 const UNIT: &str = "machined.service";
 /// How long one has that is told to end.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many parents of a process are looked at.
-const DEEPEST: usize = 256;
 /// How often it is looked at, in the few moments of a start that found one: nothing tells when a process hangs.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -69,7 +68,7 @@ fn is_hanging(status: &str) -> bool {
 fn parents(pid: i32) -> impl Iterator<Item = i32> {
     let parent = |process: &ProcessHandle| process.parent().ok().flatten();
     let first = ProcessHandle::open(pid).ok().and_then(|process| parent(&process));
-    std::iter::successors(first, parent).take(DEEPEST).map(|process| process.pid())
+    std::iter::successors(first, parent).take(ANCESTORS_MAX).map(|process| process.pid())
 }
 
 #[cfg(test)]

@@ -7,6 +7,10 @@
 use crate::decimal::Decimal;
 use crate::path::{LEADER_DIRECTORY, Path, entry_path};
 
+/// How many parents of a process are looked at for one that leads a machine. Each costs some 30 microseconds, and anybody can make a
+/// long row of them.
+pub const ANCESTORS_MAX: usize = 256;
+
 /// The path of a leader's link.
 pub fn leader_link(pid: u32) -> Path {
     entry_path(LEADER_DIRECTORY, Decimal::new(pid).as_bytes())
