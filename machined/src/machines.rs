@@ -285,11 +285,12 @@ impl Machines {
 
     /// Takes in which of the host's interfaces were found to lead to a machine, beside those that were known.
     pub fn set_found(&mut self, key: Key, interfaces: Vec<u32>) -> Vec<Effect> {
-        let Some(record) = self.machines.get_mut(&key).filter(|record| record.interfaces_found != interfaces)
+        let Some(record) =
+            self.machines.get_mut(&key).filter(|record| *record.interfaces_found != *interfaces)
         else {
             return Vec::new();
         };
-        record.interfaces_found = interfaces;
+        record.interfaces_found = interfaces.into();
         vec![Effect::Publish(key)]
     }
 

@@ -43,6 +43,49 @@ pub fn source_at(sources: &[AddressSource], place: usize) -> Option<AddressSourc
     sources.get(place).or(sources.last()).copied()
 }
 
+/// The sources of the addresses of one machine, as [`source_at`] reads them. Those of almost all machines are alike, and take
+/// no room of their own.
+#[cfg(feature = "std")]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sources(Few);
+
+#[cfg(feature = "std")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Few {
+    One(AddressSource),
+    /// None, or two at least.
+    Several(std::boxed::Box<[AddressSource]>),
+}
+
+#[cfg(feature = "std")]
+impl Default for Few {
+    fn default() -> Self {
+        Self::Several(std::boxed::Box::default())
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<&[AddressSource]> for Sources {
+    fn from(sources: &[AddressSource]) -> Self {
+        Self(match sources {
+            [one] => Few::One(*one),
+            several => Few::Several(several.into()),
+        })
+    }
+}
+
+#[cfg(feature = "std")]
+impl core::ops::Deref for Sources {
+    type Target = [AddressSource];
+
+    fn deref(&self) -> &[AddressSource] {
+        match &self.0 {
+            Few::One(one) => core::slice::from_ref(one),
+            Few::Several(several) => several,
+        }
+    }
+}
+
 /// The fewest sources that say the same of so many addresses.
 #[cfg(feature = "std")]
 pub(crate) fn shortest(sources: &[AddressSource], addresses: usize) -> &[AddressSource] {
@@ -68,6 +111,17 @@ mod tests {
         for name in [&b""[..], b"LEASE", b"lease ", b"agent"] {
             assert_eq!(AddressSource::from_name(name), None);
         }
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn sources_that_are_alike_take_no_room_of_their_own() {
+        use AddressSource::{Given, Lease};
+        assert!(size_of::<Sources>() <= 16);
+        for sources in [&[][..], &[Lease], &[Given, Lease]] {
+            assert_eq!(&*Sources::from(sources), sources);
+        }
+        assert_eq!(Sources::from(&[Lease][..]), Sources(Few::One(Lease)));
     }
 
     #[test]

@@ -58,6 +58,8 @@ mod fuzz;
 
 pub use address::Address;
 pub use address_index::address_link;
+#[cfg(feature = "std")]
+pub use address_source::Sources;
 pub use address_source::{AddressSource, source_at};
 pub use case_index::{asked_name, machine_in_any_case, name_link};
 pub use class::Class;

@@ -1,11 +1,12 @@
 //! The record of one machine, owned: [`Record::parse`] and [`Record::emit`].
 
 use std::borrow::ToOwned;
+use std::boxed::Box;
 use std::fmt::Display;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::address_source::shortest;
+use crate::address_source::{Sources, shortest};
 use crate::decimal::parse_decimal;
 use crate::env_file::{pairs, push_line};
 use crate::owner::private_to;
@@ -42,7 +43,7 @@ pub struct Resolution {
     /// The addresses.
     pub addresses: Addresses,
     /// Where they are known from, in their order, as [`source_at`](crate::source_at) reads it.
-    pub from: Vec<AddressSource>,
+    pub from: Sources,
     /// Whether the host reaches the machine at them, by its own routes.
     pub is_reached: bool,
 }
@@ -93,11 +94,11 @@ pub struct Record {
     /// Whether the host reaches it at its addresses, by its own routes: then they lead back to its name.
     pub is_reached: bool,
     /// The host's network interfaces that lead to it, found by what its leader has open.
-    pub interfaces_found: Vec<u32>,
+    pub interfaces_found: Box<[u32]>,
     /// What its name resolves to.
     pub addresses: Addresses,
     /// Where these are known from, as [`source_at`](crate::source_at) reads it.
-    pub addresses_from: Vec<AddressSource>,
+    pub addresses_from: Sources,
     /// Whether whoever registered it has shown to be an administrator, so that its name is for everybody.
     pub is_public: bool,
     /// Its uid map.
@@ -137,9 +138,9 @@ impl Record {
             ssh_private_key_path: None,
             control_address: None,
             is_reached: false,
-            interfaces_found: Vec::new(),
+            interfaces_found: Box::default(),
             addresses: Addresses::Unknown,
-            addresses_from: Vec::new(),
+            addresses_from: Sources::default(),
             is_public: false,
             uid_map: Vec::new(),
             gid_map: Vec::new(),
@@ -157,7 +158,7 @@ impl Record {
     /// What the name resolves to from now on.
     pub fn resolve_to(&mut self, Resolution { addresses, from, is_reached }: Resolution) {
         (self.addresses, self.addresses_from, self.is_reached) = (addresses, from, is_reached);
-        self.addresses_from = self.shortest_sources().to_vec();
+        self.addresses_from = self.shortest_sources().into();
     }
 
     fn shortest_sources(&self) -> &[AddressSource] {
@@ -214,7 +215,7 @@ impl Record {
             }
             keys::read(&mut record, &key, value)?;
         }
-        record.addresses_from = record.shortest_sources().to_vec();
+        record.addresses_from = record.shortest_sources().into();
         // An id without a pid names no process.
         record.leader = record.leader.filter(|leader| leader.pid > 0);
         record.supervisor = record.supervisor.filter(|supervisor| supervisor.pid > 0);

@@ -386,5 +386,5 @@ fn listed(mut addresses: Vec<Resolved>, is_reached: bool) -> Resolution {
         |resolved: Resolved| Address { ip: resolved.address, scope_id: resolved.scope_id.unwrap_or(0) };
     let addresses = Addresses::Listed(addresses.into_iter().map(address).collect());
     // One word is for all of them.
-    Resolution { addresses, from: vec![AddressSource::Interface], is_reached }
+    Resolution { addresses, from: [AddressSource::Interface].as_slice().into(), is_reached }
 }

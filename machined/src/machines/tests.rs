@@ -44,7 +44,11 @@ fn machine(name: &str, pid: i32) -> Record {
 }
 
 fn resolved(addresses: &[&str], is_reached: bool) -> Resolution {
-    Resolution { addresses: listed(addresses), from: vec![AddressSource::Interface], is_reached }
+    Resolution {
+        addresses: listed(addresses),
+        from: [AddressSource::Interface].as_slice().into(),
+        is_reached,
+    }
 }
 
 fn listed(addresses: &[&str]) -> Addresses {
@@ -282,7 +286,8 @@ fn a_neighbour_is_in_no_index() {
     let mut machines = Table::default();
     let (key, _) = machines.insert(machine("vm", 1));
     let mut resolution = resolved(&["10.0.0.1", "10.0.0.2", "fd00::1"], true);
-    resolution.from = vec![AddressSource::Given, AddressSource::Lease, AddressSource::Neighbour];
+    resolution.from =
+        [AddressSource::Given, AddressSource::Lease, AddressSource::Neighbour].as_slice().into();
     machines.set_addresses(key, resolution);
     let indexed: Vec<_> = machines.index().map(|(ip, _)| ip).collect();
     assert_eq!((indexed.len(), indexed.contains(&ip("fd00::1"))), (2, false));

@@ -142,7 +142,7 @@ fn value(key: Key) -> Value {
         Key::Reached => flag!(is_reached),
         Key::NetifFound => Value {
             read: |record, value| {
-                record.interfaces_found = list(value, ifindex)?;
+                record.interfaces_found = list(value, ifindex)?.into();
                 Some(())
             },
             write: |record| (!record.interfaces_found.is_empty()).then(|| join(&record.interfaces_found)),
@@ -150,8 +150,8 @@ fn value(key: Key) -> Value {
         Key::AddressesFrom => Value {
             read: |record, value| {
                 // Of a later version there may be others. That is no reason to lose a machine.
-                record.addresses_from =
-                    list(value, |word| AddressSource::from_name(word.as_bytes())).unwrap_or_default();
+                let from = list(value, |word| AddressSource::from_name(word.as_bytes()));
+                record.addresses_from = from.unwrap_or_default().as_slice().into();
                 Some(())
             },
             write: |record| {

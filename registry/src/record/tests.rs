@@ -51,8 +51,8 @@ fn a_record_with_every_key_survives_a_round_trip() {
     assert_eq!(record.root.as_deref(), Some("/a \"b\""));
     assert_eq!(record.unknown, [("FUTURE".to_owned(), "some thing".to_owned())]);
     assert_eq!(record.uid_map.len(), 2);
-    assert_eq!(record.interfaces_found, [7, 8]);
-    assert_eq!(record.addresses_from, [AddressSource::Lease, AddressSource::Neighbour]);
+    assert_eq!(*record.interfaces_found, [7, 8]);
+    assert_eq!(*record.addresses_from, [AddressSource::Lease, AddressSource::Neighbour]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_sources_of_addresses_that_are_alike_are_one_word() {
     let line = |from: &[AddressSource], count: u8| {
         let mut record = Record::new(name(), Class::Vm);
         let addresses = (0..count).map(|last| Address { ip: [10, 0, 0, last].into(), scope_id: 0 });
-        (record.addresses, record.addresses_from) = (Addresses::Listed(addresses.collect()), from.to_vec());
+        (record.addresses, record.addresses_from) = (Addresses::Listed(addresses.collect()), from.into());
         let text = record.emit();
         assert_eq!(Record::parse(&name(), text.as_bytes()).unwrap().emit(), text);
         text.lines().find_map(|line| line.strip_prefix("ADDRESSES_FROM=")).map(str::to_owned)
@@ -78,7 +78,7 @@ fn the_sources_of_addresses_that_are_alike_are_one_word() {
 fn a_source_of_a_later_version_leaves_all_unknown_and_the_machine_there() {
     let text = "NAME=web\nCLASS=vm\nADDRESSES_FROM=\"lease oracle\"\nADDRESSES=\"10.0.0.1 10.0.0.2\"\n";
     let record = Record::parse(&name(), text.as_bytes()).unwrap();
-    assert_eq!(record.addresses_from, []);
+    assert_eq!(*record.addresses_from, []);
     assert!(matches!(record.addresses, Addresses::Listed(list) if list.len() == 2));
 }
 

@@ -89,8 +89,8 @@ pub(in crate::addresses) fn decide(
         told.push((address, source));
     }
     is_reached &= told.iter().any(|(_, source)| *source != AddressSource::Neighbour);
-    let (addresses, from) = told.into_iter().unzip();
-    Resolution { addresses: Addresses::Listed(addresses), from, is_reached }
+    let (addresses, from): (_, Vec<_>) = told.into_iter().unzip();
+    Resolution { addresses: Addresses::Listed(addresses), from: from.as_slice().into(), is_reached }
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         let Resolution { addresses, from, is_reached } = decide(said, &[5, 7], route, rival);
         let Addresses::Listed(list) = addresses else { panic!() };
         assert_eq!(list.len(), from.len());
-        let told = list.iter().zip(&from).map(|(address, source)| format!("{address}={}", source.name()));
+        let told = list.iter().zip(&*from).map(|(address, source)| format!("{address}={}", source.name()));
         (told.collect::<Vec<_>>().join(" "), is_reached)
     }
 

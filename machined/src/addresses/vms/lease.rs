@@ -59,7 +59,7 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
 fn of_networkd(lease: &Value) -> Option<Lease> {
     let address: [u8; 4] = bytes(lease.get("Address")?)?.try_into().ok()?;
     let hardware = lease.get("HardwareAddress").and_then(bytes).and_then(|mac| Mac::new(mac.get(..6)?));
-    // Before 258 it is not there; a client that does not say who it is by anything else has it behind a 1 (RFC 2132, 9.14).
+    // Before 257 it is not there; a client that does not say who it is by anything else has it behind a 1 (RFC 2132, 9.14).
     let client = || match bytes(lease.get("ClientId")?)?.as_slice() {
         [1, mac @ ..] => Mac::new(mac),
         _ => None,

@@ -129,7 +129,7 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
     /// A machine is there, as its record says. What an earlier daemon wrote down counts until it is known better.
     pub(super) fn joined(&mut self, key: K, record: &Record, now: Instant) {
         let mut interfaces = record.interfaces.clone();
-        interfaces.extend(&record.interfaces_found);
+        interfaces.extend(&*record.interfaces_found);
         let listed = match &record.addresses {
             Addresses::Listed(list) => list.as_slice(),
             Addresses::Unknown | Addresses::SharedWithHost => &[],

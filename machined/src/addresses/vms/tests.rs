@@ -130,7 +130,7 @@ impl Scene {
         else {
             return "unknown".into();
         };
-        let told = list.iter().zip(from).map(|(address, source)| format!("{address}={}", source.name()));
+        let told = list.iter().zip(&**from).map(|(address, source)| format!("{address}={}", source.name()));
         told.collect::<Vec<_>>().join(" ")
     }
 }
@@ -300,7 +300,7 @@ fn a_restart_loses_nothing_though_the_guests_are_silent() {
     let mut scene = Scene::new();
     scene.join_as(1, &[ONE], |record| {
         let list = ["203.0.113.5", "fd00::5"].map(|text| Address::parse(text.as_bytes()).unwrap());
-        let from = vec![AddressSource::Given, AddressSource::Lease];
+        let from = [AddressSource::Given, AddressSource::Lease].as_slice().into();
         record.resolve_to(Resolution {
             addresses: Addresses::Listed(list.to_vec()),
             from,
@@ -309,12 +309,12 @@ fn a_restart_loses_nothing_though_the_guests_are_silent() {
     });
     scene.join_as(2, &[TWO], |record| {
         let list = vec![Address { ip: ip("10.0.0.12"), scope_id: 0 }];
-        let from = vec![AddressSource::Lease];
+        let from = [AddressSource::Lease].as_slice().into();
         record.resolve_to(Resolution { addresses: Addresses::Listed(list), from, is_reached: true });
     });
     scene.join_as(3, &[ROUTED], |record| {
         let list = vec![Address { ip: ip("10.7.0.3"), scope_id: 0 }];
-        let from = vec![AddressSource::Neighbour];
+        let from = [AddressSource::Neighbour].as_slice().into();
         record.resolve_to(Resolution { addresses: Addresses::Listed(list), from, is_reached: false });
     });
     // No bridge knows anybody's hardware address.

@@ -76,7 +76,7 @@ impl MachineReply {
             addresses_from,
             shares_host_network: record.addresses == Addresses::SharedWithHost,
             is_reached: record.is_reached,
-            if_indices: record.interfaces.iter().chain(&record.interfaces_found).copied().collect(),
+            if_indices: record.interfaces.iter().chain(&*record.interfaces_found).copied().collect(),
             uid_map: record.uid_map.iter().map(range).collect(),
             gid_map: record.gid_map.iter().map(range).collect(),
         }
