@@ -146,6 +146,9 @@ fn leaf(group: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs::{self, File};
+    use std::path::Path;
+
     use super::*;
 
     /// This test program, as the doorman below.
@@ -164,5 +167,57 @@ pub(super) mod tests {
     fn the_doorman() {
         main(crate::inside::work::run);
         leave()
+    }
+
+    /// The control group of a child that is started for this one.
+    fn started_in(group: &File) -> String {
+        let (wait, go) = std::io::pipe().unwrap();
+        match start(Some(group.as_fd())).unwrap() {
+            Side::Child => {
+                drop(go);
+                let _ = rustix::io::read(&wait, &mut [0]);
+                leave()
+            }
+            Side::Parent(child, _) => {
+                let text = fs::read_to_string(format!("/proc/{}/cgroup", child.as_raw_nonzero())).unwrap();
+                drop(go);
+                rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
+                text.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_starts_in_the_machines_group_or_a_leaf_of_it_or_here() {
+        let name = format!("doorman-test-{}", std::process::id());
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists());
+        let Some(path) = root.map(|root| root.join(&name)).filter(|path| fs::create_dir(path).is_ok()) else {
+            println!("SKIPPED: the groups of children: it takes root and cgroup v2");
+            return;
+        };
+        let says = |file: &str, text: &str| fs::write(path.join(file), text);
+        let group = File::open(&path).unwrap();
+        let here = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let here = here.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        let mut found = vec![(started_in(&group), format!("/{name}"))];
+        if fs::read_to_string(path.join("cgroup.controllers")).unwrap().contains("pids") {
+            says("cgroup.subtree_control", "+pids").unwrap();
+            found.push((started_in(&group), format!("/{name}/{LEAF}")));
+            fs::remove_dir(path.join(LEAF)).unwrap();
+            says("cgroup.subtree_control", "-pids").unwrap();
+            says("pids.max", "0").unwrap();
+            found.push((started_in(&group), here.to_owned()));
+            says("pids.max", "max").unwrap();
+        } else {
+            println!("SKIPPED: a group that may hold no processes: the controller pids is not there");
+        }
+        says("cgroup.freeze", "1").unwrap();
+        found.push((started_in(&group), here.to_owned()));
+        fs::remove_dir(&path).unwrap();
+        found.push((started_in(&group), here.to_owned()));
+        for (found, expected) in found {
+            assert!(found.ends_with(&expected), "{found} {expected}");
+        }
     }
 }
