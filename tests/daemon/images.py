@@ -100,9 +100,10 @@ class Waits:
     """What a client waits for cheap answers, again and again, while something else goes on: the processor time that the
     daemon takes from the question to the answer. How loaded the machine is makes no difference to that."""
 
-    def __init__(self, daemon):
+    def __init__(self, daemon, opened, question):
         # The clock of another process, as clock_getcpuclockid(3) has it.
         self.clock = (~daemon.pid << 3) | 2
+        self.opened, self.question = opened, question
         self.waits, self.is_over = [], threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -115,12 +116,10 @@ class Waits:
         self.thread.join()
 
     def run(self):
-        question = message("List", {"name": ".host"})
-        with Client() as client:
+        with self.opened() as client:
             while not self.is_over.is_set():
                 began = time.clock_gettime(self.clock)
-                client.send(question)
-                client.receive()
+                self.question(client)
                 self.waits.append(time.clock_gettime(self.clock) - began)
 
 
@@ -140,19 +139,27 @@ class Large(WithPool):
             with Client() as client:
                 return len(client.stream(f"{IMAGE}List"))
 
+        # What others ask for meanwhile.
+        others = (
+            ("List", Client, lambda client: client.ask("List", {"name": ".host"})),
+            ("ListMachines", raw, lambda client: client.manager("ListMachines")),
+        )
         for way, ask_for in ("bus", by_bus), ("varlink", by_varlink):
-            longest, all_of_it = [], []
-            for _ in range(5):
-                with Waits(self.machined) as other:
-                    began = time.clock_gettime(other.clock)
-                    self.assertEqual(as_user(os.getuid(), ask_for), MANY + 1)
-                    all_of_it.append(time.clock_gettime(other.clock) - began)
-                self.assertGreater(len(other.waits), 20, "somebody asked meanwhile")
-                longest.append(max(other.waits))
-            told = [f"{1000 * wait:.2f} of {1000 * whole:.0f}" for wait, whole in zip(longest, all_of_it)]
-            print(f"  {way}: longest wait, of all processor time meanwhile, in ms: {told}", flush=True)
-            # On a slow machine, the share of the whole.
-            self.assertLess(min(longest), max(SHORT, min(all_of_it) / 6), way)
+            for what, opened, question in others:
+                longest, all_of_it = [], []
+                for _ in range(5):
+                    with Waits(self.machined, opened, question) as other:
+                        began = time.clock_gettime(other.clock)
+                        self.assertEqual(as_user(os.getuid(), ask_for), MANY + 1)
+                        all_of_it.append(time.clock_gettime(other.clock) - began)
+                    self.assertGreater(len(other.waits), 10, "somebody asked meanwhile")
+                    longest.append(max(other.waits))
+                    if longest[-1] < SHORT:
+                        break
+                told = [f"{1000 * wait:.2f} of {1000 * whole:.0f}" for wait, whole in zip(longest, all_of_it)]
+                print(f"  {way}: longest wait for {what}, of all processor time meanwhile, in ms: {told}", flush=True)
+                # On a slow machine, the share of the whole.
+                self.assertLess(min(longest), max(SHORT, min(all_of_it) / 6), f"{way}, {what}")
 
 
 class ReadOnly(WithPool):
