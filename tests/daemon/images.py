@@ -29,6 +29,7 @@ STAGED = ".#mymachines."
 OK, DENIED = varlink.OK, varlink.DENIED
 # How many images a large pool has, and how long others may wait meanwhile, in seconds.
 MANY, SHORT = 10000, 0.005
+CHANGES_AT_ONCE = 64
 
 
 class WithPool(WithBus):
@@ -294,10 +295,10 @@ class Killed(WithPool):
 class Progress(WithPool):
     """Changes that say how far they are, and are ended."""
 
-    def stopped(self):
-        """The process that makes or removes something, as soon as there is one, stopped in the middle."""
+    def stopped(self, others=()):
+        """The process that makes or removes something, as soon as there is another one, stopped in the middle."""
         def found():
-            for pid in self.workers():
+            for pid in set(self.workers()) - set(others):
                 with contextlib.suppress(OSError):
                     for descriptor in os.listdir(f"/proc/{pid}/fd"):
                         with contextlib.suppress(OSError):
@@ -375,6 +376,27 @@ class Progress(WithPool):
         self.assertEqual(len(self.staged()), 1)
         self.restart()
         until(lambda: not self.staged(), "the rest is removed at the next start")
+
+    def test_so_many_images_are_changed_at_once_and_who_asks_for_one_more_is_told(self):
+        self.tree(files=3000)
+        self.start_both()
+        until(lambda: not self.ongoing(), "who looks for what was left half made has done so")
+        stopped = []
+        for number in range(CHANGES_AT_ONCE):
+            self.begin(IMAGE + "Clone", name="tree", newName=f"copy-{number}")
+            stopped.append(self.stopped(stopped))
+        self.assertEqual(len(self.ongoing()), CHANGES_AT_ONCE)
+        more = {"name": "tree", "newName": "more"}
+        self.assertEqual(ask(f"{IMAGE}Clone", more), f"{IMAGE}TooManyOperations")
+        with raw() as client:
+            self.assertIn("Too many ongoing operations.", client.manager("CloneImage", "ssb", *more.values(), False))
+        self.assertEqual(self.images(), sorted(["tree", *self.staged()]))
+        self.assert_served()
+        # One that is over makes room.
+        os.kill(stopped[0], signal.SIGCONT)
+        until((POOL / "copy-0").exists, "the first copy")
+        self.begin(IMAGE + "Clone", **more)
+        self.stopped(stopped)
 
     def test_not_everybody_may_see_make_or_end_changes(self):
         self.tree(files=5000)

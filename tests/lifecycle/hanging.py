@@ -10,7 +10,7 @@ from place import SERVICE, daemon, is_active, run
 from varlink import OK, Client, listed, message, register
 from waiting import until
 
-ROOTS = "/run/roots"
+ROOTS, POOL = "/run/roots", "/var/lib/machines"
 
 
 class Hanging(place.Case):
@@ -45,6 +45,21 @@ class Hanging(place.Case):
         until(waits, "a reader that hangs")
 
     @staticmethod
+    def good(root):
+        with open(f"{root}/etc/os-release", "w") as file:
+            file.write("ID=good\n")
+
+    @staticmethod
+    def restart():
+        run("systemctl", "restart", SERVICE)
+
+    @staticmethod
+    def kill():
+        pid = daemon()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: daemon() not in (0, pid) and is_active(SERVICE), "the next daemon")
+
+    @staticmethod
     def fastest(times, way, prepare=lambda: None):
         """How long it takes at best, which is what a machine that is busy with other things leaves of it."""
         took = []
@@ -60,20 +75,8 @@ class Hanging(place.Case):
         self.addCleanup(lambda: [mount.end() for mount in mounts])
         self.rooted("hangs", lambda root: mounts.append(fuse.Hanging(f"{root}/etc")))
 
-        def good(root):
-            with open(f"{root}/etc/os-release", "w") as file:
-                file.write("ID=good\n")
-
-        self.rooted("good", good)
-
-        def restart():
-            run("systemctl", "restart", SERVICE)
-
-        def kill():
-            pid = daemon()
-            os.kill(pid, signal.SIGKILL)
-            until(lambda: daemon() not in (0, pid) and is_active(SERVICE), "the next daemon")
-
+        self.rooted("good", self.good)
+        restart, kill = self.restart, self.kill
         # A second more than without anybody who hangs. Process 1 itself waits for 250 ms before it starts what was killed.
         quiet = {way: self.fastest(2, way) for way in (restart, kill)}
         for way in restart, kill, restart, kill:
@@ -84,6 +87,25 @@ class Hanging(place.Case):
             self.assertLess(took, limit, way.__name__)
             self.assertEqual(set(listed()), {"good", "hangs"})
             self.assertEqual(self.release("good"), ["ID=good"])
+
+    def test_the_service_starts_and_serves_while_the_pool_of_images_hangs(self):
+        os.makedirs(POOL, exist_ok=True)
+        pool = fuse.Hanging(POOL)
+        self.addCleanup(pool.end)
+        self.rooted("good", self.good)
+        for way in self.restart, self.kill:
+            # One that hangs before, and one that does so after.
+            for _ in range(2):
+                client = Client()
+                self.addCleanup(client.close)
+                client.send(message("io.systemd.MachineImage.List", {"name": "tree"}))
+            way()
+            self.assertEqual(set(listed()), {"good"})
+            self.assertEqual(self.release("good"), ["ID=good"])
+            leader = self.apart(lambda: None)
+            self.assertEqual(register("meanwhile", leader.pid), OK)
+            with Client() as client:
+                self.assertEqual(client.ask("Unregister", {"name": "meanwhile"}), OK)
 
 
 if __name__ == "__main__":
