@@ -14,14 +14,12 @@ use rustix::io::Errno;
 
 use super::copied_attributes::{Lists, copy_attributes};
 use super::path::reopen;
-use super::staged::{Entry, Way, place, remove_left_over};
+use super::staged::{Entry, Way, own_name, place, remove_left_over};
 
 /// How deep a tree may be; as for the original.
 const DEPTH: usize = 2048;
 /// How many files with further links are remembered. The links of others become files of their own.
 const LINKS: usize = 1 << 18;
-/// A file with more bytes takes a while.
-const LARGE: u64 = 64 << 10;
 
 /// Why a copy failed, and at which file if it is about one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +55,8 @@ pub(super) struct Tree<'a, 'b> {
     /// Where the copy begins, if it is a directory.
     top: Option<(OwnedFd, Inode)>,
     lost_lists: u64,
+    /// What is called so is not whole yet.
+    staged: Vec<u8>,
 }
 
 type Inode = (u64, u64);
@@ -83,7 +83,8 @@ impl<'a, 'b> Tree<'a, 'b> {
     /// A copy that is to begin.
     pub(super) fn new(owner: Option<u32>, replaces: bool, teller: &'a mut Teller<'b>) -> Self {
         let (data, links) = (FileData::new(), HashMap::new());
-        Self { owner, replaces, teller, data, links, top: None, lost_lists: 0 }
+        let staged = own_name().into_bytes();
+        Self { owner, replaces, teller, data, links, top: None, lost_lists: 0, staged }
     }
 
     /// How many access control lists were left out, whose ids mean nothing where the copy is.
@@ -182,12 +183,14 @@ impl<'a, 'b> Tree<'a, 'b> {
             return Ok(None);
         }
         let (replaces, ids) = (self.replaces, owner(self.owner, &stat));
-        let way = if size_of(&stat) > LARGE { Way::Staged } else { Way::Direct };
+        let way = if kind == FileType::RegularFile { Way::Staged } else { Way::Direct };
         if (replaces || way == Way::Staged) && !path.last().is_some_and(|level| level.is_tidy.replace(true)) {
             remove_left_over(target.directory);
         }
-        place(
+        let staged = std::mem::take(&mut self.staged);
+        let placed = place(
             target,
+            &staged,
             replaces,
             way,
             |name| match kind {
@@ -217,7 +220,9 @@ impl<'a, 'b> Tree<'a, 'b> {
                 }
                 utimensat(target.directory, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)
             },
-        )?;
+        );
+        self.staged = staged;
+        placed?;
         if stat.st_nlink > 1 && self.top.is_some() {
             self.remember(&stat, target, path);
         }
@@ -295,7 +300,7 @@ impl<'a, 'b> Tree<'a, 'b> {
         }
         let way = format!("/proc/self/fd/{}", first.as_raw_fd());
         let make = |name: &[u8]| linkat(CWD, way.as_str(), target.directory, name, AtFlags::SYMLINK_FOLLOW);
-        match place(target, self.replaces, Way::Direct, make, |_| Ok(())) {
+        match place(target, &self.staged, self.replaces, Way::Direct, make, |_| Ok(())) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Err(Errno::EXIST),
             // On another file system, or with too many links.

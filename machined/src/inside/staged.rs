@@ -25,17 +25,18 @@ pub(super) struct Entry<'a> {
 pub(super) enum Way {
     /// At once, unless something else is replaced.
     Direct,
-    /// Under another name first: it takes a while, or is worth little by half.
+    /// Under another name first: half of it would be taken for the whole.
     Staged,
 }
 
-/// Makes something by `make` and `finish`, which are told under which name. If something else is in its place and may be
-/// replaced, it is there until that is done.
+/// Makes something by `make` and `finish`, which are told under which name: its own, or `staged` first. If something else is
+/// in its place and may be replaced, it is there until that is done.
 ///
 /// # Errors
 /// `EEXIST`: something is there that is not replaced, or a directory. Others are those of `make` and `finish`.
 pub(super) fn place(
     target: Entry<'_>,
+    staged: &[u8],
     replaces: bool,
     way: Way,
     mut make: impl FnMut(&[u8]) -> Result<(), Errno>,
@@ -56,14 +57,19 @@ pub(super) fn place(
         Ok(_) if !replaces => return Err(Errno::EXIST),
         kind => drop(kind?),
     }
-    let staged = own_name().into_bytes();
-    let remove = || unlinkat(target.directory, staged.as_slice(), AtFlags::empty());
-    let _ = remove();
-    let done = make(&staged)
-        .and_then(|()| finish(&staged))
-        .and_then(|()| rename(Entry { name: &staged, ..target }, target.name, replaces));
+    let remove = || unlinkat(target.directory, staged, AtFlags::empty());
+    let made = match make(staged) {
+        // Whoever has the directory may have put something there.
+        Err(Errno::EXIST) => remove().and_then(|()| make(staged)),
+        made => made,
+    };
+    let done = made
+        .and_then(|()| finish(staged))
+        .and_then(|()| rename(Entry { name: staged, ..target }, target.name, replaces));
     // A rename to another link of the same file does nothing.
-    let _ = remove();
+    if done.is_err() || replaces {
+        let _ = remove();
+    }
     done
 }
 
@@ -75,7 +81,10 @@ fn rename(staged: Entry<'_>, name: &[u8], replaces: bool) -> Result<(), Errno> {
     }
     match renameat_with(directory, old, directory, name, RenameFlags::NOREPLACE) {
         // Not every file system has it.
-        Err(Errno::INVAL | Errno::NOSYS) => linkat(directory, old, directory, name, AtFlags::empty()),
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            linkat(directory, old, directory, name, AtFlags::empty())?;
+            unlinkat(directory, old, AtFlags::empty())
+        }
         renamed => renamed,
     }
 }
@@ -85,7 +94,8 @@ fn kind_of(entry: Entry<'_>) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-fn own_name() -> String {
+/// The name for what this process is making.
+pub(super) fn own_name() -> String {
     let pid = getpid().as_raw_nonzero().get();
     format!("{STAGED}.{pid}.{}", began(pid).unwrap_or_default())
 }

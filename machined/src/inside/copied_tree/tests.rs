@@ -179,7 +179,7 @@ fn copy_into(scratch: &Scratch, directory: &Path, from: &str, name: &str) {
 }
 
 #[test]
-fn a_large_file_has_its_name_when_it_is_whole() {
+fn a_file_has_its_name_when_it_is_whole() {
     let scratch = Scratch::new("whole");
     let large = fs::File::create(scratch.at("from")).unwrap();
     large.set_len(3 << 30).unwrap();
@@ -189,6 +189,7 @@ fn a_large_file_has_its_name_when_it_is_whole() {
     let target = Entry { directory: directory.as_fd(), name: b"to" };
     let half = crate::inside::staged::place(
         target,
+        b".#mymachines.copy.1.2",
         false,
         Way::Staged,
         |name| {
