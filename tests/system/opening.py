@@ -14,7 +14,7 @@ import dbus
 
 from bus import MANAGER, PATH, SERVICE
 from machines import Container, shared
-from scene import DEADLINE, SYSTEMD, Case, out, refused, run, until
+from scene import DEADLINE, OURS, SYSTEMD, Case, out, refused, run, until
 from terminals import Session
 
 VARLINK = "/run/systemd/machine/io.systemd.Machine"
@@ -23,9 +23,10 @@ PASSWORD = "correct horse"
 
 
 def allow_gettys():
-    """Lets gettys start again. One whose terminal closes does so by itself, until its unit may not for ten seconds, and then the
+    """Lets gettys of the original start again. One whose terminal closes does so by itself, until its unit may not for ten seconds, and then the
     next login that has a terminal of its number would have no prompt."""
-    run("systemctl", "-M", shared.real.name, "reset-failed", "container-getty@*.service")
+    if not OURS:
+        run("systemctl", "-M", shared.real.name, "reset-failed", "container-getty@*.service")
 
 
 def agent_listens():
@@ -162,6 +163,16 @@ class Opened(Case):
         allow_gettys()
         _, (fd,) = self.passed(name=shared.real.name, mode="login")
         Programs.expect(fd, rf"{shared.real.name} login:")
+
+    def test_a_program_that_is_not_there_is_told(self):
+        if not OURS:
+            self.skipTest("the original's terminal ends without a word")
+        shell = ("OpenMachineShell", "sssasas", shared.real.name, "root")
+        self.assertIn("There is no program '/bin/nowhere' in container real.", refused(
+            "busctl", "call", SERVICE, PATH, MANAGER, *shell, "/bin/nowhere", "0", "0"))
+        told = open_([], json.dumps({"name": shared.real.name, "mode": "shell", "path": "/bin/nowhere"}))
+        # As the varlinkctl of 262 says it, and of 257.
+        self.assertRegex(told.stderr, "No such file or directory|io.systemd.System")
 
     def test_a_bare_terminal_has_the_path_it_has_inside(self):
         told, (fd,) = self.passed(name=shared.real.name, mode="tty")
