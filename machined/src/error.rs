@@ -35,6 +35,21 @@ pub enum Error {
     NotCallersProcess,
     /// The machine has no system bus.
     NoIpc,
+    /// There is no such program in the machine.
+    NoProgram {
+        /// Its path.
+        path: String,
+    },
+    /// A terminal of the machine could not be opened.
+    Terminal {
+        /// Why.
+        errno: Errno,
+    },
+    /// The machine has a system bus, and it could not be joined.
+    MachineBus {
+        /// Why.
+        errno: Errno,
+    },
     /// The machine has a user namespace, and this cannot be done with one.
     UserNamespace,
     /// A user registered the machine, and its root is the host's.
@@ -148,6 +163,8 @@ impl Error {
             Self::AddressTaken(_) => (Errno::ADDRINUSE, None, Some("io.mymachines.Registry.AddressTaken")),
             Self::IsHost => (Errno::OPNOTSUPP, None, None),
             Self::NoIpc => (Errno::NOENT, None, Some("io.systemd.Machine.NoIPC")),
+            Self::NoProgram { .. } => (Errno::NOENT, None, None),
+            Self::Terminal { errno } | Self::MachineBus { errno } => (*errno, None, None),
             Self::RootNamespace => (Errno::ACCESS, None, Some("org.varlink.service.PermissionDenied")),
             Self::PermissionDenied => (
                 Errno::ACCESS,
@@ -218,6 +235,9 @@ impl fmt::Display for Error {
             Self::AddressTaken(address) => write!(f, "address {address} is another machine's"),
             Self::UserNamespace => f.write_str("not supported for a machine with a user namespace"),
             Self::NoIpc => f.write_str("there is no system bus in the machine"),
+            Self::NoProgram { path } => write!(f, "there is no program '{path}' in the machine"),
+            Self::Terminal { errno } => write!(f, "cannot open a terminal: {errno}"),
+            Self::MachineBus { errno } => write!(f, "cannot join the machine's bus: {errno}"),
             Self::RootNamespace => f.write_str("only root may open a terminal in the root user namespace"),
             Self::PermissionDenied => f.write_str("permission denied"),
             Self::AuthenticationRequired => f.write_str("interactive authentication required"),

@@ -39,7 +39,7 @@ pub use os_releases::OsReleases;
 pub use reader::of_host;
 pub use request::{Bind, Copy, Direction};
 pub use service::{Inside, root_of_host};
-pub use terminal::Terminal;
+pub use terminal::{OpenedTerminal, Terminal};
 
 /// Forks a doorman. To be called before anything else is done, while there is one thread.
 ///

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dbus_server::{Call, ErrorReply, Reply};
+use dbus_server::{Call, ErrorReply, Reply, description};
 use rustix::io::Errno;
 use zbus::Fd;
 
@@ -96,12 +96,76 @@ async fn open(
 fn refused(operations: &Operations, target: Target, error: Error) -> ErrorReply {
     let name = name_of(operations, target);
     match error {
-        Error::NoIpc => {
-            errors::with_text(Errno::NOENT, format!("There is no system bus in container {name}."))
+        Error::NoIpc => errors::with_text(
+            Errno::NOENT,
+            format!(
+                "There is no system bus in container {name}. Logins and shells are started by the systemd in it; \
+                 nsenter(1) goes in without."
+            ),
+        ),
+        Error::NoProgram { path } => {
+            errors::with_text(Errno::NOENT, format!("There is no program '{path}' in container {name}."))
         }
+        Error::NotSupported => errors::not_supported(&format!(
+            "{}: {name} is no container; a virtual machine may be reached by ssh machine/{name}.",
+            description(Errno::OPNOTSUPP)
+        )),
+        Error::Terminal { errno } => errors::with_text(errno, advice(errno, TERMINAL)),
+        Error::MachineBus { errno } => errors::with_text(errno, advice(errno, BUS)),
         Error::RootNamespace => {
             errors::with_text(Errno::ACCESS, "Only root may shell into the root user namespace")
         }
         error => errors::of_operation(error, &name),
+    }
+}
+
+/// What to do about an errno.
+type Advice = &'static [(Errno, &'static str)];
+
+const TERMINAL: Advice = &[
+    (Errno::NOENT, "the machine has no /dev/ptmx; mount a devpts file system in it"),
+    (Errno::NOTTY, "the machine's /dev/ptmx makes no terminals; mount a devpts file system in it"),
+    (Errno::LOOP, "the machine's /dev/ptmx leads nowhere; mount a devpts file system in it"),
+    (
+        Errno::NOSPC,
+        "no terminal is left; see /proc/sys/kernel/pty/max, and the option max of the machine's devpts",
+    ),
+    (Errno::SRCH, "the leader of the machine has ended"),
+    (Errno::TIMEDOUT, "a file system of the machine does not answer, or the machine is frozen"),
+    (Errno::BUSY, "too many calls wait for the machine"),
+];
+
+const BUS: Advice = &[
+    (Errno::AGAIN, "the machine's bus takes no more connections; look at the dbus service in it"),
+    (
+        Errno::NOTSOCK,
+        "the machine's /run/dbus/system_bus_socket is no socket; start the dbus service in it again",
+    ),
+    (Errno::TIMEDOUT, "the machine's bus does not answer; look at the dbus service in it"),
+    (Errno::IO, "the machine's bus lets nobody in; look at the dbus service in it"),
+];
+
+/// The original's words, and what to do.
+fn advice(errno: Errno, table: Advice) -> String {
+    let told = description(errno);
+    let known = table.iter().find(|(known, _)| *known == errno);
+    known.map_or_else(|| told.to_string(), |(_, advice)| format!("{told}: {advice}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_is_told_in_the_originals_words_and_with_what_to_do() {
+        assert_eq!(
+            advice(Errno::NOENT, TERMINAL),
+            "No such file or directory: the machine has no /dev/ptmx; mount a devpts file system in it."
+        );
+        assert_eq!(
+            advice(Errno::TIMEDOUT, BUS),
+            "Connection timed out: the machine's bus does not answer; look at the dbus service in it."
+        );
+        assert_eq!(advice(Errno::NOMEM, BUS), "Cannot allocate memory");
     }
 }

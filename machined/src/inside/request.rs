@@ -63,6 +63,8 @@ pub(super) enum Work {
     Terminal {
         /// Whether it is.
         bus: bool,
+        /// What is to run on the terminal, which may not be there.
+        program: Option<String>,
     },
 }
 
@@ -173,7 +175,8 @@ mod tests {
         for damaged in [&b""[..], b"B", b"F123", b"A12", b"P1", b"X"] {
             assert_eq!(Report::decode(damaged), Err(Errno::BADMSG));
         }
-        for work in [Work::Reader, Work::Root, Work::Terminal { bus: true }] {
+        let terminal = Work::Terminal { bus: true, program: Some("/bin/sh".to_owned()) };
+        for work in [Work::Reader, Work::Root, terminal] {
             let request = Request { leader: Some(7), has_group: true, work };
             assert_eq!(Request::decode(&request.encode().unwrap()), Ok(request));
         }

@@ -20,7 +20,7 @@ use super::guest::Guest;
 use super::message::{self, Channel};
 use super::ongoing::{COPIES, Ongoing};
 use super::request::{Answer, Bind, Report, Request, Work};
-use super::terminal::{Terminal, check_connection};
+use super::terminal::{OpenedTerminal, Terminal, check_connection};
 use crate::jobs::{Jobs, Tasks};
 use crate::machines::Key;
 
@@ -75,7 +75,7 @@ impl Inside {
         self.run(guest, Work::Bind(bind), &[], Some(DEADLINE)).await.map(drop)
     }
 
-    /// Opens a terminal of a container; and connects to its bus, if that is wanted.
+    /// Opens a terminal of a container; connects to its bus, if that is wanted; and looks whether a program is there.
     ///
     /// # Errors
     /// As [`Inside::root_directory`]. For the bus: `ENOENT`, `ECONNREFUSED`: there is none. `EAGAIN`: it takes nobody in.
@@ -83,22 +83,23 @@ impl Inside {
         &self,
         guest: &Guest,
         wants_bus: bool,
-    ) -> Result<(Terminal, Option<Result<OwnedFd, Errno>>), Errno> {
-        let answer = self.run(guest, Work::Terminal { bus: wants_bus }, &[], Some(DEADLINE)).await?;
+        program: Option<String>,
+    ) -> Result<OpenedTerminal, Errno> {
+        let work = Work::Terminal { bus: wants_bus, program };
+        let answer = self.run(guest, work, &[], Some(DEADLINE)).await?;
         let mut fds = answer.fds.into_iter();
         let mut next = || fds.next().ok_or(Errno::BADMSG);
         let terminal = Terminal::checked(next()?, next()?)?;
-        if !wants_bus {
-            return Ok((terminal, None));
-        }
-        let bus = match <[u8; 4]>::try_from(answer.bytes.as_slice()) {
-            Ok(errno) => Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
+        let (&lacks_program, why_no_bus) = answer.bytes.split_first().ok_or(Errno::BADMSG)?;
+        let bus = match <[u8; 4]>::try_from(why_no_bus) {
+            _ if !wants_bus => None,
+            Ok(errno) => Some(Err(Errno::from_raw_os_error(i32::from_ne_bytes(errno)))),
             Err(_) => {
                 let socket = next()?;
-                check_connection(socket.as_fd()).map(|()| socket)
+                Some(check_connection(socket.as_fd()).map(|()| socket))
             }
         };
-        Ok((terminal, Some(bus)))
+        Ok(OpenedTerminal { terminal, bus, lacks_program: lacks_program != 0 })
     }
 
     /// Whose turn it is; shared with whatever else takes time.
@@ -141,9 +142,9 @@ impl Inside {
         let answer = tokio::select! {
             answer = work => answer,
             () = gone.wait() => Err(Errno::SRCH),
-        }?;
-        // The number may have come to mean another process meanwhile.
-        if guest.leader.has_exited() { Err(Errno::SRCH) } else { Ok(answer) }
+        };
+        // The number may have come to mean another process meanwhile, or none.
+        if guest.leader.has_exited() { Err(Errno::SRCH) } else { answer }
     }
 
     /// Starts a child on behalf of a machine, in it or not.
@@ -301,7 +302,7 @@ mod tests {
             let guest = Guest::of(child.id(), 1);
             child.stdin.take().unwrap().write_all(b"").unwrap();
             child.wait().unwrap();
-            assert_eq!(inside.root_directory(&guest).await.unwrap_err(), Errno::NOENT);
+            assert_eq!(inside.root_directory(&guest).await.unwrap_err(), Errno::SRCH);
         });
     }
 

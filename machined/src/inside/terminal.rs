@@ -39,6 +39,17 @@ pub struct Terminal {
     pub number: u32,
 }
 
+/// A terminal of a container, and what was found beside it.
+#[derive(Debug)]
+pub struct OpenedTerminal {
+    /// The terminal.
+    pub terminal: Terminal,
+    /// The connection to the bus if that was wanted, or why there is none.
+    pub bus: Option<Result<OwnedFd, Errno>>,
+    /// Whether the program is not there that is to run on it.
+    pub lacks_program: bool,
+}
+
 impl Terminal {
     /// Made on the host.
     ///
@@ -95,9 +106,9 @@ fn is_ptmx(stat: &Stat) -> Result<(), Errno> {
     if is_ptmx { Ok(()) } else { Err(Errno::NOTTY) }
 }
 
-/// Opens a terminal; and connects to the bus, if that is wanted. What comes back is the two ends, and the connection if
-/// there is a bus, or why there is none.
-pub(super) fn open_terminal(asked: &Asked, wants_bus: bool) -> Result<Answer, Errno> {
+/// Opens a terminal; connects to the bus, if that is wanted; and looks whether a program is there. What comes back is the two
+/// ends, and the connection if there is a bus; and in bytes whether the program is missing, and why there is no connection.
+pub(super) fn open_terminal(asked: &Asked, wants_bus: bool, program: Option<&str>) -> Result<Answer, Errno> {
     let (pid, pidfd) = asked.leader.as_ref().ok_or(Errno::INVAL)?;
     let root = root_of_leader(*pid, pidfd.as_fd())?;
     become_root_of(*pid, pidfd.as_fd())?;
@@ -105,14 +116,21 @@ pub(super) fn open_terminal(asked: &Asked, wants_bus: bool) -> Result<Answer, Er
     let master = look_and_open(root.as_fd(), PTMX, flags, is_ptmx)?;
     rustix::fs::fcntl_setfl(&master, OFlags::RDWR)?;
     let terminal = Terminal::of(master)?;
-    let mut answer = Answer { bytes: Vec::new(), fds: vec![terminal.master, terminal.peer] };
+    let lacks_program = program.is_some_and(|path| is_missing(root.as_fd(), path));
+    let mut answer =
+        Answer { bytes: vec![u8::from(lacks_program)], fds: vec![terminal.master, terminal.peer] };
     if wants_bus {
         match connect_to_bus(root.as_fd()) {
             Ok(bus) => answer.fds.push(bus),
-            Err(errno) => answer.bytes = errno.raw_os_error().to_ne_bytes().to_vec(),
+            Err(errno) => answer.bytes.extend(errno.raw_os_error().to_ne_bytes()),
         }
     }
     Ok(answer)
+}
+
+/// Whether nothing has this path. What cannot be told counts as there.
+fn is_missing(root: BorrowedFd<'_>, path: &str) -> bool {
+    matches!(open(root, path, OFlags::PATH), Err(Errno::NOENT | Errno::NOTDIR))
 }
 
 /// Takes the place of the container's root, in its user namespace if it has one. There it has all capabilities.

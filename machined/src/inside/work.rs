@@ -33,7 +33,7 @@ pub(super) fn run(asked: Asked) {
         }
         Work::Root => root(&asked),
         Work::Bind(wanted) => bind(&asked, wanted),
-        Work::Terminal { bus } => open_terminal(&asked, *bus),
+        Work::Terminal { bus, program } => open_terminal(&asked, *bus, program.as_deref()),
     };
     match done {
         Ok(Answer { bytes, fds }) => {

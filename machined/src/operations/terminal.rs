@@ -6,7 +6,7 @@ use super::services::Operations;
 use super::target::Target;
 use crate::authorization::{Action, Caller, HostLogin, HostOpenPty, HostShell, Login, OpenPty, OpenShell};
 use crate::error::Error;
-use crate::inside::Terminal;
+use crate::inside::{OpenedTerminal, Terminal};
 use crate::systemd::{Shell, start_getty, start_shell};
 use zbus::Connection;
 
@@ -94,11 +94,11 @@ impl Operations {
     /// Opens a terminal, and starts what is to run on it; that is not waited for.
     ///
     /// # Errors
-    /// [`Error::NotSupported`]: it is no container. [`Error::NoIpc`]: it has no bus. What systemd says, in its own words.
-    /// Others as the kernel has them.
+    /// [`Error::NotSupported`]: it is no container. [`Error::NoIpc`]: it has no bus. [`Error::NoProgram`]: what is to run is
+    /// not there. [`Error::Terminal`], [`Error::MachineBus`]: what the kernel says. What systemd says, in its own words.
     pub async fn open_terminal(&self, opening: Opening) -> Result<Terminal, Error> {
         let Opening { target, program } = opening;
-        let failed = |errno| Error::System { action: "open a terminal", errno };
+        let failed = |errno| Error::Terminal { errno };
         let wants_bus = program != Program::Nothing;
         let (terminal, bus) = match target {
             Target::Host => {
@@ -110,12 +110,20 @@ impl Operations {
                     Error::NotAvailable => Error::NotSupported,
                     error => error,
                 })?;
-                let (terminal, bus) = self.inside.terminal(&guest, wants_bus).await.map_err(failed)?;
+                let path = match &program {
+                    Program::Shell(shell) => Some(shell.path.clone()),
+                    Program::Nothing | Program::Login => None,
+                };
+                let opened = self.inside.terminal(&guest, wants_bus, path.clone()).await.map_err(failed)?;
+                let OpenedTerminal { terminal, bus, lacks_program } = opened;
                 let bus = match bus {
                     Some(Ok(socket)) => Some(self.bus_of(socket).await?),
                     Some(Err(Errno::NOENT | Errno::CONNREFUSED)) | None => None,
-                    Some(Err(errno)) => return Err(Error::System { action: "reach its bus", errno }),
+                    Some(Err(errno)) => return Err(Error::MachineBus { errno }),
                 };
+                if let (Some(path), Some(_), true) = (path, &bus, lacks_program) {
+                    return Err(Error::NoProgram { path });
+                }
                 (terminal, bus)
             }
         };
@@ -153,8 +161,7 @@ impl Operations {
     /// The bus of a container, over a connection to it. It is the container's: it may never answer.
     async fn bus_of(&self, socket: std::os::fd::OwnedFd) -> Result<Connection, Error> {
         let joined = self.bus.join_other(socket, 0).await;
-        joined.map_err(|cause| Error::System {
-            action: "join the machine's bus",
+        joined.map_err(|cause| Error::MachineBus {
             errno: match cause {
                 crate::bus::CallError::Timeout => Errno::TIMEDOUT,
                 _ => Errno::IO,
