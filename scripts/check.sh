@@ -214,6 +214,7 @@ long() {
   step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
   step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step clients 1800 tests/clients/run.sh
+  step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh
   step vendor 3600 packaging/vendor.sh --test
   step rpm 3600 packaging/rpm.sh --test

@@ -214,8 +214,8 @@ class Body:
         self.assertIn("absolute", refused(*call("CopyToMachine", "sss", self.NAME, "text", "/tmp/x")))
         self.assertIn("absolute", refused(*call("CopyToMachine", "sss", self.NAME, source, "x")))
         self.assertIn("No machine 'nobody' known", refused(*call("CopyToMachine", "sss", "nobody", source, "/tmp/x")))
-        self.assertIn("nteractive authentication required", refused(
-            "setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", *call("CopyToMachine", "sss", self.NAME, source, "/tmp/x")))
+        self.assertRegex(refused(
+            "setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", *call("CopyToMachine", "sss", self.NAME, source, "/tmp/x")), "nteractive authentication")
         self.assertEqual(sorted(os.listdir(self.inside / "tmp")), ["one", "three"])
 
     def test_the_calls_of_varlink_copy_and_refuse(self):
@@ -226,7 +226,8 @@ class Body:
                                         f"io.systemd.Machine.{method}", text)
         to = lambda extra="": call("CopyTo", f'{{"name":"{self.NAME}","source":"{source}","destination":"/tmp/v"{extra}}}')
         self.assertEqual(to().returncode, 0)
-        self.assertIn("io.systemd.System", to().stderr)
+        # As the varlinkctl of 257 says it, and of 262.
+        self.assertRegex(to().stderr, "io.systemd.System|File exists")
         self.assertEqual(to(',"replace":true').returncode, 0)
         back = call("CopyFrom", f'{{"name":"{self.NAME}","source":"/tmp/v","destination":"{self.place}/v"}}')
         self.assertEqual((back.returncode, (self.place / "v").read_text()), (0, "a\n"))

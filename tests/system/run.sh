@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: run.sh [--stock] [--broker] [--out DIR] [SUITE]
+usage: run.sh [--stock] [--broker] [--out DIR] [--groups GROUPS] [--files N] [SUITE]
 
 Boots the lab's Debian of SUITE (trixie by default), runs the body of tests against the stock daemon, installs what
 `make` built, puts our daemon into the stock one's place while machines run, runs the same body against it, and gives the
@@ -13,24 +13,28 @@ stock one back. One line per test; the last line counts.
   --stock    only the stock daemon; nothing is installed
   --broker   under dbus-broker
   --out DIR  where the log and the console of the boot go; they are thrown away otherwise
+  --groups GROUPS  only these of the groups, separated by commas; see README.md
+  --files N  how many files very many are, for who copies and cancels them; 20,000 otherwise
 
 Needs the lab (../lab/setup.sh) and, without --stock, a build. Uses sudo when not run as root.
 U
 }
 
-arguments=("$@") mode=both bus=() out='' suite=trixie
+arguments=("$@") mode=both bus=() out='' suite=trixie groups='' files=20000
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
     --broker) bus=(--broker) ;;
     --out) out=${2:?--out needs a directory}; shift ;;
+    --groups) groups=${2:?--groups needs names}; shift ;;
+    --files) files=${2:?--files needs a number}; shift ;;
     -*) usage >&2; exit 2 ;;
     *) suite=$1 ;;
   esac
   shift
 done
-[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB,DEADLINE "$0" "${arguments[@]}"
 
 top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 if [ "$mode" = both ] && [ ! -x "$top/target/release/machined" ]; then
@@ -41,7 +45,8 @@ root=$("$top/tests/lab/root.sh" "$suite")
 work=$(mktemp -d "${TMPDIR:-/tmp}/system-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 out=${out:-$work/out}
-printf '#!/bin/sh\nexec /src/tests/system/inside.sh %s\n' "$mode" >"$work/script"
+printf '#!/bin/sh\nexport TRAPPED_FILES=%s DEADLINE=%s\nexec /src/tests/system/inside.sh %s%s\n' \
+  "$files" "${DEADLINE:-40}" "$mode" "${groups:+ --groups $groups}" >"$work/script"
 # Pools on file systems of their own: the booted Debian has no mkfs.btrfs, and an overlay no subvolumes.
 mkdir "$work/pools"
 for kind in btrfs ext4; do

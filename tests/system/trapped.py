@@ -34,6 +34,29 @@ AT_FDCWD = -100
 SYS_CLONE3 = 435
 
 
+# A first process of a container that walks from one root directory to another by way of a directory that is a link the next
+# moment, and ends when it is told to.
+SWAPS_ITS_ROOT = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void leave(int number) { _exit(number == 0); }
+
+int main(void) {
+    int top = open("/", O_RDONLY | O_DIRECTORY);
+    signal(SIGTERM, leave);
+    signal(SIGRTMIN + 3, leave);
+    for (;;) {
+        if (renameat2(top, "a", top, "b", RENAME_EXCHANGE) || (chroot("/a/in") && chroot("/b/in")) || fchdir(top) || chroot("."))
+            return 1;
+    }
+}
+"""
+
+
 def manager(method, *words):
     """The command that calls a method of the Manager."""
     return ["busctl", "--timeout=60", "call", SERVICE, PATH, MANAGER, method, *words]
@@ -197,6 +220,23 @@ class Terminals(Trapped):
             client.close()
         self.assert_unharmed()
 
+    def test_what_cannot_be_opened_is_told_with_what_to_do(self):
+        box, inside = self.box()
+        said = lambda method, *words: error(method, words and "sssasas" or "s", "trap", *words)
+        self.assertIn("nsenter(1) goes in without", said("OpenMachineLogin"))
+        ptmx = inside / "dev/ptmx"
+        ptmx.unlink()
+        self.assertIn("No such file or directory: the machine has no /dev/ptmx; mount a devpts", said("OpenMachinePTY"))
+        ptmx.touch()
+        self.assertIn("Inappropriate ioctl for device: the machine's /dev/ptmx makes no terminals", said("OpenMachinePTY"))
+        guest = self.start("sleep", "infinity")
+        out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Register",
+            json.dumps({"name": "guest", "class": "vm", "leader": guest.pid, "allocateUnit": True}))
+        self.addCleanup(self.assert_gone, "guest")
+        self.addCleanup(run, "machinectl", "terminate", "guest")
+        for method in "OpenMachinePTY", "OpenMachineLogin":
+            self.assertRegex(error(method, "s", "guest"), "Operation not supported: guest is no container; .* ssh machine/guest")
+
     def test_a_machine_without_a_bus_has_no_login_and_one_whose_bus_is_a_file_neither(self):
         _, inside = self.box()
         self.assertIn("There is no system bus in container trap.", error("OpenMachineLogin", "s", "trap"))
@@ -240,14 +280,50 @@ class Files(Trapped):
         self.assertEqual(os.listdir(victim), ["secret"])
         self.assertNotEqual(came, 0)
 
+    def test_a_root_that_is_swapped_for_where_a_link_leads_leads_nobody_to_the_host(self):
+        victim = pathlib.Path("/run/victim")
+        (victim / "in").mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, victim)
+        (victim / "in/secret").write_text("the host's")
+        source, program = pathlib.Path("/run/swaps.c"), image("trap") / "swaps"
+        source.write_text(SWAPS_ITS_ROOT)
+        self.addCleanup(source.unlink)
+        out("gcc", "-static", "-o", program, source)
+        directory = image("trap")
+        for name in "a/in/tmp", "run/victim/in/tmp":
+            (directory / name).mkdir(parents=True)
+        for name in "a/in/secret", "run/victim/in/secret":
+            (directory / name).write_text("the container's")
+        os.symlink("../" * 9 + "run/victim", directory / "b")
+        box = Container("trap", payload=("/swaps",), init=())
+        self.addCleanup(box.end)
+        came = 0
+        mine = pathlib.Path("/run/came-out")
+        for number in range(40):
+            run("machinectl", "copy-to", "trap", "/etc/hostname", f"/tmp/{number}")
+            run("machinectl", "bind", "--mkdir", "trap", "/etc/hostname", f"/tmp/bound{number}")
+            run("machinectl", "copy-from", "trap", "/secret", mine)
+            run(*manager("OpenMachinePTY", "s", "trap"))
+            if mine.exists():
+                came += 1
+                self.assertEqual(mine.read_text(), "the container's")
+                mine.unlink()
+        self.assertIsNone(box.process.poll(), box.log.read_text())
+        self.assertNotEqual(came, 0)
+        self.assertEqual(os.listdir(victim / "in"), ["secret"])
+        self.assertEqual((victim / "in/secret").read_text(), "the host's")
+        self.assert_unharmed()
+
     def test_a_copy_of_very_many_files_is_cancelled_and_takes_little_memory(self):
         def fill(directory):
             top = directory / "many"
             for number in range(max(1, FILES // 1000)):
-                (top / str(number)).mkdir(parents=True)
-                (top / str(number) / "0").touch()
-                for other in range(1, 1000):
-                    os.link(top / str(number) / "0", top / str(number) / str(other))
+                below = str(top / str(number))
+                os.makedirs(below)
+                # Inodes of their own, each with a second name: what has one is remembered.
+                for other in range(0, 1000, 2):
+                    os.close(os.open(f"{below}/{other}", os.O_CREAT | os.O_WRONLY))
+                    os.link(f"{below}/{other}", f"{below}/{other + 1}")
 
         box, _ = self.box(fill)
         target = pathlib.Path("/var/tmp/many-copied")
