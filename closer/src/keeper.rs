@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
+use crate::packet::tell_hanging;
 use crate::process;
 use crate::worker;
 
@@ -15,6 +16,8 @@ use crate::worker;
 pub const WORKERS_MAX: usize = 64;
 /// How long a worker has to close what it holds.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one takes that hangs: killed as it is, it does not end.
+const HANGS: Duration = Duration::from_secs(3);
 /// How soon a worker is made again where there could be none: nothing tells when a process or a descriptor is free, and of the
 /// workers that were killed some hang.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,8 +33,14 @@ pub fn run([work]: [OwnedFd; 1]) {
     let Ok((hears, says)) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else { return };
     let mut busy: Vec<Busy> = Vec::new();
     let mut waiting: Option<(Pid, OwnedFd)> = None;
+    let mut told = 0;
     loop {
         reap(&mut busy, &mut waiting);
+        let hanging = busy.iter().filter(|busy| busy.since.elapsed() >= HANGS).count();
+        let hanging = u32::try_from(hanging).unwrap_or(u32::MAX);
+        if hanging != told && tell_hanging(&work, hanging) {
+            told = hanging;
+        }
         if waiting.is_none() && busy.len() < WORKERS_MAX {
             waiting = hire(&work, &says);
         }

@@ -28,11 +28,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 pub use keeper::WORKERS_MAX;
-use packet::Packet;
 pub use packet::Received;
+use packet::{Packet, heard_hanging};
 
 /// The way to the process that closes. Its clones lead to the same one.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct Closer(Rc<Inner>);
 struct Inner {
     way: Way,
     held: RefCell<VecDeque<Held>>,
+    /// How many workers hang, as was last heard.
+    hanging: Cell<u32>,
     /// What was said already.
     is_stuck: Cell<bool>,
     is_gone: Cell<bool>,
@@ -122,6 +124,7 @@ pub fn start() -> io::Result<Closer> {
     Ok(Closer(Rc::new(Inner {
         way: Way(Arc::new(ours)),
         held: RefCell::default(),
+        hanging: Cell::default(),
         is_stuck: Cell::default(),
         is_gone: Cell::default(),
     })))
@@ -138,8 +141,10 @@ impl Closer {
         self.pass_on();
     }
 
-    /// Passes on what could not be passed on before. Returns whether something is still held.
+    /// Passes on what could not be passed on before. Returns whether something is still held. What was heard of workers
+    /// that hang is said now.
     pub fn pass_on(&self) -> bool {
+        self.hear();
         let mut held = self.0.held.borrow_mut();
         while let Some(next) = held.front() {
             match self.0.way.pass(next.descriptor.as_fd()) {
@@ -168,6 +173,18 @@ impl Closer {
     /// The bare way to the other process.
     pub fn way(&self) -> Way {
         self.0.way.clone()
+    }
+
+    fn hear(&self) {
+        let Some(now) = std::iter::from_fn(|| heard_hanging(&self.0.way.0)).last() else { return };
+        let before = self.0.hanging.replace(now);
+        if now > before {
+            warn!(
+                "{now} of {WORKERS_MAX} processes that close what peers passed along hang, and cannot be killed."
+            );
+        } else if now == 0 && before > 0 {
+            info!("No process that closes what peers passed along hangs any more.");
+        }
     }
 
     fn note(&self, error: &io::Error, held: usize) {

@@ -52,6 +52,19 @@ impl Packet {
     }
 }
 
+/// Tells the daemon how many workers hang. Never waits; returns whether it was told.
+pub fn tell_hanging(socket: &OwnedFd, hanging: u32) -> bool {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::send(socket, &hanging.to_ne_bytes(), flags).is_ok()
+}
+
+/// The next that was told so.
+pub fn heard_hanging(socket: &OwnedFd) -> Option<u32> {
+    let mut bytes = [0; 4];
+    let (_, length) = rustix::net::recv(socket, &mut bytes, RecvFlags::DONTWAIT).ok()?;
+    (length == bytes.len()).then(|| u32::from_ne_bytes(bytes))
+}
+
 /// The status of an answer whose descriptors did not all come along. Others are 0, and what a read failed with.
 const SHORT: i32 = -1;
 

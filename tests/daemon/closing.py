@@ -146,6 +146,42 @@ class Closing(world.Case):
         self.assert_served()
         self.assertEqual(self.machined.stop(), 0)
 
+    @world.needs_root
+    def test_a_file_whose_flush_hangs_stops_nobody(self):
+        trap = self.trap()
+        self.begin()
+        file = trap.open()
+        for _ in range(5):
+            with varlink.Client(path=self.path) as client:
+                pass_along(client.socket, INFO, file)
+                self.assert_served(5)
+        os.close(file)
+        self.assertNotIn(self.machined.pid, trap.hangs)
+        self.assertEqual(self.machined.stop(), 0)
+
+    def trap(self):
+        try:
+            trap = traps.HangingFile("/run/trap")
+        except OSError as error:
+            self.skipTest(str(error))
+        self.addCleanup(trap.close)
+        return trap
+
+    def test_a_terminal_with_output_that_nobody_reads_stops_nobody(self):
+        self.begin()
+        for _ in range(5):
+            terminal, end = traps.unread_terminal()
+            self.addCleanup(os.close, end)
+            self.hand_over(terminal)
+            os.close(terminal)
+            self.assert_served(5)
+        self.assertEqual(self.machined.stop(), 0)
+
+    def hand_over(self, *descriptors):
+        """A call with these, whether the kernel takes them or not."""
+        with varlink.Client(path=self.path) as client:
+            pass_along(client.socket, INFO, *descriptors)
+
     def test_what_closes_has_nothing_of_the_daemons_and_ends_with_it(self):
         self.begin()
         until(lambda: len(self.workers()) == 1, "a worker")
@@ -216,7 +252,7 @@ class OnTheBus(Closing):
                 self.assertIsNotNone(bus.call(*MACHINE1, "org.freedesktop.DBus.Peer", "GetMachineId"))
         self.assertEqual(self.owned(), self.owner, "it has left the bus meanwhile")
 
-    def call_with(self, *descriptors):
+    def hand_over(self, *descriptors):
         """A call that takes no descriptors, with some; and its answer."""
         with wire.Bus() as bus:
             serial = bus.send(*MACHINE1, "org.freedesktop.machine1.Manager", "GetMachine", "s", "none", fds=descriptors)
@@ -253,21 +289,22 @@ class OnTheBus(Closing):
     @world.needs_root
     def test_a_file_whose_flush_hangs_stops_nobody(self):
         """Such a file is flushed whenever a descriptor of it is closed, so it must not be installed in the daemon at all."""
-        try:
-            trap = traps.HangingFile("/run/trap")
-        except OSError as error:
-            self.skipTest(str(error))
-        self.addCleanup(trap.close)
+        trap = self.trap()
         self.begin()
         trap.let_off.add(self.bus.pid)
         file = trap.open()
         for number in range(1, 6):
-            self.call_with(file)
+            self.hand_over(file)
             until(lambda: len(trap.hangs) >= number, "a close that hangs")
             self.assert_served(5)
         self.assertNotIn(self.machined.pid, trap.hangs)
         self.assertEqual(len(set(trap.hangs)), 5)
         os.close(file)
+        # It is told how many there are.
+        def is_told():
+            self.assert_served(1)
+            return "5 of 64 processes that close what peers passed along hang" in self.machined.log()
+        until(is_told, "the number of those who hang")
         # Nor do those who hang keep it from ending, or its successor from starting.
         self.assertEqual(self.machined.stop(), 0)
         self.begin()

@@ -5,7 +5,9 @@ import os
 import signal
 import socket
 import struct
+import termios
 import threading
+import tty
 
 import processes
 
@@ -39,6 +41,18 @@ def let_go(sock):
     os.close(sock.detach())
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def unread_terminal():
+    """A terminal whose output was stopped, and is not read from the other end, which has to stay open."""
+    end, terminal = os.openpty()
+    tty.setraw(terminal)
+    os.set_blocking(terminal, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(terminal, b"x" * 4096)
+    termios.tcflow(terminal, termios.TCOOFF)
+    return terminal, end
 
 
 class HangingFile:
