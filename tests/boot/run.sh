@@ -8,7 +8,8 @@ usage: run.sh SUITE
 
 Boots SUITE (see tests/lab/root.sh), once with the original and once with what is built here in its place: as it boots the
 first time (/etc/.updated absent, so that systemd-sysusers runs) and ever after; is shut down while somebody looks up
-users; is soft-rebooted with a machine that survives; and boots with /usr/local absent. Prints one line per test and
+users; is soft-rebooted with a machine that survives; boots with /usr/local absent, and with /var/lib/machines on what never
+answers, before it is mounted or after that. Prints one line per test and
 "N passed, N failed". Uses sudo when not run as root.
 U
 }
@@ -153,6 +154,41 @@ check '/usr/local is absent: no unit has failed that has not with the original' 
   is_same stock-first/facts ours-absent/facts failed
 check '/usr/local is absent: a lookup is answered at once' at_once 'the lookup' lookup_of ours-absent
 check '/usr/local is absent: once it is there, it is started as ever' is_up ours-absent/later
+
+# /var/lib/machines is what the machines of a host that needs room have a file system of their own for.
+mkdir -p "$work/mounting"/{etc/systemd/system,usr/sbin}
+echo 'none /var/lib/machines hanging nofail 0 0' >"$work/mounting/etc/fstab"
+printf '#!/bin/sh\nexec sleep infinity\n' >"$work/mounting/usr/sbin/mount.hanging"
+chmod +x "$work/mounting/usr/sbin/mount.hanging"
+# They wait for that, and multi-user.target for them, with nothing of ours in between.
+for unit in machines.target systemd-importd.socket systemd-importd.service; do
+  ln -s /dev/null "$work/mounting/etc/systemd/system/$unit"
+done
+mkdir -p "$work/mounted/etc/systemd/system/sysinit.target.wants"
+cat >"$work/mounted/etc/systemd/system/hanging.service" <<'U'
+[Unit]
+DefaultDependencies=no
+# It makes that directory.
+After=systemd-tmpfiles-setup.service
+Before=sysinit.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=PYTHONPATH=/daemon PYTHONDONTWRITEBYTECODE=1
+ExecStart=python3 -c 'import fuse; fuse.Hanging("/var/lib/machines")'
+U
+ln -s ../hanging.service "$work/mounted/etc/systemd/system/sysinit.target.wants/hanging.service"
+for what in mounting mounted; do
+  boot ours-$what hanging --over "$work/$what" --over "$work/ours" --in tests/daemon:/daemon
+  check "/var/lib/machines hangs ($what): as soon as with the original where it does not" \
+    as_fast 'time to multi-user' time_of stock-first ours-$what
+  check "/var/lib/machines hangs ($what): no unit has failed that has not with the original" \
+    is_same stock-first/facts ours-$what/facts failed
+  check "/var/lib/machines hangs ($what): what is ours is there" is_up ours-$what/facts
+  check "/var/lib/machines hangs ($what): it does hang" has ours-$what/facts hangs
+  check "/var/lib/machines hangs ($what): a lookup is answered at once" at_once 'the lookup' lookup_of ours-$what
+  check "/var/lib/machines hangs ($what): a machine is registered and listed" has ours-$what/facts 'machine web'
+done
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
