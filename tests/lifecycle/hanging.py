@@ -6,8 +6,9 @@ import time
 
 import fuse
 import place
-from place import SERVICE, daemon, is_active, run
-from varlink import OK, Client, listed, message, register
+import processes
+from place import SERVICE, daemon, is_active, run, show
+from varlink import OK, Client, ask, listed, message, register
 from waiting import until
 
 ROOTS, POOL = "/run/roots", "/var/lib/machines"
@@ -106,6 +107,41 @@ class Hanging(place.Case):
             self.assertEqual(register("meanwhile", leader.pid), OK)
             with Client() as client:
                 self.assertEqual(client.ask("Unregister", {"name": "meanwhile"}), OK)
+
+    def killed_in(self, directory):
+        """A process that was killed, and waits for a file in there; none if it was killed before the server knew of it."""
+        child = os.fork()
+        if child == 0:
+            try:
+                os.stat(f"{directory}/any")
+            finally:
+                os._exit(0)
+        def waits():
+            with open(f"/proc/{child}/wchan") as place_of:
+                return place_of.read() == "request_wait_answer"
+        until(waits, "a process that waits")
+        os.kill(child, signal.SIGKILL)
+        if until(lambda: processes.state(child) in ("D", "Z") and processes.state(child), "its end or none") == "Z":
+            os.waitpid(child, 0)
+            return None
+        return child
+
+    def test_a_predecessor_that_cannot_end_is_not_waited_for(self):
+        """A process in the service's group that was killed, and waits for a file system that does not answer."""
+        os.makedirs("/run/stuck", exist_ok=True)
+        mount = fuse.Hanging("/run/stuck")
+        self.addCleanup(mount.end)
+        stuck = until(lambda: self.killed_in("/run/stuck"), "a process that cannot end")
+        group = f"/sys/fs/cgroup{show(SERVICE, 'ControlGroup')[0]}/cgroup.procs"
+        with open(group, "w") as file:
+            file.write(str(stuck))
+        # Whoever waited for it would give up after 5 s, twice.
+        took = self.fastest(3, lambda: run("systemctl", "restart", SERVICE))
+        self.assertLess(took, 5)
+        with open(group) as file:
+            self.assertIn(str(stuck), file.read().split())
+        self.assertEqual(processes.state(stuck), "D", "it hangs still")
+        self.assertEqual(ask("List", {"name": ".host"}), OK)
 
 
 if __name__ == "__main__":
