@@ -138,17 +138,21 @@ impl Machines {
         self.ended.contains(&key)
     }
 
-    /// What stands in the way of this machine, in the order of the original: its name, its leader, its unit. A name that
-    /// is a user's alone does not stand in the way of one that is everybody's, which takes its place.
+    /// What stands in the way of this machine, in the order of the original: its name, its leader, its unit. A machine that
+    /// is [a user's alone](Self::giving_way) does not stand in the way of one that takes its name for everybody.
     pub fn conflict(&self, record: &Record) -> Option<Conflict> {
-        let is_private = |key: &Key| self.get(*key).is_some_and(|record| record.private_to().is_some());
-        let name = || {
-            let gives_way = |key: &Key| record.private_to().is_none() && is_private(key);
-            self.by_name(&record.name).filter(|key| !gives_way(key)).map(Conflict::Name)
-        };
+        let gives_way = self.giving_way(record);
+        let stands = |key: &Key| Some(*key) != gives_way;
+        let name = || self.by_name(&record.name).filter(stands).map(Conflict::Name);
         let leader = || self.by_leader(record.leader?.pid).map(Conflict::Leader);
-        let unit = || self.by_unit(own_unit(record)?).map(Conflict::Unit);
+        let unit = || self.by_unit(own_unit(record)?).filter(stands).map(Conflict::Unit);
         name().or_else(leader).or_else(unit)
+    }
+
+    /// The machine of a user's alone whose name this one takes, as it is everybody's.
+    pub fn giving_way(&self, record: &Record) -> Option<Key> {
+        let is_private = |key: &Key| self.get(*key).is_some_and(|record| record.private_to().is_some());
+        self.by_name(&record.name).filter(|key| record.private_to().is_none() && is_private(key))
     }
 
     /// Takes in a machine that has no [conflict](Self::conflict), and whose leader has ended.

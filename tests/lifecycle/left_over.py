@@ -15,6 +15,8 @@ from waiting import until
 
 MANAGER = "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"
 ALICE = 1000
+# Two who have an entry in /etc/passwd everywhere.
+KNOWN, OTHER = 1, 2
 
 
 def state(name):
@@ -238,6 +240,65 @@ class LeftOver(place.Case):
         self.assertEqual(as_user(ALICE, lambda: register("web", os.getpid(), allocateUnit=True)), MACHINE_EXISTS)
         self.assertEqual(state("web"), "closing")
         self.assertEqual(register("web", self.leader().pid, allocateUnit=True), OK)
+
+    def of_known(self):
+        """A process of a user's with an entry in /etc/passwd, as some systemd wants it for a scope, in no group of anybody's."""
+        def body():
+            os.setgroups([])
+            os.setresgid(KNOWN, KNOWN, KNOWN)
+            os.setresuid(KNOWN, KNOWN, KNOWN)
+        process = processes.Process(body)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_no_users_scope_keeps_a_name_from_everybody(self):
+        """Of a machine that runs, of one that the user unregistered, and of one whose leader has ended."""
+        self.addCleanup(RULES.unlink, missing_ok=True)
+        rules("return polkit.Result.YES;")
+        scope = "machine-web.scope"
+        for how in "running", "unregistered", "ended":
+            with self.subTest(how=how):
+                users, rest = self.of_known(), self.of_known()
+                self.assertEqual(as_user(KNOWN, lambda: register("web", users.pid, allocateUnit=True)), OK)  # noqa: B023
+                until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+                join(rest, scope)
+                if how == "unregistered":
+                    self.assertEqual(as_user(KNOWN, lambda: ask("Unregister", {"name": "web"})), OK)
+                if how == "ended":
+                    users.kill()
+                    until(lambda: state("web") == "closing", "the end of the leader")
+                # Another user has to wait.
+                self.assertEqual(as_user(OTHER, lambda: register("web", os.getpid(), allocateUnit=True)),
+                                 "io.systemd.System EEXIST" if how == "unregistered" else MACHINE_EXISTS)
+                self.assertTrue(processes.is_running(rest.pid))
+                leader = self.leader()
+                self.assertEqual(register("web", leader.pid, allocateUnit=True), OK)
+                until(lambda: "SCOPE_JOB" not in records.record("web"), "the end of the job")
+                self.assert_ends(rest.pid)
+                self.assertEqual((records.record("web").get("UID", "0"), state("web")), ("0", "running"))
+                with open(f"/proc/{leader.pid}/cgroup") as file:
+                    self.assertIn(f"/{scope}", file.read())
+                self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+                self.assert_gone()
+                until(lambda: not is_active(scope), "the end of the scope")
+
+    def test_a_scope_that_is_somebody_elses_is_told_and_lives(self):
+        """Root's own by the name of a machine's."""
+        scope = "machine-web.scope"
+        squatter = subprocess.Popen(["systemd-run", "--quiet", "--scope", f"--unit={scope}", "sleep", "infinity"])
+        self.addCleanup(squatter.wait)
+        self.addCleanup(run, "systemctl", "stop", scope, check=False)
+        until(lambda: is_active(scope), "the scope")
+        leader = self.leader()
+        self.assertEqual(register("web", leader.pid, allocateUnit=True), "io.systemd.System EEXIST")
+        self.assertNotIn("web", listed())
+        self.assertIsNone(records.record("web"))
+        self.assertTrue(is_active(scope) and squatter.poll() is None and processes.is_running(leader.pid))
+
+    def test_a_machine_that_is_registered_anew_from_inside_its_scope_is_not_ended(self):
+        _, rest = self.left_over()
+        self.assertEqual(register("web", rest.pid, allocateUnit=True), "io.systemd.System EEXIST")
+        self.assertTrue(processes.is_running(rest.pid))
 
 
 if __name__ == "__main__":

@@ -220,6 +220,19 @@ fn a_name_for_everybody_takes_the_place_of_a_users_own() {
     assert_eq!(machines.conflict(&owned("web", 8, Some(0))), None);
     assert_eq!(machines.conflict(&owned("web", 7, Some(0))), Some(Conflict::Leader(key)));
     machines.remove(key);
+    // With the unit that goes by the name; no other's unit is taken.
+    let in_scope = |name, pid, uid| {
+        let mut record = owned(name, pid, uid);
+        (record.unit, record.subgroup) = (Some("machine-web.scope".into()), None);
+        record
+    };
+    let (key, _) = machines.insert(in_scope("web", 7, Some(1000)));
+    assert_eq!(machines.conflict(&in_scope("web", 8, Some(0))), None);
+    assert_eq!(machines.giving_way(&in_scope("web", 8, Some(0))), Some(key));
+    assert_eq!(machines.conflict(&in_scope("db", 8, Some(0))), Some(Conflict::Unit(key)));
+    assert_eq!(machines.conflict(&in_scope("web", 8, Some(1001))), Some(Conflict::Name(key)));
+    assert_eq!(machines.giving_way(&in_scope("web", 8, Some(1001))), None);
+    machines.remove(key);
     let (key, _) = machines.insert(owned("web", 7, Some(0)));
     assert_eq!(machines.conflict(&owned("web", 8, Some(0))), Some(Conflict::Name(key)));
     assert_eq!(machines.conflict(&owned("web", 8, Some(1000))), Some(Conflict::Name(key)));

@@ -1,5 +1,6 @@
 //! What is left over of a machine whose leader has ended: its unit, which may have to go before a new one can be made.
 
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 
 use super::services::Operations;
 use crate::error::Error;
+use crate::group::directory_of;
 use crate::log::with_causes;
 use crate::machines::Key;
 use crate::systemd::{Expected, control_group, is_active, kill_unit, scope_name, stop_unit};
@@ -54,7 +56,16 @@ impl Operations {
         old.name == record.name && old.unit.is_some_and(|unit| unit == scope_name(&record.name))
     }
 
-    /// Ends the scope of a machine whose leader has ended.
+    /// Whether a scope with the name of a machine's was made for a user's, who may have unregistered that machine: its group
+    /// is the user's then. No user can have such a one made but by this daemon, nor keep a name from everybody by it.
+    pub(super) async fn is_users_scope(&self, unit: &str) -> bool {
+        let group = control_group(&self.bus, unit).await.ok().flatten();
+        let metadata = group.and_then(|group| directory_of(&group)).map(std::fs::metadata);
+        let owner = metadata.and_then(Result::ok).map(|metadata| metadata.uid());
+        owner.is_some_and(|uid| uid != 0 && uid != self.daemon.surroundings.uid)
+    }
+
+    /// Ends the scope of a machine whose leader has ended, or whose name was taken.
     pub(super) async fn end_scope(&self, unit: &str, expected: &mut Expected) {
         // Whoever starts the next one is told that it is still there.
         if let Err(error) = self.try_to_end_scope(unit, expected).await {

@@ -101,6 +101,7 @@ impl Operations {
                 record.unit = Some(systemd::scope_name(&record.name));
                 record.scope_job = Some(ASKED.to_owned());
                 is_left_over |= self.make_way(&record)?;
+                is_left_over |= self.takes_scope(&record);
                 let (key, job) = self.admit_in_scope(record, registration, is_left_over).await?;
                 (key, Some(job))
             }
@@ -139,7 +140,7 @@ impl Operations {
         is_left_over: bool,
     ) -> Result<(Key, oneshot::Receiver<Result<(), Error>>), Error> {
         let leader = registration.leader.pidfd().try_clone_to_owned();
-        let scope = Scope {
+        let mut scope = Scope {
             machine: registration.name,
             slice: self.daemon.surroundings.slice,
             class: registration.class,
@@ -148,14 +149,22 @@ impl Operations {
             uid: Some(registration.uid).filter(|&uid| uid != 0 && uid != self.daemon.surroundings.uid),
             properties: std::mem::take(&mut registration.scope_properties),
         };
-        let key = self.complete_and_admit(record, registration)?;
         let unit = systemd::scope_name(&scope.machine);
+        let is_public = record.private_to().is_none();
+        // Its leader would be ended with the scope.
+        let is_inside = self.is_inside(&registration.leader, &unit);
+        let key = self.complete_and_admit(record, registration)?;
         let mut expected = self.systemd.jobs.expect(&unit);
         self.daemon.keep_quiet_of(key, true);
-        if is_left_over {
+        if is_left_over && !is_inside {
             self.end_scope(&unit, &mut expected).await;
         }
-        let started = scope.start(&self.bus, &mut expected).await;
+        let mut started = scope.start(&self.bus, &mut expected).await;
+        let is_there = matches!(&started, Err(error) if error.errno() == Errno::EXIST);
+        if is_there && is_public && !is_inside && self.is_users_scope(&unit).await {
+            self.end_scope(&unit, &mut expected).await;
+            started = scope.start(&self.bus, &mut expected).await;
+        }
         self.daemon.keep_quiet_of(key, false);
         match started {
             Ok(path) => Ok((key, self.follow(key, Job { path, unit, is_start: true }, expected))),
@@ -234,6 +243,20 @@ impl Operations {
             );
             self.daemon.forget_and_tell(key);
         }
+    }
+
+    /// Whether the machine of a user whose name this one takes has the scope that this one needs.
+    fn takes_scope(&self, record: &Record) -> bool {
+        self.daemon.machines(|machines| {
+            let old = machines.giving_way(record).and_then(|key| machines.get(key));
+            old.is_some_and(|old| old.unit.is_some() && old.unit == record.unit)
+        })
+    }
+
+    /// Whether a leader is in this unit.
+    fn is_inside(&self, leader: &ProcessHandle, unit: &str) -> bool {
+        let part = |init| UnitPart::of(&leader.control_group().ok()?, init);
+        self.daemon.surroundings.systemd.as_ref().and_then(part).is_some_and(|part| part.unit == unit)
     }
 
     /// Each machine costs the daemon memory and a descriptor, and every list of machines its row.

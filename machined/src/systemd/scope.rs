@@ -57,7 +57,7 @@ impl Scope {
     ///
     /// # Errors
     /// What systemd says, in its own words: that there is such a unit, for example.
-    pub async fn start(mut self, bus: &Bus, expected: &mut Expected) -> Result<String, Error> {
+    pub async fn start(&mut self, bus: &Bus, expected: &mut Expected) -> Result<String, Error> {
         let failed = |cause| refused("start the scope", cause);
         let deadline = Instant::now() + PATIENCE;
         let mut answer = self.start_with_all(bus).await?;
