@@ -103,15 +103,6 @@ class Terminals(Case):
         login.type(ESCAPE)
         login.rest()
 
-    def test_a_login_prompts_however_many_there_were_before(self):
-        if not OURS:
-            self.skipTest("the original's has none for a while after the third")
-        for _ in range(8):
-            login = self.session("machinectl", "login", shared.real.name)
-            login.expect(rf"{shared.real.name} login:")
-            login.type(ESCAPE)
-            login.rest()
-
     def test_a_login_that_was_left_does_not_show_up_in_a_later_shell(self):
         real = shared.real.name
         login = self.session("machinectl", "login", real)

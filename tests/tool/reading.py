@@ -77,7 +77,7 @@ class MadeUp(tool.Case):
         self.made_up("none", leader, ADDRESSES="")
         self.made_up("vm", leader, CLASS="vm")
         for name, why in {"host": "shares the host's network", "other": "another daemon wrote its record",
-                          "vm": "no container", "nobody": "there is no machine", "a_b": "'_' is not allowed (try 'a-b')"}.items():
+                          "vm": "no interface of the host leads there", "nobody": "there is no machine", "a_b": "'_' is not allowed (try 'a-b')"}.items():
             with self.subTest(name):
                 done = run("resolve", name, "--verbose", "--no-legend")
                 self.assertEqual((done.returncode, done.stdout), (2, ""))

@@ -74,17 +74,11 @@ fn getty(number: u32) -> String {
     format!("container-getty@{number}.service")
 }
 
-/// Starts a getty on a terminal. One that an earlier terminal of this number has left behind ends first, and how often there
-/// were some is forgotten: systemd starts none for a while after several, and the terminal would have no prompt.
+/// Starts a getty on a terminal. One that an earlier terminal of this number has left behind ends first.
 ///
 /// # Errors
 /// What systemd says, in its own words.
 pub async fn start_getty(systemd: &Connection, number: u32) -> Result<(), Error> {
-    // Most often it does not know the unit, and there is nothing to forget.
-    match call(systemd.clone(), MANAGER, "ResetFailedUnit", (getty(number),), DEADLINE, ()).await {
-        Ok(_) | Err(CallError::Refused { .. }) => {}
-        Err(cause) => return Err(refused("start the getty", cause)),
-    }
     let answer =
         call(systemd.clone(), MANAGER, "RestartUnit", (getty(number), "replace"), DEADLINE, ()).await;
     answer.map(drop).map_err(|cause| refused("start the getty", cause))
