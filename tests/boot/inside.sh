@@ -98,10 +98,9 @@ case $stage in
       echo hangs >>/out/facts
     fi
     systemd-run --quiet --unit=web --service-type=exec sleep infinity
-    varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Register \
-      "{\"name\":\"web\",\"class\":\"container\",\"leader\":$(show web.service MainPID)}" >/dev/null
+    mymachines register --class container --leader "$(show web.service MainPID)" web
     machinectl list --no-legend | awk '$1 == "web" { print "machine web" }' >>/out/facts
-    varlinkctl call /run/systemd/machine/io.systemd.Machine io.systemd.Machine.Terminate '{"name":"web"}' >/dev/null
+    mymachines terminate web
     ;;
   *) exit 2 ;;
 esac
