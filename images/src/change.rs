@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::block;
 use crate::btrfs;
-use crate::discover::{find, list};
+use crate::discover::{find, list, stands_for};
 use crate::error::{Error, Result};
 use crate::image::{Image, Kind};
 use crate::lock::{Mode as Sharing, NameLock, PathLock};
@@ -27,8 +27,17 @@ fn may_change(image: &Image) -> Result<()> {
     if image.vendor || image.is_host() { Err(Error::Immutable(image.name.clone())) } else { Ok(()) }
 }
 
-/// The lock of a name that nothing has.
-pub(crate) fn free_name(places: &Places, name: &ImageName) -> Result<NameLock> {
+/// The lock of a name that nothing has, for a file that is to stand for an image of that name.
+pub(crate) fn free_name(
+    places: &Places,
+    name: &ImageName,
+    file: &str,
+    file_type: FileType,
+) -> Result<NameLock> {
+    // A directory of that name would be something else, and no image would be found by it.
+    if !stands_for(file, file_type, name.as_str()) {
+        return Err(Error::BadName(name.to_string()));
+    }
     let lock = NameLock::take(places, name)?;
     match find(places, name) {
         Ok(_) => Err(Error::NameTaken(name.to_string())),
@@ -111,14 +120,19 @@ pub fn rename(places: &Places, image: &Image, name: &ImageName) -> Result<()> {
         return Err(Error::NotSupported("a version in a directory of versions cannot be renamed".into()));
     }
     let _lock = PathLock::take(places, &image.path, Sharing::Exclusive)?;
-    let _name = free_name(places, name)?;
+    let renamed = format!("{name}{}", image.suffix());
+    let file_type = match image.kind {
+        Kind::Directory | Kind::Subvolume | Kind::Mstack => FileType::Directory,
+        Kind::Raw => FileType::RegularFile,
+        Kind::Block => FileType::BlockDevice,
+    };
+    let _name = free_name(places, name, &renamed, file_type)?;
     if image.kind == Kind::Block && is_in_dev(&image.path) {
         return Err(Error::Immutable(image.name.clone()));
     }
     let fail = Error::of("rename", &image.path);
     let (parent, file) = image.place();
     let directory = open(parent, DIRECTORY, Mode::empty()).map_err(&fail)?;
-    let renamed = format!("{name}{}", image.suffix());
     let was_immutable = image.kind == Kind::Directory && is_immutable(&image.path).map_err(&fail)?;
     let moved = Move::of(image.path.clone(), Some(format!("{parent}/{renamed}")));
     let moved = moved.ok_or_else(|| fail(Errno::NOENT))?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, stat};
 use rustix::io::Errno;
 
 use crate::btrfs;
@@ -30,20 +30,33 @@ pub fn clone(
     read_only: bool,
     teller: &mut Teller<'_>,
 ) -> Result<()> {
-    let _name = free_name(places, name)?;
+    let (suffix, file_type) = match image.kind {
+        Kind::Raw => (".raw", FileType::RegularFile),
+        _ => ("", FileType::Directory),
+    };
+    let file = format!("{name}{suffix}");
+    let _name = free_name(places, name, &file, file_type)?;
     let pool = open_pool(places)?;
     let fail = Error::of("copy", &image.path);
     let source = |flags| open(image.path.as_str(), flags, Mode::empty()).map_err(&fail);
     let new = NewImage { pool: &pool, name, read_only };
     let copy = match image.kind {
-        Kind::Directory => new.copy_tree(&source(DIRECTORY)?, teller),
-        Kind::Subvolume => match new.snapshot(&source(DIRECTORY)?) {
-            // It is in another file system, or nobody may do that here.
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::PERM) => {
-                new.copy_tree(&source(DIRECTORY)?, teller)
+        Kind::Directory | Kind::Subvolume => {
+            let source = source(DIRECTORY)?;
+            let snapshot = (image.kind == Kind::Subvolume).then(|| new.snapshot(&source));
+            let copy = match snapshot {
+                // It is in another file system, or nobody may do that here.
+                None | Some(Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::PERM)) => {
+                    new.copy_tree(&source, teller)
+                }
+                Some(done) => done,
+            };
+            // Whoever removes it puts it aside first; what has been copied since then is not whole.
+            if !is_at(&image.path, &source) {
+                return Err(Error::NoSuchImage(image.name.clone()));
             }
-            done => done,
-        },
+            copy
+        }
         Kind::Raw => new.copy_file(&source(FILE)?, teller),
         Kind::Block => return Err(Error::NotSupported("block devices are not copied".into())),
         Kind::Mstack => return Err(Error::NotSupported("images of layers are not copied".into())),
@@ -51,8 +64,7 @@ pub fn clone(
     let targets = Targets::open(places);
     let named = copy.and_then(|copy| {
         let files = targets.copy(places, image, name.as_str());
-        let suffix = if image.kind == Kind::Raw { ".raw" } else { "" };
-        new.finish(copy, files, &places.pool(), &format!("{name}{suffix}"))
+        new.finish(copy, files, &places.pool(), &file)
     });
     named.map_err(|errno| match errno {
         Errno::EXIST => Error::NameTaken(name.to_string()),
@@ -60,6 +72,14 @@ pub fn clone(
     })?;
     teller.tell();
     Ok(())
+}
+
+/// Whether what was opened at a path is still there.
+fn is_at(path: &str, opened: &OwnedFd) -> bool {
+    match (stat(path), fstat(opened)) {
+        (Ok(there), Ok(own)) => (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino),
+        _ => false,
+    }
 }
 
 /// How a file is opened that is copied: without waiting for anybody.
@@ -75,12 +95,7 @@ struct NewImage<'a> {
 impl<'a> NewImage<'a> {
     fn copy_file(&self, source: &OwnedFd, teller: &mut Teller<'_>) -> std::result::Result<Staged<'a>, Errno> {
         let Self { pool, name, read_only } = *self;
-        let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let staged = Staged::make(pool, name.as_str(), |name| {
-            openat(pool, name, new, Mode::RUSR | Mode::WUSR).map(drop)
-        })?;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let target = openat(pool, staged.name(), flags, Mode::empty())?;
+        let (staged, target) = Staged::make_file(pool, name.as_str())?;
         let size = size_of(&fstat(source)?);
         teller.expect(size, 1);
         FileData::new().copy(source, &target, &mut |more| teller.bytes(more))?;

@@ -56,6 +56,11 @@ impl Form {
     }
 }
 
+/// Whether a file of this name and type stands for the image of a name, and not for another one.
+pub(crate) fn stands_for(file: &str, kind: FileType, image: &str) -> bool {
+    Form::of(file, kind).is_some_and(|(_, name)| name == image)
+}
+
 /// A file that stands for an image.
 struct Candidate {
     file: String,

@@ -9,6 +9,9 @@ use rustix::io::Errno;
 use crate::attributes::{Seen, look};
 use crate::version;
 
+/// What the names of directories of versions end in.
+pub(crate) const VERSIONS: &str = ".v";
+
 /// What this host is called in the names of files, systemd.unit(5) `ConditionArchitecture=`.
 const ARCHITECTURE: &str = match std::env::consts::ARCH.as_bytes() {
     b"x86_64" => "x86-64",

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{Mode, OFlags, fchmod, open};
 use rustix::io::Errno;
 
 use crate::data::FileData;
@@ -100,11 +100,8 @@ impl Copies<'_> {
 fn copy_one<'a>(from: &str, directory: &'a OwnedFd, name: &str) -> Result<Staged<'a>, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let source = open(from, flags, Mode::empty())?;
-    let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = Mode::from_raw_mode(0o644);
-    let staged = Staged::make(directory, name, |name| openat(directory, name, new, mode).map(drop))?;
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let target = openat(directory, staged.name(), flags, Mode::empty())?;
+    let (staged, target) = Staged::make_file(directory, name)?;
     FileData::new().copy(&source, &target, &mut |_| {})?;
+    fchmod(&target, Mode::from_raw_mode(0o644))?;
     Ok(staged)
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat2, renameat_with, statat,
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, openat2, renameat_with, statat,
 };
 use rustix::io::Errno;
 
@@ -45,6 +45,21 @@ impl<'a> Staged<'a> {
             }
         }
         Err(Errno::EXIST)
+    }
+
+    /// Makes a new file, which is returned open for writing, too. Nobody else may open it, and so lock it, as long as it is
+    /// being made.
+    pub(crate) fn make_file(
+        directory: &'a OwnedFd,
+        image: &str,
+    ) -> std::result::Result<(Self, OwnedFd), Errno> {
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let staged = Self::make(directory, image, |name| {
+            openat(directory, name, new, Mode::RUSR | Mode::WUSR).map(drop)
+        })?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(directory, staged.name(), flags, Mode::empty())?;
+        Ok((staged, file))
     }
 
     /// Puts an entry of the directory aside, so that it is no image any more, and is removed.
@@ -123,17 +138,56 @@ fn open(directory: &OwnedFd, name: &str) -> std::result::Result<OwnedFd, Errno> 
     }
 }
 
-/// Opens and locks an entry; `None` if it has gone meanwhile.
+/// Opens and locks an entry; `None` if it has gone meanwhile, or somebody else has it, as whoever tidies up.
 pub(crate) fn hold(directory: &OwnedFd, name: &str) -> std::result::Result<Option<OwnedFd>, Errno> {
     let file = match open(directory, name) {
         Err(Errno::NOENT) => return Ok(None),
         opened => opened?,
     };
-    flock(&file, FlockOperation::LockExclusive)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked?,
+    }
     let held = fstat(&file)?;
     match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => Ok(Some(file)),
         Ok(_) | Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::protection::DIRECTORY;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn whoever_has_locked_what_is_being_made_is_not_waited_for() {
+        let scratch = Scratch::new("staged-locked");
+        scratch.file("pool/.#mymachines.web.1-0", "");
+        let directory = rustix::fs::open(scratch.path("pool"), DIRECTORY, Mode::empty()).unwrap();
+        let other = open(&directory, ".#mymachines.web.1-0").unwrap();
+        flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let (told, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            told.send(hold(&directory, ".#mymachines.web.1-0").map(|held| held.is_some()))
+        });
+        let limit = std::time::Duration::from_secs(10);
+        let answered = answer.recv_timeout(limit);
+        drop(other);
+        assert_eq!(answered, Ok(Ok(false)));
+    }
+
+    #[test]
+    fn nobody_else_opens_a_file_while_it_is_made() {
+        let scratch = Scratch::new("staged-file");
+        scratch.directory("pool");
+        let directory = rustix::fs::open(scratch.path("pool"), DIRECTORY, Mode::empty()).unwrap();
+        let (staged, _file) = Staged::make_file(&directory, "web").unwrap();
+        let made = std::fs::metadata(scratch.path("pool").join(staged.name())).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
     }
 }

@@ -15,6 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::pick::VERSIONS;
 use crate::places::Places;
 use crate::protection::set_immutable;
 use crate::staged::hold;
@@ -188,11 +189,15 @@ impl Moves {
         Some(Self { image: moves.next()?, is_immutable: *is_immutable == "1", files: moves.collect() })
     }
 
-    /// Whether all of it is where images and their files are.
+    /// Whether all of it is where images and their files are, or in a directory of versions there.
     fn is_within(&self, directories: &[String]) -> bool {
-        let is_known = |path: &String| {
+        let is_in_one = |path: &str| {
             let parts = path.rsplit_once('/');
             parts.is_some_and(|(parent, _)| directories.iter().any(|known| known == parent))
+        };
+        let is_known = |path: &String| {
+            let versions = path.rsplit_once('/').filter(|(parent, _)| parent.ends_with(VERSIONS));
+            is_in_one(path) || versions.is_some_and(|(parent, _)| is_in_one(parent))
         };
         let moves = std::iter::once(&self.image).chain(&self.files);
         moves.flat_map(|it| it.from.iter().chain(&it.to)).all(is_known)
@@ -239,7 +244,8 @@ impl Drop for Journal<'_> {
 pub(crate) fn settle(places: &Places, directory: &OwnedFd, name: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let Ok(file) = openat(directory, name, flags, Mode::empty()) else { return false };
-    if !is_ours(&file) || flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    // Whoever held it may have done it all meanwhile: then it is gone.
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !is_ours(&file) {
         return false;
     }
     let (file, mut text) = (File::from(file), String::new());
@@ -257,11 +263,12 @@ pub(crate) fn settle(places: &Places, directory: &OwnedFd, name: &str) -> bool {
     moves.is_some()
 }
 
-/// Whether nobody else can have written a file.
+/// Whether nobody else can have written a file, nor given it this name: it has no other.
 fn is_ours(file: impl AsFd) -> bool {
     fstat(file).is_ok_and(|found| {
         let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-        is_file && found.st_uid == rustix::process::geteuid().as_raw() && found.st_mode & 0o022 == 0
+        let is_own = found.st_uid == rustix::process::geteuid().as_raw() && found.st_mode & 0o022 == 0;
+        is_file && is_own && found.st_nlink == 1
     })
 }
 

@@ -1,13 +1,13 @@
 //! Trees of files: removed and copied, without leaving them and without following a link.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps,
-    Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens,
-    ioctl_getflags, ioctl_setflags, linkat, mkdirat, mknodat, openat, openat2, readlinkat, renameat_with,
-    statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec,
+    Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
+    futimens, ioctl_getflags, ioctl_setflags, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
+    renameat_with, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -33,6 +33,20 @@ pub(crate) const IN_THE_TREE: ResolveFlags = ResolveFlags::NO_XDEV.union(Resolve
 fn open_directory(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     openat2(directory, name, flags, Mode::empty(), IN_THE_TREE)
+}
+
+/// Opens a regular file; `None` if it has gone, or is something else: opening a device may do something.
+fn open_file(directory: impl AsFd, name: &[u8]) -> Result<Option<OwnedFd>> {
+    let place =
+        match openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            place => place?,
+        };
+    if FileType::from_raw_mode(fstat(&place)?.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    openat(CWD, format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty()).map(Some)
 }
 
 fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd> {
@@ -235,9 +249,16 @@ impl<'a, 'b> Copy<'a, 'b> {
             return Ok(None);
         }
         match kind {
-            FileType::RegularFile => self.file(pair, name)?,
+            FileType::RegularFile => {
+                let Some(source) = open_file(&pair.source, name)? else { return Ok(None) };
+                self.file(&source, pair, name)?;
+            }
             FileType::Symlink => {
-                let link = readlinkat(&pair.source, name, Vec::new())?;
+                let link = match readlinkat(&pair.source, name, Vec::new()) {
+                    // It has gone meanwhile, or is something else.
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+                    link => link?,
+                };
                 symlinkat(link, &pair.target, name)?;
                 own(&pair.target, name, &stat)?;
             }
@@ -259,22 +280,25 @@ impl<'a, 'b> Copy<'a, 'b> {
         Ok(None)
     }
 
-    fn file(&mut self, pair: &Pair, name: &[u8]) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let source = openat(&pair.source, name, flags, Mode::empty())?;
+    fn file(&mut self, source: &OwnedFd, pair: &Pair, name: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(&pair.target, name, flags, Mode::RUSR | Mode::WUSR)?;
-        self.data.copy(&source, &target, &mut |more| self.teller.bytes(more))?;
-        finish(&source, &target)
+        self.data.copy(source, &target, &mut |more| self.teller.bytes(more))?;
+        finish(source, &target)
     }
 
     fn enter(&self, pair: &Pair, name: &[u8], stat: &Stat) -> Result<Option<Pair>> {
         if (stat.st_dev, stat.st_ino) == self.target {
             return Ok(None);
         }
+        let source = match open_directory(&pair.source, name) {
+            // It has gone meanwhile, or is something else.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            source => source,
+        };
         mkdirat(&pair.target, name, Mode::RWXU)?;
         let target = open_directory(&pair.target, name)?;
-        let source = match open_directory(&pair.source, name) {
+        let source = match source {
             // Something is mounted there, which is not ours to copy.
             Err(Errno::XDEV) => {
                 fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;

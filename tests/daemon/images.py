@@ -447,6 +447,27 @@ class Full(WithPool):
         self.assertEqual(ask(f"{IMAGE}Remove", {"name": "tree"}), OK)
         self.assertEqual(self.names(), [name for name in before if name != "tree"])
 
+    def test_a_pool_that_cannot_be_written_to_any_more_loses_nothing(self):
+        self.tree(hostname="box\n")
+        (POOL / "tree.nspawn").write_text("")
+        (POOL / "disk.raw").write_bytes(b"x")
+        (POOL / f"{STAGED}left.1-0").mkdir()
+        before = self.names()
+        subprocess.run(["mount", "-o", "remount,ro", POOL], check=True)
+        self.start()
+        for name in "tree", "disk":
+            for method, parameters in (("Clone", {"newName": "copy"}), ("Remove", {}), ("Update", {"newName": "other"}),
+                                       ("Update", {"readOnly": True})):
+                self.assertEqual(ask(IMAGE + method, {"name": name, **parameters}), "io.systemd.System EROFS", (name, method))
+            self.assertTrue(call(f"{IMAGE}List", {"name": name})["parameters"]["readOnly"])
+        self.assertEqual(self.names(), before)
+        self.machined.kill()
+        subprocess.run(["mount", "-o", "remount,rw", POOL], check=True)
+        self.start()
+        until(lambda: not self.staged(), "what was left is removed")
+        self.assertEqual(ask(f"{IMAGE}Update", {"name": "tree", "newName": "other"}), OK)
+        self.assertEqual(self.images(), ["disk.raw", "other", "other.nspawn"])
+
 
 @unittest.skipUnless(fuse.is_there(), "needs FUSE, and root")
 class Hanging(WithPool):
@@ -520,6 +541,20 @@ class Hostile(WithPool):
         for name in listed:
             self.assertRegex(name, r"\A[^\x00-\x1f\x7f/]+\Z")
         self.assertFalse({"self", "none", "loop", "\ufffd\ufffd"} & set(listed), listed)
+        self.assert_served()
+
+    def test_names_of_any_length_are_answered_and_end_nothing(self):
+        self.tree()
+        self.start()
+        for name in "x" * 256, "x" * 100_000, "\u20ac" * 50_000, "a/b", "tree\n", "", ".#tree":
+            for method, parameters in (("List", {}), ("Remove", {}), ("Clone", {"newName": "copy"}), ("Update", {"newName": "copy"})):
+                self.assertRegex(ask(IMAGE + method, {"name": name, **parameters}), "NoSuchImage|InvalidParameter", (method, name[:9]))
+            for method in "Clone", "Update":
+                self.assertRegex(ask(IMAGE + method, {"name": "tree", "newName": name}), "InvalidParameter|EINVAL", (method, name[:9]))
+        for name in "new.v", "new.raw.v", "new.mstack":
+            for method in "Clone", "Update":
+                self.assertEqual(ask(IMAGE + method, {"name": "tree", "newName": name}), "io.systemd.System EINVAL", (method, name))
+        self.assertEqual(self.images(), ["tree"])
         self.assert_served()
 
     def test_a_list_made_while_images_come_and_go_has_all_that_stay(self):

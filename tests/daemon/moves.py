@@ -202,6 +202,30 @@ class Swept(images.WithPool):
         self.assertEqual(ask(f"{IMAGE}Update", {"name": "two", "newName": "one"}), OK)
         self.assertEqual(self.images(), ["one", "one.nspawn", "one.roothash", "one.verity"])
 
+    def test_what_others_have_put_in_the_place_of_what_is_written_down_is_not_done(self):
+        self.put()
+        identity = FILES[0].stat().st_ino
+        text = f"moves 1\n0\n1 0 0\n{POOL}/gone\n\n{identity} 0 0\n{FILES[0]}\n\nend\n"
+        planted = {name: POOL / f"{MOVES}1-{number}" for number, name in
+                   enumerate(("fifo", "anothers", "linked", "open", "directory", "huge"))}
+        os.mkfifo(planted["fifo"])
+        for name in "anothers", "open", "huge":
+            planted[name].write_text(text)
+        os.chown(planted["anothers"], 1000, 1000)
+        planted["open"].chmod(0o666)
+        os.truncate(planted["huge"], 1 << 40)
+        (POOL / "text").write_text(text)
+        planted["linked"].symlink_to("text")
+        planted["directory"].mkdir()
+        (POOL / ".#mymachines.gone.1-0").mkdir()
+        self.start()
+        until(lambda: ".#mymachines.gone.1-0" not in self.names(), "the end of tidying up")
+        # What only root can have made, and makes no sense, goes.
+        self.assertEqual({name for name, path in planted.items() if not os.path.lexists(path)}, {"huge"})
+        self.assert_whole("one")
+        self.assertEqual(ask(f"{IMAGE}Update", {"name": "one", "newName": "two"}), OK)
+        self.assert_whole("two")
+
     def test_a_disk_without_room_for_what_is_written_down_lets_images_be_renamed(self):
         self.put()
         with (POOL / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):

@@ -26,6 +26,10 @@ def shown(name):
     return dict(line.split("=", 1) for line in out("machinectl", "show-image", name).splitlines())
 
 
+def shown_machine(name):
+    return dict(line.split("=", 1) for line in out("machinectl", "show", name).splitlines())
+
+
 def told(name, member, interface=IMAGE):
     """A property of an image's object."""
     (value,) = bus.call("Get", "ss", interface, member, path=f"{bus.PATH}/image/{name}",
@@ -111,22 +115,79 @@ class Images(ImageCase):
         self.assertEqual((image["machineInfo"], image["type"], image["class"]), (["DEPLOYMENT=test"], "directory", "machine"))
         self.assertIn("ID=an", image["OSRelease"])
 
-    def test_what_is_inside_a_disk_is_told(self):
-        make_loop_devices()
+    def system(self, disk, init=False):
+        """Makes a file a disk with an operating system that has no programs, or one that does nothing."""
         root = pathlib.Path("/var/tmp/disk-root")
         (root / "etc").mkdir(parents=True)
         self.addCleanup(shutil.rmtree, root)
         (root / "etc/hostname").write_text("box\n")
         (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
         (root / "etc/os-release").write_text("ID=an\n")
-        disk = self.disk("disk", 16 << 20)
+        if init:
+            (root / "sbin").mkdir()
+            (root / "usr").mkdir()
+            program = root / "init.c"
+            program.write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
+            out("gcc", "-static", "-o", root / "sbin/init", program)
         out("mkfs.ext4", "-q", "-d", root, disk)
+
+    def test_what_is_inside_a_disk_is_told(self):
+        make_loop_devices()
+        disk = self.disk("disk", 16 << 20)
+        self.system(disk)
         self.assertEqual(asked("GetImageHostname", "s", "disk"), 's "box"')
         [image] = varlink({"name": "disk", "acquireMetadata": "yes"})
         self.assertEqual((image["hostname"], image["machineId"]), ("box", "0123456789abcdef0123456789abcdef"))
         self.assertEqual(image["OSRelease"], ["ID=an"])
         disk.write_bytes(b"XFSB" + bytes(1 << 20))
         refused("busctl", "call", bus.SERVICE, bus.PATH, bus.MANAGER, "GetImageHostname", "s", "disk")
+
+    def test_a_block_device_is_an_image_by_a_link_and_by_a_node_of_its_own(self):
+        make_loop_devices()
+        file, size = pathlib.Path("/var/tmp/block-device"), 16 << 20
+        with file.open("wb") as disk:
+            disk.truncate(size)
+        self.addCleanup(file.unlink)
+        self.system(file, init=True)
+        device = pathlib.Path(out("losetup", "--find", "--show", file).strip())
+        self.addCleanup(out, "losetup", "--detach", device)
+        link, node = POOL / "linked", POOL / "node"
+        for path in link, node, POOL / "other":
+            self.addCleanup(path.unlink, missing_ok=True)
+        link.symlink_to(device)
+        os.mknod(node, stat.S_IFBLK | 0o600, device.stat().st_rdev)
+        for name in "linked", "node":
+            self.assertEqual(listed()[name][:2], ["block", "no"])
+            image = shown(name)
+            self.assertEqual((image["Type"], image["Path"], image["ReadOnly"]), ("block", str(POOL / name), "no"))
+            for member in "Usage", "UsageExclusive", "Limit", "LimitExclusive":
+                self.assertEqual(told(name, member), size, member)
+            status = out("machinectl", "image-status", name)
+            self.assertIn("Type: block", status)
+            self.assertIn("box", status)
+            self.assertEqual(asked("GetImageHostname", "s", name), 's "box"')
+            self.assertIn('"ID" "an"', asked("GetImageOSRelease", "s", name))
+        for value, flag in ("yes", "1"), ("no", "0"):
+            out("machinectl", "read-only", "linked", value)
+            self.assertEqual(out("blockdev", "--getro", device).strip(), flag)
+            self.assertEqual({shown(name)["ReadOnly"] for name in ("linked", "node")}, {value})
+        self.assertIn("not supported", refused("machinectl", "clone", "linked", "copy").lower())
+        self.assertIn("not supported", refused("machinectl", "set-limit", "linked", "1G").lower())
+        # It runs, and is in use meanwhile.
+        unit = "systemd-nspawn@linked.service"
+        self.addCleanup(run, "systemctl", "reset-failed", unit)
+        self.addCleanup(run, "systemctl", "stop", unit, deadline=PATIENCE)
+        out("machinectl", "start", "linked", deadline=PATIENCE)
+        self.assertEqual(shown_machine("linked")["Unit"], unit)
+        for command in ("remove", "linked"), ("rename", "linked", "other"), ("read-only", "node", "yes"):
+            self.assertIn("busy", refused("machinectl", *command).lower(), command)
+        out("machinectl", "terminate", "linked")
+        until(lambda: unit_property(unit, "ActiveState") in ("failed", "inactive"), "the end of the unit")
+        out("machinectl", "rename", "linked", "other")
+        self.assertEqual((os.readlink(POOL / "other"), link.exists()), (str(device), False))
+        out("machinectl", "remove", "other", "node")
+        self.assertFalse((POOL / "other").is_symlink() or node.exists())
+        self.assertTrue(device.is_block_device())
 
     def test_an_image_that_says_nothing_is_told_as_one(self):
         self.tree("tree")

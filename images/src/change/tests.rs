@@ -200,3 +200,44 @@ fn nothing_of_what_is_mounted_in_an_image_is_removed() {
     assert_eq!(removed.unwrap_err().errno(), Errno::BUSY);
     assert_eq!(tidy(&scratch.places()), Ok(usize::from(aside != ["web"])));
 }
+
+#[test]
+fn what_was_left_in_a_directory_of_versions_is_removed_too() {
+    let scratch = Scratch::new("tidy-versions");
+    let versions = format!("{POOL}/web.v");
+    scratch.file(&format!("{versions}/.#mymachines.web.1-0/etc/hostname"), "");
+    scratch.directory(&format!("{versions}/web_1"));
+    scratch.file(&format!("{POOL}/file.v"), "");
+    scratch.link(&format!("{POOL}/nowhere.v"), "nothing");
+    assert_eq!(tidy(&scratch.places()), Ok(1));
+    assert!(!scratch.path(&format!("{versions}/.#mymachines.web.1-0")).exists());
+    // One that is being removed is left, and put aside in the directory of the versions.
+    let version = image(&scratch, "web");
+    let place = scratch.text(&versions);
+    let directory = open(place.as_str(), DIRECTORY, Mode::empty()).unwrap();
+    let aside = Staged::put_aside(&directory, &version.name, "web_1").unwrap();
+    assert_eq!(tidy(&scratch.places()), Ok(0));
+    drop(aside);
+    assert_eq!(fs::read_dir(place).unwrap().count(), 0);
+}
+
+#[test]
+fn an_image_gets_no_name_by_which_it_could_not_be_found() {
+    let scratch = Scratch::new("lost-names");
+    scratch.directory(&format!("{POOL}/web"));
+    scratch.file(&format!("{POOL}/disk.raw"), "disk");
+    let places = scratch.places();
+    for name in ["new.v", "new.raw.v", "new.mstack", "new.mstack.v"] {
+        let lost = Err(Error::BadName(name.to_owned()));
+        assert_eq!(rename(&places, &image(&scratch, "web"), &named(name)), lost);
+        let mut tell = |_| {};
+        let teller = &mut Teller::new(false, &mut tell);
+        assert_eq!(crate::clone::clone(&places, &image(&scratch, "web"), &named(name), false, teller), lost);
+    }
+    assert_eq!(left(&scratch), ["disk.raw", "web"]);
+    // As files they are found.
+    rename(&places, &image(&scratch, "disk"), &named("new.v")).unwrap();
+    assert_eq!(image(&scratch, "new.v").kind, Kind::Raw);
+    rename(&places, &image(&scratch, "web"), &named("web.raw")).unwrap();
+    assert_eq!(image(&scratch, "web.raw").kind, Kind::Directory);
+}

@@ -170,3 +170,62 @@ fn a_copy_and_a_removal_tell_how_far_they_are() {
         assert_eq!(removed.last(), Some(&Progress { total: None, ..after }), "{source}");
     }
 }
+
+#[test]
+fn an_image_that_is_removed_while_it_is_copied_leaves_no_copy_of_a_part() {
+    let scratch = Scratch::new("copy-removed");
+    for number in 0..20 {
+        scratch.file(&format!("{POOL}/web/{number}"), "file");
+    }
+    let (places, name) = (scratch.places(), |name: &str| ImageName::new(name).unwrap());
+    let image = find(&places, &name("web")).unwrap();
+    // Told when it is counted, before anything is copied.
+    let mut tell = |progress: Progress| {
+        if progress.files == 0 {
+            crate::change::remove(&places, &image, &mut Teller::new(false, &mut |_| {})).unwrap();
+        }
+    };
+    let copied = clone(&places, &image, &name("copy"), false, &mut Teller::new(true, &mut tell));
+    assert_eq!(copied, Err(Error::NoSuchImage("web".to_owned())));
+    assert_eq!(left(&scratch), [""; 0]);
+}
+
+#[test]
+fn a_tree_is_copied_while_files_in_it_come_go_and_become_something_else() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let scratch = Scratch::new("copy-busy");
+    scratch.file(&format!("{POOL}/web/kept"), "kept");
+    scratch.file(&format!("{POOL}/web/file"), "file");
+    let fifo = std::process::Command::new("mkfifo").arg(scratch.path(&format!("{POOL}/web/fifo"))).status();
+    assert!(fifo.unwrap().success());
+    let at = |name: &str| scratch.path(&format!("{POOL}/web/{name}"));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                fs::write(at("coming"), "x").unwrap();
+                fs::create_dir(at("directory")).unwrap();
+                std::os::unix::fs::symlink("kept", at("link")).unwrap();
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                let _ = rustix::fs::renameat_with(
+                    rustix::fs::CWD,
+                    at("file"),
+                    rustix::fs::CWD,
+                    at("fifo"),
+                    exchange,
+                );
+                fs::remove_file(at("coming")).unwrap();
+                fs::remove_dir(at("directory")).unwrap();
+                fs::remove_file(at("link")).unwrap();
+            }
+        });
+        let copies: Vec<_> =
+            (0..200).map(|number| cloned(&scratch, "web", &format!("copy{number}"), false)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for (number, copied) in copies.into_iter().enumerate() {
+            assert_eq!(copied, Ok(()), "{number}");
+            assert_eq!(fs::read(scratch.path(&format!("{POOL}/copy{number}/kept"))).unwrap(), b"kept");
+        }
+    });
+}

@@ -133,10 +133,34 @@ fn what_leads_elsewhere_is_not_whole_or_is_somebody_elses_is_not_done() {
     }
     journal(&text);
     let path = world.scratch.path(&format!("{POOL}/{PREFIX}1-0"));
+    // A second name for what somebody else may have had written.
+    fs::hard_link(&path, world.scratch.path("secret/text")).unwrap();
+    assert_eq!(world.tidy().len(), 3);
+    fs::remove_file(world.scratch.path("secret/text")).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o622)).unwrap();
     assert_eq!(world.tidy().len(), 3, "others could have written it");
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(world.tidy(), [""; 0]);
+}
+
+#[test]
+fn the_files_of_a_version_that_is_gone_go_with_it() {
+    let world = World::new("moves-versions");
+    let versions = format!("{POOL}/old.v");
+    world.scratch.directory(&format!("{versions}/old_1"));
+    world.scratch.file(&format!("{versions}/old.nspawn"), "settings");
+    world.scratch.file(&format!("{versions}/kept/file.v/deeper"), "");
+    let gone = |path: &str| Move::of(world.scratch.text(&format!("{versions}/{path}")), None).unwrap();
+    let moves = Moves::new(gone("old_1"), false, [gone("old.nspawn")]);
+    let deeper = Moves::new(gone("old_1"), false, [gone("kept/file.v/deeper")]);
+    fs::remove_dir(world.scratch.path(&format!("{versions}/old_1"))).unwrap();
+    fs::write(world.scratch.path(&format!("{versions}/{PREFIX}1-0")), moves.text()).unwrap();
+    fs::write(world.scratch.path(&format!("{versions}/{PREFIX}1-1")), deeper.text()).unwrap();
+    assert_eq!(tidy(&world.scratch.places()), Ok(1));
+    let left = fs::read_dir(world.scratch.path(&versions)).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["kept"]);
+    assert!(world.scratch.path(&format!("{versions}/kept/file.v/deeper")).exists());
 }
 
 #[test]
