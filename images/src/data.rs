@@ -45,7 +45,9 @@ impl FileData {
             }
         }
         if size <= SMALL {
-            return self.piece(source, target, 0, size, told);
+            // Many files of /proc have no size, and yet something to say.
+            let end = if size == 0 { u64::MAX } else { size };
+            return self.piece(source, target, 0, end, told);
         }
         rustix::fs::ftruncate(target, size)?;
         let mut at = 0;
@@ -119,5 +121,24 @@ impl FileData {
             told(read);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    #[test]
+    fn a_file_that_has_no_size_is_copied_to_its_end() {
+        let target = memfd_create("copy", MemfdFlags::CLOEXEC).unwrap();
+        let source = OwnedFd::from(std::fs::File::open("/proc/version").unwrap());
+        let mut told = 0;
+        FileData::new().copy(&source, &target, &mut |more| told += more).unwrap();
+        let mut copied = vec![0; 4096];
+        let length = rustix::io::pread(&target, &mut copied, 0).unwrap();
+        assert_eq!(&copied[..length], std::fs::read("/proc/version").unwrap());
+        assert!(length > 0);
+        assert_eq!(u64::try_from(length), Ok(told));
     }
 }

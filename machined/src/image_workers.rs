@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use crate::error::Error;
-use crate::jobs::{Jobs, Tasks, Whose};
+use crate::jobs::{Jobs, Party, Tasks};
 
 mod child;
 mod request;
@@ -93,7 +93,7 @@ impl ImageWorkers {
     /// `EBUSY`: too many wait.
     pub async fn ask(&self, request: &Request, mut each: impl FnMut(Answer)) -> Result<(), Error> {
         let deadline = Instant::now() + self.deadline;
-        let turn = timeout_at(deadline, self.jobs.turn(Whose::Images)).await;
+        let turn = timeout_at(deadline, self.jobs.turn(Party::images())).await;
         let _turn = turn.unwrap_or(Err(Errno::TIMEDOUT)).map_err(refused)?;
         loop {
             let kept = self.idle.borrow_mut().pop();
@@ -132,7 +132,7 @@ impl ImageWorkers {
     pub async fn change(&self, request: Request, mut each: impl FnMut(u64, Answer)) -> Result<(), Error> {
         let place = self.changes.begin(Change { request: request.clone(), progress: Progress::default() });
         let place = place.map_err(|_| Error::TooManyOperations)?;
-        self.jobs.admit(Whose::Images).map_err(refused)?;
+        self.jobs.admit(Party::images()).map_err(refused)?;
         each(place.id, Answer::Progress(Progress::default()));
         let mut worker = self.start()?;
         let leaves_part = matches!(request, Request::Clone { .. } | Request::Update(..));
@@ -279,7 +279,7 @@ mod tests {
     /// Waits until nothing is done any more, and no process is left.
     async fn assert_ended(workers: &ImageWorkers) {
         while workers.jobs.working() > 0
-            || workers.jobs.admit(Whose::Images).is_err()
+            || workers.jobs.admit(Party::images()).is_err()
             || workers.jobs.unended() > 0
         {
             sleep(Duration::from_millis(1)).await;

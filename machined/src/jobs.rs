@@ -4,4 +4,4 @@ mod tasks;
 mod turns;
 
 pub use tasks::Tasks;
-pub use turns::{Jobs, Whose};
+pub use turns::{Gone, Jobs, Party};

@@ -1,16 +1,20 @@
 """Terminals of containers, whose devices and buses are traps."""
 
 import array
+import contextlib
 import json
 import os
+import pathlib
 import socket
 import stat
 import time
+import unittest
 
+import fuse
 import processes
 import world
 from varlink import SOCKET, Client, listed
-from waiting import AT_ONCE, DEADLINE
+from waiting import AT_ONCE, DEADLINE, until
 
 ROOTS = "/run/roots"
 
@@ -88,6 +92,65 @@ class Terminals(world.Case):
             self.assertEqual(set(listed()), {"web"})
             self.assertLess(time.monotonic() - began, AT_ONCE)
             self.assertEqual(waiting.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+
+
+@unittest.skipUnless(fuse.is_there(), "needs FUSE, and to be root")
+class Hangs(Terminals):
+    """Terminals that wait for a file system that never answers: who waits for it cannot even be killed."""
+
+    def hangs(self, name):
+        def prepare(root):
+            os.mkdir(f"{root}/hang")
+            mount = fuse.Hanging(f"{root}/hang")
+            self.addCleanup(mount.end)
+            os.symlink("/hang/ptmx", f"{root}/dev/ptmx")
+        self.rooted(name, prepare)
+
+    def ask(self, name):
+        client = Client()
+        self.addCleanup(client.close)
+        client.send(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": name, "mode": "tty"}}).encode() + b"\0")
+        return client
+
+    def assert_good(self):
+        began = time.monotonic()
+        told, fds = self.open("good", "tty")
+        self.assertLess(time.monotonic() - began, AT_ONCE)
+        self.assertIn("ptyPath", told)
+        for fd in fds:
+            os.close(fd)
+
+    def stuck(self):
+        """The processes of ours that wait for the file system, or behind one that does."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                comm, waits = (pathlib.Path(f"/proc/{pid}/{what}").read_text() for what in ("comm", "wchan"))
+                if comm == "machined\n" and (waits == "request_wait_answer" or processes.state(int(pid)) == "D"):
+                    found.append(pid)
+        return found
+
+    def test_four_machines_that_hang_keep_no_other_waiting(self):
+        self.rooted("good", self.devices)
+        waiting = []
+        for number in range(4):
+            self.hangs(f"hangs{number}")
+            waiting += [self.ask(f"hangs{number}") for _ in range(4)]
+        until(lambda: len(self.stuck()) == 16, "all that may hang")
+        self.assert_good()
+        for client in waiting:
+            self.assertEqual(client.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+        self.assert_good()
+
+    def test_a_machine_that_hangs_has_few_that_hang_however_many_wait_for_it(self):
+        self.rooted("good", self.devices)
+        self.hangs("hangs")
+        waiting = [self.ask("hangs") for _ in range(60)]
+        for client in waiting:
+            self.assertEqual(client.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+        # Four, and those whose turn it was when the first of these were late.
+        self.assertIn(len(self.stuck()), range(4, 8))
+        self.assert_good()
 
 
 if __name__ == "__main__":

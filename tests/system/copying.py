@@ -146,6 +146,12 @@ class Body:
         if OURS:
             self.assertLess(copy.stat().st_blocks * 512, 1 << 20)
 
+    def test_what_has_no_size_is_copied_all_the_same(self):
+        self.into("/proc/version", "/tmp/version")
+        self.assertEqual((self.inside / "tmp/version").read_text(), pathlib.Path("/proc/version").read_text())
+        out("machinectl", "copy-from", self.NAME, "/proc/version", self.place / "version")
+        self.assertEqual((self.place / "version").read_text(), pathlib.Path("/proc/version").read_text())
+
     def test_attributes_come_along(self):
         source = self.tree()
         os.setxattr(source / "text", "user.colour", b"red")

@@ -9,6 +9,7 @@ import select
 import socket
 import subprocess
 import termios
+import threading
 
 import dbus
 
@@ -189,7 +190,91 @@ class Opened(Case):
         self.assertEqual(done.stdout.strip(), "15", done.stderr)
 
 
+# Lets a program that connects by AF_VSOCK, which is not to be had here, reach a socket of the file system instead.
+NO_VSOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <linux/vm_sockets.h>
+
+int socket(int domain, int type, int protocol) {
+    int (*next)(int, int, int) = dlsym(RTLD_NEXT, "socket");
+    return next(domain == AF_VSOCK ? AF_UNIX : domain, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t length) {
+    int (*next)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
+    if (address->sa_family != AF_VSOCK)
+        return next(fd, address, length);
+    const struct sockaddr_vm *vm = (const void *) address;
+    struct sockaddr_un local = { .sun_family = AF_UNIX };
+    snprintf(local.sun_path, sizeof(local.sun_path), "/run/vsock-%u-%u", vm->svm_cid, vm->svm_port);
+    return next(fd, (const struct sockaddr *) &local, sizeof(local));
+}
+"""
+
+
 class Ssh(Case):
+    def served(self, path):
+        """A server there that says what an SSH server says first, and no more."""
+        server = socket.socket(socket.AF_UNIX)
+        self.addCleanup(os.unlink, path)
+        self.addCleanup(server.close)
+        server.bind(str(path))
+        server.listen(4)
+
+        def serve():
+            # Until the socket is shut down.
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.settimeout(DEADLINE)
+                        client.sendall(b"SSH-2.0-ours-it-is\r\n")
+                        client.recv(100)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown, socket.SHUT_RDWR)
+
+    def assert_connected(self, name, *environment):
+        told = run("env", *environment, "ssh", "-v", "-o", "BatchMode=yes", name, "true")
+        self.assertIn("remote software version ours-it-is", told.stderr)
+
+    def test_ssh_reaches_a_virtual_machine_by_its_name_where_its_vsock_leads(self):
+        source, library = pathlib.Path("/run/no-vsock.c"), pathlib.Path("/run/no-vsock.so")
+        source.write_text(NO_VSOCK)
+        self.addCleanup(source.unlink)
+        out("gcc", "-shared", "-fPIC", "-o", library, source)
+        self.addCleanup(library.unlink)
+        guest = self.start("sleep", "infinity")
+        out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Register",
+            json.dumps({"name": "guest", "class": "vm", "leader": guest.pid, "vSockCid": 4711, "allocateUnit": True}))
+        self.addCleanup(self.assert_gone, "guest")
+        self.addCleanup(run, "machinectl", "terminate", "guest")
+        self.served("/run/vsock-4711-22")
+        self.assert_connected("machine/guest", f"LD_PRELOAD={library}")
+
+    def test_ssh_reaches_a_container_of_nspawns_by_its_name(self):
+        if SYSTEMD < 262:
+            self.skipTest("the proxy knows containers by their names since 258")
+        self.served(f"/run/systemd/nspawn/unix-export/{shared.real.name}/ssh")
+        self.assert_connected(f"machine/{shared.real.name}")
+
+    def test_the_proxy_says_what_has_no_such_way(self):
+        if SYSTEMD < 262:
+            self.skipTest("the proxy of 257 takes all machines for virtual ones")
+        guest = self.start("sleep", "infinity")
+        for name, what, said in ("guest", "vm", "has no AF_VSOCK CID assigned"), ("guest", "container", "Don't know how to SSH"):
+            out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Register",
+                json.dumps({"name": name, "class": what, "service": "other", "leader": guest.pid}))
+            self.assertIn(said, self.proxied(name))
+            out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Unregister", json.dumps({"name": name}))
+        self.assertNotEqual(run(PROXY, "machine/nobody", "22").returncode, 0)
+
     @staticmethod
     def proxied(name):
         """What the proxy says that cannot connect."""

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::request::{Answer, Failure, Request};
-use crate::jobs::{Jobs, Whose};
+use crate::jobs::{Jobs, Party};
 
 /// The longest line that a worker says, in bytes. Images are told of a few at a time.
 const LONGEST: u64 = 1 << 20;
@@ -87,7 +87,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
         if let Ok(process) = self.process.try_clone() {
-            self.jobs.ends(Whose::Images, process, self.is_late);
+            self.jobs.ends(Party::images(), process, self.is_late);
         }
     }
 }

@@ -10,19 +10,18 @@ use tokio::io::unix::AsyncFd;
 
 use super::message::{Channel, Message};
 use super::request::{Answer, Report};
-use crate::jobs::Jobs;
-use crate::machines::Key;
+use crate::jobs::{Jobs, Party};
 
 /// A child of the doorman that works, or hangs. When this is dropped it is killed, and counted until it has ended.
 #[derive(Debug)]
 pub(super) struct Child {
     jobs: Jobs,
     /// On whose behalf.
-    key: Key,
+    party: Party,
     pub pid: i32,
     pidfd: Option<OwnedFd>,
-    /// Whether it has said all that it has to say.
-    pub is_done: bool,
+    /// Whether it had more time than it should need.
+    pub is_late: bool,
 }
 
 /// A child, and the connection to it.
@@ -55,8 +54,8 @@ impl Started {
 
 impl Child {
     /// Started on behalf of a machine.
-    pub(super) fn new(jobs: Jobs, key: Key, pid: i32, pidfd: Option<OwnedFd>) -> Self {
-        Self { jobs, key, pid, pidfd, is_done: false }
+    pub(super) fn new(jobs: Jobs, party: Party, pid: i32, pidfd: Option<OwnedFd>) -> Self {
+        Self { jobs, party, pid, pidfd, is_late: false }
     }
 
     /// Kills it.
@@ -81,7 +80,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
         if let Some(pidfd) = self.pidfd.take() {
-            self.jobs.ends(self.key, pidfd, !self.is_done);
+            self.jobs.ends(self.party, pidfd, self.is_late);
         }
     }
 }

@@ -20,6 +20,8 @@ use super::staged::{Entry, Way, own_name, place, remove_left_over};
 const DEPTH: usize = 2048;
 /// How many files with further links are remembered. The links of others become files of their own.
 const LINKS: usize = 1 << 18;
+/// How long their paths may be together, in bytes.
+const LINKS_LENGTH: usize = 16 << 20;
 
 /// Why a copy failed, and at which file if it is about one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +54,8 @@ pub(super) struct Tree<'a, 'b> {
     data: FileData,
     /// What has been copied and has further links, by device and inode.
     links: HashMap<(u64, u64), Link>,
+    /// How long their paths are together.
+    links_length: usize,
     /// Where the copy begins, if it is a directory.
     top: Option<(OwnedFd, Inode)>,
     lost_lists: u64,
@@ -84,7 +88,7 @@ impl<'a, 'b> Tree<'a, 'b> {
     pub(super) fn new(owner: Option<u32>, replaces: bool, teller: &'a mut Teller<'b>) -> Self {
         let (data, links) = (FileData::new(), HashMap::new());
         let staged = own_name().into_bytes();
-        Self { owner, replaces, teller, data, links, top: None, lost_lists: 0, staged }
+        Self { owner, replaces, teller, data, links, links_length: 0, top: None, lost_lists: 0, staged }
     }
 
     /// How many access control lists were left out, whose ids mean nothing where the copy is.
@@ -204,21 +208,9 @@ impl<'a, 'b> Tree<'a, 'b> {
                     mknodat(target.directory, name, kind, mode, stat.st_rdev)
                 }
             },
-            |name| {
-                if kind == FileType::RegularFile {
-                    return Ok(());
-                }
-                let (uid, gid) = ids;
-                chownat(target.directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-                if kind != FileType::Symlink {
-                    let made = openat(target.directory, name, flags, Mode::empty())?;
-                    if FileType::from_raw_mode(fstat(&made)?.st_mode) != kind {
-                        return Err(Errno::STALE);
-                    }
-                    let way = format!("/proc/self/fd/{}", made.as_raw_fd());
-                    chmodat(CWD, way, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
-                }
-                utimensat(target.directory, name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)
+            |name| match kind {
+                FileType::RegularFile => Ok(()),
+                kind => finish_special(Entry { name, ..target }, kind, ids, &stat),
             },
         );
         self.staged = staged;
@@ -312,11 +304,31 @@ impl<'a, 'b> Tree<'a, 'b> {
         let Ok(made) = statat(target.directory, target.name, AtFlags::SYMLINK_NOFOLLOW) else { return };
         let names = path.iter().skip(1).map(|level| level.name.as_slice());
         let path = names.chain([target.name]).collect::<Vec<_>>().join(&b'/');
-        if path.len() < 4096 && self.links.len() < LINKS {
+        let length = self.links_length.saturating_add(path.len());
+        if path.len() < 4096 && self.links.len() < LINKS && length <= LINKS_LENGTH {
+            self.links_length = length;
             let link = Link { path, inode: (made.st_dev, made.st_ino) };
             self.links.insert((stat.st_dev, stat.st_ino), link);
         }
     }
+}
+
+/// Gives what is neither a file nor a directory its owner, mode and times. Whoever has the directory may have put something
+/// else there, which is left as it is.
+fn finish_special(made: Entry<'_>, kind: FileType, (uid, gid): (Uid, Gid), stat: &Stat) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let seen = openat(made.directory, made.name, flags, Mode::empty())?;
+    let found = fstat(&seen)?;
+    if FileType::from_raw_mode(found.st_mode) != kind || found.st_nlink != 1 {
+        return Err(Errno::STALE);
+    }
+    chownat(&seen, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    if kind == FileType::Symlink {
+        return utimensat(made.directory, made.name, &times(stat), AtFlags::SYMLINK_NOFOLLOW);
+    }
+    let way = format!("/proc/self/fd/{}", seen.as_raw_fd());
+    chmodat(CWD, &way, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+    utimensat(CWD, &way, &times(stat), AtFlags::empty())
 }
 
 fn owner(all: Option<u32>, stat: &Stat) -> (Uid, Gid) {

@@ -67,12 +67,12 @@ impl Inside {
             destination: copy.destination.clone(),
             progress: Progress::default(),
         })?;
-        self.jobs.admit(guest.key)?;
+        self.jobs.admit(guest.party())?;
         each(place.id, Progress::default());
         let gone = self.jobs.gone(guest.key);
         let (source, destination) = (copy.source.clone(), copy.destination.clone());
         let work = async {
-            let mut started = self.start(guest.key, Some(guest), Work::Copy(copy), &[]).await?;
+            let mut started = self.start(guest.party(), Some(guest), Work::Copy(copy), &[]).await?;
             let mut last = Progress::default();
             let mut ticks = interval_at(Instant::now() + TELLING, TELLING);
             loop {
@@ -96,10 +96,7 @@ impl Inside {
                         place.note(|copy| copy.progress = progress);
                         each(place.id, progress);
                     }
-                    done => {
-                        started.child.is_done = true;
-                        return ended(done);
-                    }
+                    done => return ended(done),
                 }
             }
         };

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use libmachine::ProcessHandle;
 
 use crate::group::directory_of;
+use crate::jobs::Party;
 use crate::machines::Key;
 
 /// The machine that something is done in.
@@ -13,6 +14,8 @@ use crate::machines::Key;
 pub struct Guest {
     /// Which one it is.
     pub key: Key,
+    /// The user who registered it, if that is known.
+    pub owner: Option<u32>,
     /// Its leader.
     pub leader: Rc<ProcessHandle>,
     /// Its control group, if it is known.
@@ -20,6 +23,11 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// On whose behalf something is done in it.
+    pub(super) fn party(&self) -> Party {
+        Party::machine(self.key, self.owner)
+    }
+
     /// Where its control group is in the file system, if it has one of its own.
     pub(super) fn directory(&self) -> Option<PathBuf> {
         directory_of(self.group.as_deref()?)
@@ -39,7 +47,7 @@ mod tests {
         /// A process, likewise.
         pub fn of(pid: u32, number: u64) -> Self {
             let leader = Rc::new(ProcessHandle::open(i32::try_from(pid).unwrap()).unwrap());
-            Self { key: Key::of_number(number), leader, group: None }
+            Self { key: Key::of_number(number), owner: None, leader, group: None }
         }
     }
 }

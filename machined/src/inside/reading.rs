@@ -1,7 +1,7 @@
 //! The daemon's side of the kept reader: what is read by it, one file after the other.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::message::Channel;
 use super::reader::{decode, question};
 use super::request::{Report, Work};
 use super::service::{DEADLINE, Inside};
+use crate::jobs::Gone;
 use crate::machines::Key;
 use crate::os_release::Fields;
 
@@ -24,6 +25,8 @@ use crate::os_release::Fields;
 const HANGING: Duration = Duration::from_millis(100);
 /// How many readers may hang at a time. A machine has one of them at the most.
 const MAX_HANGING: usize = 256;
+/// The same in the machines of one user but root.
+const MAX_HANGING_OF_A_USER: usize = 32;
 
 struct Job {
     guest: Guest,
@@ -42,8 +45,8 @@ pub(super) struct Reading {
     /// Whether somebody works them off.
     is_served: Cell<bool>,
     reader: RefCell<Option<Reader>>,
-    /// The machines in which a reader hangs.
-    hanging: RefCell<HashSet<Key>>,
+    /// The machines in which a reader hangs, and whose they are.
+    hanging: RefCell<HashMap<Key, Option<u32>>>,
 }
 
 impl Reading {
@@ -59,9 +62,16 @@ impl Reading {
     }
 
     /// Whether the file of a machine is not to be had now.
-    fn is_hopeless(&self, key: Key) -> bool {
+    fn is_hopeless(&self, guest: &Guest) -> bool {
         let hanging = self.hanging.borrow();
-        hanging.contains(&key) || hanging.len() >= MAX_HANGING
+        let of_user = |uid| hanging.values().filter(|&&owner| owner == Some(uid)).count();
+        let is_root = |uid: &u32| *uid == 0;
+        hanging.contains_key(&guest.key)
+            || hanging.len() >= MAX_HANGING
+            || guest
+                .owner
+                .filter(|uid| !is_root(uid))
+                .is_some_and(|uid| of_user(uid) >= MAX_HANGING_OF_A_USER)
     }
 
     /// What the OS of a machine says of itself. Whoever asks for the same machine again waits in the same queue.
@@ -93,16 +103,18 @@ impl Reading {
     }
 
     async fn read(self: &Rc<Self>, job: Job) {
-        if self.is_hopeless(job.guest.key) {
+        if self.is_hopeless(&job.guest) {
             return drop(job.answer.send(Err(Errno::TIMEDOUT)));
         }
         let began = Instant::now();
+        // It may go while it is read.
+        let gone = self.inside.jobs.gone(job.guest.key);
         let asked = question(job.guest.leader.pid());
         for attempt in 0..2 {
             let kept = self.reader.take();
             let reader = match kept {
                 Some(reader) => Ok(reader),
-                None => self.reader(job.guest.key).await,
+                None => self.reader(&job.guest).await,
             };
             let reader = match reader {
                 Ok(reader) => reader,
@@ -122,7 +134,7 @@ impl Reading {
                 Ok(Err(_)) => {}
                 Err(_) => {
                     let this = self.clone();
-                    tokio::task::spawn_local(async move { this.wait_for(reader, job, began).await });
+                    tokio::task::spawn_local(async move { this.wait_for(reader, job, began, gone).await });
                     return;
                 }
             }
@@ -130,15 +142,14 @@ impl Reading {
     }
 
     /// Waits for a reader that hangs, while another one has taken its place.
-    async fn wait_for(self: Rc<Self>, reader: Reader, job: Job, began: Instant) {
+    async fn wait_for(self: Rc<Self>, reader: Reader, job: Job, began: Instant, gone: Gone) {
         let key = job.guest.key;
-        self.hanging.borrow_mut().insert(key);
+        self.hanging.borrow_mut().insert(key, job.guest.owner);
         debug!("A process that reads a file of a machine hangs, and is left there.");
         if let Some(group) = job.guest.directory() {
             // Whose file system it is pays for it, and takes it along in the end. Where that may not be, it stays here.
             let _ = std::fs::write(group.join("cgroup.procs"), reader.child.pid.to_string());
         }
-        let gone = self.inside.jobs.gone(key);
         let read = async {
             tokio::select! {
                 read = reader.channel.receive() => read.and_then(|message| told(&message.bytes)),
@@ -159,8 +170,8 @@ impl Reading {
         self.hanging.borrow_mut().remove(&key);
     }
 
-    async fn reader(&self, key: Key) -> Result<Reader, Errno> {
-        let started = self.inside.start(key, None, Work::Reader, &[]).await?;
+    async fn reader(&self, guest: &Guest) -> Result<Reader, Errno> {
+        let started = self.inside.start(guest.party(), None, Work::Reader, &[]).await?;
         Ok(Reader { channel: started.channel, child: started.child })
     }
 }

@@ -21,7 +21,7 @@ use super::message::{self, Channel};
 use super::ongoing::{COPIES, Ongoing};
 use super::request::{Answer, Bind, Report, Request, Work};
 use super::terminal::{OpenedTerminal, Terminal, check_connection};
-use crate::jobs::{Jobs, Tasks};
+use crate::jobs::{Jobs, Party, Tasks};
 use crate::machines::Key;
 
 /// How long a file system may take.
@@ -60,7 +60,7 @@ impl Inside {
     /// # Errors
     /// `ETIMEDOUT`: its file system does not answer. `ESRCH`: its leader is gone. Others as the kernel has them.
     pub async fn root_directory(&self, guest: &Guest) -> Result<OwnedFd, Errno> {
-        let answer = self.run(guest, Work::Root, &[], Some(DEADLINE)).await?;
+        let answer = self.run(guest, Work::Root, &[]).await?;
         let root = one(answer.fds)?;
         // What comes back is looked at, whoever sent it.
         let is_directory = FileType::from_raw_mode(fstat(&root)?.st_mode) == FileType::Directory;
@@ -72,7 +72,7 @@ impl Inside {
     /// # Errors
     /// As [`Inside::root_directory`]. `EINVAL`: it has the host's mount namespace.
     pub async fn bind(&self, guest: &Guest, bind: Bind) -> Result<(), Errno> {
-        self.run(guest, Work::Bind(bind), &[], Some(DEADLINE)).await.map(drop)
+        self.run(guest, Work::Bind(bind), &[]).await.map(drop)
     }
 
     /// Opens a terminal of a container; connects to its bus, if that is wanted; and looks whether a program is there.
@@ -86,7 +86,7 @@ impl Inside {
         program: Option<String>,
     ) -> Result<OpenedTerminal, Errno> {
         let work = Work::Terminal { bus: wants_bus, program };
-        let answer = self.run(guest, work, &[], Some(DEADLINE)).await?;
+        let answer = self.run(guest, work, &[]).await?;
         let mut fds = answer.fds.into_iter();
         let mut next = || fds.next().ok_or(Errno::BADMSG);
         let terminal = Terminal::checked(next()?, next()?)?;
@@ -119,25 +119,15 @@ impl Inside {
         }
     }
 
-    /// Has a child do something in a machine, within a deadline if there is one. It is killed when this is given up.
-    async fn run(
-        &self,
-        guest: &Guest,
-        work: Work,
-        fds: &[BorrowedFd<'_>],
-        deadline: Option<Duration>,
-    ) -> Result<Answer, Errno> {
+    /// Has a child do something in a machine, within [`DEADLINE`]. It is killed when this is given up.
+    async fn run(&self, guest: &Guest, work: Work, fds: &[BorrowedFd<'_>]) -> Result<Answer, Errno> {
         let gone = self.jobs.gone(guest.key);
         let work = async {
-            let _turn = self.jobs.turn(guest.key).await?;
-            let mut started = self.start(guest.key, Some(guest), work, fds).await?;
-            let answer = started.answer();
-            let answer = match deadline {
-                Some(deadline) => timeout(deadline, answer).await.unwrap_or(Err(Errno::TIMEDOUT)),
-                None => answer.await,
-            };
-            started.child.is_done = !matches!(answer, Err(Errno::TIMEDOUT));
-            answer
+            let turn = self.jobs.turn(guest.party()).await?;
+            let mut started = self.start(guest.party(), Some(guest), work, fds).await?;
+            let answer = turn.wait_for(timeout(DEADLINE, started.answer())).await;
+            started.child.is_late = answer.is_err();
+            answer.unwrap_or(Err(Errno::TIMEDOUT))
         };
         let answer = tokio::select! {
             answer = work => answer,
@@ -150,7 +140,7 @@ impl Inside {
     /// Starts a child on behalf of a machine, in it or not.
     pub(super) async fn start(
         &self,
-        key: Key,
+        party: Party,
         guest: Option<&Guest>,
         work: Work,
         fds: &[BorrowedFd<'_>],
@@ -174,7 +164,7 @@ impl Inside {
             let started = match asked {
                 Ok(()) => {
                     // Given up here, it goes on: a child that begins meanwhile is killed then.
-                    let begun = spawn_local(begun(self.jobs.clone(), key, Channel::new(ours)?));
+                    let begun = spawn_local(begun(self.jobs.clone(), party, Channel::new(ours)?));
                     match timeout(START, begun).await {
                         Ok(begun) => begun.unwrap_or(Err(Errno::IO)),
                         Err(_) => Err(Errno::TIMEDOUT),
@@ -216,14 +206,14 @@ impl Inside {
 }
 
 /// Waits for what the doorman says of a child.
-async fn begun(jobs: Jobs, key: Key, channel: Channel) -> Result<Started, Errno> {
+async fn begun(jobs: Jobs, party: Party, channel: Channel) -> Result<Started, Errno> {
     let mut early = VecDeque::new();
     loop {
         let message = channel.receive().await?;
         match Report::decode(&message.bytes)? {
             Report::Begun(pid) => {
                 let pidfd = message.fds.into_iter().next();
-                let child = Child::new(jobs, key, pid, pidfd);
+                let child = Child::new(jobs, party, pid, pidfd);
                 return Ok(Started { channel, child, early });
             }
             Report::NotBegun(errno) => return Err(errno),
@@ -323,17 +313,33 @@ mod tests {
         run(async |inside| {
             let guest = Guest::for_tests(1);
             inside.root_directory(&guest).await.unwrap();
+            while inside.jobs.unended() > 0 {
+                inside.jobs.admit(guest.party()).unwrap();
+                tokio::task::yield_now().await;
+            }
             {
-                let mut start = std::pin::pin!(inside.start(guest.key, Some(&guest), Work::Reader, &[]));
+                let mut start = std::pin::pin!(inside.start(guest.party(), Some(&guest), Work::Reader, &[]));
                 // It has asked for it, and is given up before the answer comes.
                 let waker = std::task::Waker::noop();
                 let polled = start.as_mut().poll(&mut std::task::Context::from_waker(waker));
                 assert!(polled.is_pending());
             }
-            assert_eq!(inside.jobs.late(), 0);
-            while inside.jobs.late() == 0 {
+            while inside.jobs.unended() == 0 {
                 tokio::task::yield_now().await;
             }
+        });
+    }
+
+    #[test]
+    fn children_that_were_given_up_in_good_time_keep_nobody_from_the_machine() {
+        run(async |inside| {
+            let guest = Guest::for_tests(1);
+            let mut started = Vec::new();
+            for _ in 0..20 {
+                started.push(inside.start(guest.party(), Some(&guest), Work::Reader, &[]).await.unwrap());
+            }
+            drop(started);
+            assert_eq!(inside.jobs.admit(guest.party()), Ok(()));
         });
     }
 

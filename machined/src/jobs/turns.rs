@@ -1,16 +1,19 @@
 //! Whose turn it is: what takes time is bounded, for each machine, for images and in all, and the turns go round.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::machines::Key;
 
@@ -29,6 +32,26 @@ impl From<Key> for Whose {
     }
 }
 
+/// On whose behalf something is done, and which user that belongs to: what one user's machines may have is bounded as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Party {
+    whose: Whose,
+    /// `None`: root's, or everybody's.
+    owner: Option<u32>,
+}
+
+impl Party {
+    /// A machine, and the user who registered it.
+    pub fn machine(key: Key, owner: Option<u32>) -> Self {
+        Self { whose: key.into(), owner: owner.filter(|&uid| uid != 0) }
+    }
+
+    /// Whoever asks for images.
+    pub const fn images() -> Self {
+        Self { whose: Whose::Images, owner: None }
+    }
+}
+
 impl Whose {
     /// How many requests wait for their turn.
     const fn most_waiting(self) -> usize {
@@ -43,9 +66,17 @@ impl Whose {
 /// How many children of a machine, and how many in all, work at a time. Others wait for their turn.
 const WORKING: usize = 4;
 const ALL_WORKING: usize = 16;
+/// The same for all machines of one user but root.
+const USERS_WORKING: usize = 4;
+/// How long a child may keep one of the places for all. Most take a millisecond.
+const SLOW: Duration = Duration::from_millis(100);
+/// How many children work at a time that have taken longer.
+const ALL_SLOW: usize = 64;
 /// How many children of a machine, and how many in all, may be left behind that cannot be ended.
 const ABANDONED: usize = 4;
 const ALL_ABANDONED: usize = 32;
+/// The same for all machines of one user but root.
+const USERS_ABANDONED: usize = 8;
 /// How many children of a machine may be about to end.
 const ENDING: usize = 64;
 /// How long a child may take to end that has done its work.
@@ -59,9 +90,13 @@ pub struct Jobs(Rc<RefCell<State>>);
 struct State {
     /// How many children work, by machine.
     working: HashMap<Whose, usize>,
+    /// The same by user.
+    users_working: HashMap<u32, usize>,
+    /// How many there are in the places for all, and how many have taken too long for these.
     all_working: usize,
+    all_slow: usize,
     /// Who waits, by machine.
-    waiting: BTreeMap<Whose, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: BTreeMap<Whose, VecDeque<Waiting>>,
     /// Whose turn it was last.
     last: Option<Whose>,
     /// Children that have not ended, as far as is known.
@@ -69,14 +104,27 @@ struct State {
     /// Told when there is one more.
     ends: Rc<Notify>,
     /// Told when a machine goes.
-    gone: HashMap<Whose, Rc<Notify>>,
+    gone: HashMap<Whose, Rc<Going>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    owner: Option<u32>,
+    answer: oneshot::Sender<Turn>,
+}
+
+/// A machine that goes, or will.
+#[derive(Debug, Default)]
+struct Going {
+    has_gone: Cell<bool>,
+    notify: Notify,
 }
 
 #[derive(Debug)]
 struct Ending {
-    whose: Whose,
+    party: Party,
     pidfd: OwnedFd,
-    /// It was not done when it was killed.
+    /// It had more time than it should need.
     is_late: bool,
     since: Instant,
 }
@@ -85,7 +133,8 @@ struct Ending {
 #[derive(Debug)]
 pub struct Turn {
     jobs: Jobs,
-    whose: Whose,
+    party: Party,
+    is_slow: Cell<bool>,
 }
 
 /// Hears of a machine that goes.
@@ -93,7 +142,7 @@ pub struct Turn {
 pub struct Gone {
     jobs: Jobs,
     whose: Whose,
-    notify: Rc<Notify>,
+    going: Rc<Going>,
 }
 
 impl Jobs {
@@ -101,40 +150,45 @@ impl Jobs {
     ///
     /// # Errors
     /// `ETIMEDOUT`: too many children were left behind. `EBUSY`: too many wait. `ESRCH`: the machine goes.
-    pub async fn turn(&self, whose: impl Into<Whose>) -> Result<Turn, Errno> {
-        let whose = whose.into();
+    pub async fn turn(&self, party: Party) -> Result<Turn, Errno> {
         let waited = {
             let mut state = self.0.borrow_mut();
-            state.check(whose)?;
-            if state.has_room(whose) && !state.waiting.contains_key(&whose) {
-                state.take(whose);
-                return Ok(Turn { jobs: self.clone(), whose });
+            state.check(party)?;
+            if state.has_room(party) && !state.waiting.contains_key(&party.whose) {
+                state.take(party);
+                return Ok(self.given(party));
             }
-            let queue = state.waiting.entry(whose).or_default();
-            if queue.len() >= whose.most_waiting() {
+            let queue = state.waiting.entry(party.whose).or_default();
+            if queue.len() >= party.whose.most_waiting() {
                 return Err(Errno::BUSY);
             }
-            let (sender, receiver) = oneshot::channel();
-            queue.push_back(sender);
+            let (answer, receiver) = oneshot::channel();
+            queue.push_back(Waiting { owner: party.owner, answer });
             receiver
         };
-        waited.await.map_err(|_| Errno::SRCH)
+        let turn = waited.await.map_err(|_| Errno::SRCH)?;
+        // Those before may have been left behind meanwhile.
+        self.admit(party)?;
+        Ok(turn)
+    }
+
+    fn given(&self, party: Party) -> Turn {
+        Turn { jobs: self.clone(), party, is_slow: Cell::default() }
     }
 
     /// Whether a child may be started that takes no turn.
     ///
     /// # Errors
     /// As [`Jobs::turn`], but for `ESRCH`.
-    pub fn admit(&self, whose: impl Into<Whose>) -> Result<(), Errno> {
-        let whose = whose.into();
-        self.0.borrow_mut().check(whose)
+    pub fn admit(&self, party: Party) -> Result<(), Errno> {
+        self.0.borrow_mut().check(party)
     }
 
     /// Waits for a machine to go.
     pub fn gone(&self, whose: impl Into<Whose>) -> Gone {
         let whose = whose.into();
-        let notify = self.0.borrow_mut().gone.entry(whose).or_default().clone();
-        Gone { jobs: self.clone(), whose, notify }
+        let going = self.0.borrow_mut().gone.entry(whose).or_default().clone();
+        Gone { jobs: self.clone(), whose, going }
     }
 
     /// Ends what is done for a machine that goes.
@@ -142,19 +196,19 @@ impl Jobs {
         let whose = whose.into();
         let mut state = self.0.borrow_mut();
         let waiting = state.waiting.remove(&whose);
-        let notify = state.gone.get(&whose).cloned();
+        let going = state.gone.get(&whose).cloned();
         drop(state);
         drop(waiting);
-        if let Some(notify) = notify {
-            notify.notify_waiters();
+        if let Some(going) = going {
+            going.has_gone.set(true);
+            going.notify.notify_waiters();
         }
     }
 
     /// Counts a child until it has ended: at once if it was late, and else if it takes its time.
-    pub fn ends(&self, whose: impl Into<Whose>, pidfd: OwnedFd, is_late: bool) {
-        let whose = whose.into();
+    pub fn ends(&self, party: Party, pidfd: OwnedFd, is_late: bool) {
         let mut state = self.0.borrow_mut();
-        state.ending.push(Ending { whose, pidfd, is_late, since: Instant::now() });
+        state.ending.push(Ending { party, pidfd, is_late, since: Instant::now() });
         state.ends.notify_one();
     }
 
@@ -170,24 +224,31 @@ impl Jobs {
     fn pass_on(&self) {
         loop {
             let given = self.0.borrow_mut().next();
-            let Some((whose, waiting)) = given else { return };
-            drop(waiting.send(Turn { jobs: self.clone(), whose }));
+            let Some((party, answer)) = given else { return };
+            drop(answer.send(self.given(party)));
         }
     }
 }
 
 impl State {
-    fn has_room(&self, whose: Whose) -> bool {
-        self.all_working < ALL_WORKING && self.working.get(&whose).copied().unwrap_or(0) < WORKING
+    fn has_room(&self, party: Party) -> bool {
+        let has_users = |uid| self.users_working.get(&uid).copied().unwrap_or(0) < USERS_WORKING;
+        self.all_working < ALL_WORKING
+            && self.working.get(&party.whose).copied().unwrap_or(0) < WORKING
+            && party.owner.is_none_or(has_users)
     }
 
     /// Whether there is room for another child that may hang.
-    fn check(&mut self, whose: Whose) -> Result<(), Errno> {
+    fn check(&mut self, party: Party) -> Result<(), Errno> {
         self.forget_ended();
-        let own = || self.ending.iter().filter(|child| child.whose == whose);
+        let own = || self.ending.iter().filter(|child| child.party.whose == party.whose);
         let is_left = |child: &&Ending| child.is_late || child.since.elapsed() > GRACE;
         let all = self.ending.iter().filter(is_left).count();
-        if all >= ALL_ABANDONED || own().filter(is_left).count() >= ABANDONED {
+        let users = || self.ending.iter().filter(is_left).filter(|child| child.party.owner == party.owner);
+        if all >= ALL_ABANDONED
+            || own().filter(is_left).count() >= ABANDONED
+            || (party.owner.is_some() && users().count() >= USERS_ABANDONED)
+        {
             return Err(Errno::TIMEDOUT);
         }
         if own().count() >= ENDING { Err(Errno::BUSY) } else { Ok(()) }
@@ -200,56 +261,101 @@ impl State {
         });
     }
 
-    fn take(&mut self, whose: Whose) {
-        self.last = Some(whose);
+    fn take(&mut self, party: Party) {
+        self.last = Some(party.whose);
         self.all_working = self.all_working.saturating_add(1);
-        let working = self.working.entry(whose).or_default();
-        *working = working.saturating_add(1);
+        one_more(&mut self.working, party.whose);
+        if let Some(uid) = party.owner {
+            one_more(&mut self.users_working, uid);
+        }
     }
 
-    fn give_back(&mut self, whose: Whose) {
-        self.all_working = self.all_working.saturating_sub(1);
-        if let Some(working) = self.working.get_mut(&whose) {
-            *working = working.saturating_sub(1);
-            if *working == 0 {
-                self.working.remove(&whose);
-            }
+    fn give_back(&mut self, party: Party, is_slow: bool) {
+        let all = if is_slow { &mut self.all_slow } else { &mut self.all_working };
+        *all = all.saturating_sub(1);
+        one_less(&mut self.working, party.whose);
+        if let Some(uid) = party.owner {
+            one_less(&mut self.users_working, uid);
         }
     }
 
     /// Takes the next turn for whoever is to have it: the next machine after the last one.
-    fn next(&mut self) -> Option<(Whose, oneshot::Sender<Turn>)> {
+    fn next(&mut self) -> Option<(Party, oneshot::Sender<Turn>)> {
         // Who has given up waiting needs no turn.
         self.waiting.retain(|_, queue| {
-            queue.retain(|waiting| !waiting.is_closed());
+            queue.retain(|waiting| !waiting.answer.is_closed());
             !queue.is_empty()
         });
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let later = self.waiting.range((after, Bound::Unbounded));
-        let whose =
-            later.chain(self.waiting.iter()).map(|(whose, _)| *whose).find(|whose| self.has_room(*whose))?;
-        let queue = self.waiting.get_mut(&whose)?;
+        let party = later.chain(self.waiting.iter()).find_map(|(&whose, queue)| {
+            let party = Party { whose, owner: queue.front()?.owner };
+            self.has_room(party).then_some(party)
+        })?;
+        let queue = self.waiting.get_mut(&party.whose)?;
         let waiting = queue.pop_front();
         if queue.is_empty() {
-            self.waiting.remove(&whose);
+            self.waiting.remove(&party.whose);
         }
         let waiting = waiting?;
-        self.take(whose);
-        Some((whose, waiting))
+        self.take(party);
+        Some((party, waiting.answer))
+    }
+}
+
+fn one_more<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+impl Turn {
+    /// Waits for a child. One that takes long gives its place among all to another, and keeps its machine's.
+    pub async fn wait_for<T>(&self, child: impl Future<Output = T>) -> T {
+        let mut child = pin!(child);
+        if let Ok(done) = timeout(SLOW, &mut child).await {
+            return done;
+        }
+        self.be_slow();
+        child.await
+    }
+
+    fn be_slow(&self) {
+        {
+            let mut state = self.jobs.0.borrow_mut();
+            if self.is_slow.get() || state.all_slow >= ALL_SLOW {
+                return;
+            }
+            state.all_slow = state.all_slow.saturating_add(1);
+            state.all_working = state.all_working.saturating_sub(1);
+        }
+        self.is_slow.set(true);
+        self.jobs.pass_on();
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.jobs.0.borrow_mut().give_back(self.whose);
+        self.jobs.0.borrow_mut().give_back(self.party, self.is_slow.get());
         self.jobs.pass_on();
     }
 }
 
 impl Gone {
-    /// Waits for it.
+    /// Waits for it. It may have gone before.
     pub async fn wait(&self) {
-        self.notify.notified().await;
+        let notified = self.going.notify.notified();
+        if !self.going.has_gone.get() {
+            notified.await;
+        }
     }
 }
 
@@ -257,127 +363,11 @@ impl Drop for Gone {
     fn drop(&mut self) {
         let mut state = self.jobs.0.borrow_mut();
         // The table's, and this one.
-        if Rc::strong_count(&self.notify) <= 2 {
+        if Rc::strong_count(&self.going) <= 2 {
             state.gone.remove(&self.whose);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::process::{PidfdFlags, getpid, pidfd_open};
-    use std::future::Future;
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
-
-    impl Jobs {
-        /// How many children were killed before they were done.
-        pub fn late(&self) -> usize {
-            self.0.borrow().ending.iter().filter(|child| child.is_late).count()
-        }
-
-        /// How many children have not ended, as far as is known.
-        pub fn unended(&self) -> usize {
-            self.0.borrow().ending.len()
-        }
-
-        /// How many work.
-        pub fn working(&self) -> usize {
-            self.0.borrow().all_working
-        }
-    }
-
-    fn key(number: usize) -> Key {
-        Key::of_number(u64::try_from(number).unwrap())
-    }
-
-    fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
-        match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        }
-    }
-
-    fn now(jobs: &Jobs, number: usize) -> Result<Turn, Errno> {
-        poll(pin!(jobs.turn(key(number)))).unwrap()
-    }
-
-    fn assert_idle(jobs: &Jobs) {
-        let state = jobs.0.borrow();
-        assert!(state.working.is_empty() && state.waiting.is_empty() && state.gone.is_empty());
-        assert_eq!((state.all_working, state.ending.len()), (0, 0));
-    }
-
-    /// A process that runs.
-    fn running() -> OwnedFd {
-        pidfd_open(getpid(), PidfdFlags::empty()).unwrap()
-    }
-
-    #[test]
-    fn turns_go_round_by_machine_and_no_machine_takes_all() {
-        let jobs = Jobs::default();
-        let mut held: Vec<Turn> = (0..WORKING).map(|_| now(&jobs, 1).unwrap()).collect();
-        let mut greedy: Vec<_> = (0..8).map(|_| Box::pin(jobs.turn(key(1)))).collect();
-        for waiting in &mut greedy {
-            assert!(poll(waiting.as_mut()).is_none());
-        }
-        held.push(now(&jobs, 2).unwrap());
-        held.extend((WORKING + 1..ALL_WORKING).map(|number| now(&jobs, number).unwrap()));
-        let mut modest = Box::pin(jobs.turn(key(99)));
-        assert!(poll(modest.as_mut()).is_none(), "all is taken");
-        // The greedy one has waited longer, but it was its turn before.
-        held.remove(0);
-        assert!(poll(modest.as_mut()).is_some());
-        let turns: Vec<_> = greedy.iter_mut().filter_map(|waiting| poll(waiting.as_mut())).collect();
-        assert_eq!(turns.len(), 1);
-        drop((held, greedy, modest, turns));
-        assert_idle(&jobs);
-    }
-
-    #[test]
-    fn a_machine_that_goes_ends_what_is_done_and_waited_for_in_it() {
-        let jobs = Jobs::default();
-        let held: Vec<Turn> = (0..WORKING).map(|_| now(&jobs, 1).unwrap()).collect();
-        let mut waiting = Box::pin(jobs.turn(key(1)));
-        assert!(poll(waiting.as_mut()).is_none());
-        let (gone, other) = (jobs.gone(key(1)), jobs.gone(key(2)));
-        let (mut told, mut untold) = (Box::pin(gone.wait()), Box::pin(other.wait()));
-        assert!(poll(told.as_mut()).is_none() && poll(untold.as_mut()).is_none());
-        jobs.left(key(1));
-        assert_eq!(poll(waiting.as_mut()).unwrap().unwrap_err(), Errno::SRCH);
-        assert!(poll(told.as_mut()).is_some() && poll(untold.as_mut()).is_none());
-        drop((told, untold));
-        drop((held, gone, other));
-        assert_idle(&jobs);
-    }
-
-    #[test]
-    fn whose_children_cannot_be_ended_gets_no_more_and_others_do() {
-        let jobs = Jobs::default();
-        (0..ABANDONED).for_each(|_| jobs.ends(key(1), running(), true));
-        // These have done their work, and are about to end.
-        (0..ABANDONED).for_each(|_| jobs.ends(key(2), running(), false));
-        assert_eq!(now(&jobs, 1).unwrap_err(), Errno::TIMEDOUT);
-        drop(now(&jobs, 2).unwrap());
-        (ABANDONED..ALL_ABANDONED).for_each(|number| jobs.ends(key(number + 10), running(), true));
-        assert_eq!(now(&jobs, 2).unwrap_err(), Errno::TIMEDOUT);
-        jobs.0.borrow_mut().ending.clear();
-        (0..ENDING).for_each(|_| jobs.ends(key(1), running(), false));
-        assert_eq!(now(&jobs, 1).unwrap_err(), Errno::BUSY);
-        jobs.0.borrow_mut().ending.clear();
-        drop(now(&jobs, 1).unwrap());
-        assert_idle(&jobs);
-    }
-
-    #[test]
-    fn a_child_that_has_ended_does_not_count() {
-        let jobs = Jobs::default();
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = rustix::process::Pid::from_child(&child);
-        jobs.ends(key(1), pidfd_open(pid, PidfdFlags::empty()).unwrap(), true);
-        child.wait().unwrap();
-        jobs.0.borrow_mut().forget_ended();
-        assert_idle(&jobs);
-    }
-}
+mod tests;

@@ -210,3 +210,59 @@ fn a_file_has_its_name_when_it_is_whole() {
     }
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2);
 }
+
+#[test]
+fn what_took_the_place_of_a_fifo_or_a_link_keeps_its_owner() {
+    let scratch = Scratch::new("special");
+    fs::write(scratch.at("file"), "the host's").unwrap();
+    fs::hard_link(scratch.at("file"), scratch.at("other")).unwrap();
+    rustix::fs::mknodat(scratch.open(), "fifo", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    fs::hard_link(scratch.at("fifo"), scratch.at("linked")).unwrap();
+    symlink("nowhere", scratch.at("link")).unwrap();
+    let directory = scratch.open();
+    let before = fs::symlink_metadata(scratch.at("file")).unwrap();
+    let mut stat = fstat(&directory).unwrap();
+    stat.st_mode = 0o777;
+    let ids = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
+    let finish = |name: &str, kind| {
+        finish_special(Entry { directory: directory.as_fd(), name: name.as_bytes() }, kind, ids, &stat)
+    };
+    for (name, kind) in [
+        ("file", FileType::Fifo),
+        ("file", FileType::Symlink),
+        ("linked", FileType::Fifo),
+        ("link", FileType::Fifo),
+        ("fifo", FileType::Symlink),
+    ] {
+        assert_eq!(finish(name, kind), Err(Errno::STALE), "{name}");
+    }
+    let after = fs::symlink_metadata(scratch.at("file")).unwrap();
+    let all = |of: &fs::Metadata| (of.mode(), of.ctime(), of.ctime_nsec(), of.mtime_nsec());
+    assert_eq!(all(&before), all(&after));
+    fs::remove_file(scratch.at("linked")).unwrap();
+    assert_eq!(finish("fifo", FileType::Fifo), Ok(()));
+    assert_eq!(fs::metadata(scratch.at("fifo")).unwrap().mode() & 0o7777, 0o777);
+    assert_eq!(finish("link", FileType::Symlink), Ok(()));
+}
+
+#[test]
+fn no_more_is_remembered_of_links_than_there_is_room_for() {
+    let scratch = Scratch::new("room");
+    fs::create_dir(scratch.at("from")).unwrap();
+    fs::create_dir(scratch.at("to")).unwrap();
+    fs::write(scratch.at("from/one"), "one").unwrap();
+    fs::hard_link(scratch.at("from/one"), scratch.at("from/two")).unwrap();
+    let mut tell = |_| {};
+    let mut teller = Teller::new(false, &mut tell);
+    let mut tree = Tree::new(None, false, &mut teller);
+    let (from, to) = (open_directory(&scratch.at("from")), open_directory(&scratch.at("to")));
+    let stat = fstat(&to).unwrap();
+    tree.top = Some((open_directory(&scratch.at("to")), (stat.st_dev, stat.st_ino)));
+    tree.links_length = LINKS_LENGTH - 2;
+    for name in [&b"one"[..], b"two"] {
+        let entry = |directory| Entry { directory, name };
+        assert!(tree.entry(entry(from.as_fd()), entry(to.as_fd()), &[]).unwrap().is_none());
+    }
+    assert!(tree.links.is_empty());
+    assert_eq!(fs::read(scratch.at("to/two")).unwrap(), b"one");
+}
