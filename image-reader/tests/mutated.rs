@@ -31,23 +31,48 @@ impl Drop for Place {
     }
 }
 
-/// An ext4 with an operating system, where mkfs.ext4 is.
-fn ext4(place: &Place) -> Option<Vec<u8>> {
+/// A file system with an operating system, where the program is that makes it.
+fn made(place: &Place, kind: &str, size: u64, options: &[&str]) -> Option<Vec<u8>> {
     let root = place.0.join("root");
     std::fs::create_dir_all(root.join("etc")).unwrap();
     std::fs::write(root.join("etc/hostname"), "box\n").unwrap();
     std::fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
-    let image = place.0.join("ext4");
-    File::create(&image).unwrap().set_len(2 << 20).unwrap();
-    let program =
-        ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"].into_iter().find(|path| Path::new(path).exists());
-    let Some(program) = program else {
-        println!("SKIPPED mkfs.ext4 is not installed");
+    let image = place.0.join(kind);
+    File::create(&image).unwrap().set_len(size).unwrap();
+    let programs = ["/usr/sbin", "/sbin"].map(|directory| Path::new(directory).join(format!("mkfs.{kind}")));
+    let Some(program) = programs.iter().find(|path| path.exists()) else {
+        println!("SKIPPED mkfs.{kind} is not installed");
         return None;
     };
-    let done = Command::new(program).args(["-q", "-d"]).args([&root, &image]).output().unwrap();
+    let done = Command::new(program).arg("-q").args(options).args([&root, &image]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Some(std::fs::read(&image).unwrap())
+}
+
+/// A disk with one partition, of the type that Linux has for whatever there is.
+fn partitioned(partition: &[u8]) -> Vec<u8> {
+    const FIRST: usize = 64;
+    let mut disk = vec![0; FIRST * 512];
+    disk.extend_from_slice(partition);
+    disk.resize(disk.len().next_multiple_of(512), 0);
+    let linux =
+        [0xAF, 0x3D, 0xC6, 0x0F, 0x83, 0x84, 0x72, 0x47, 0x8E, 0x79, 0x3D, 0x69, 0xD8, 0x47, 0x7D, 0xE4];
+    disk[1024..1040].copy_from_slice(&linux);
+    disk[1056..1064].copy_from_slice(&u64::try_from(FIRST).unwrap().to_le_bytes());
+    let last = u64::try_from(disk.len() / 512 - 1).unwrap();
+    disk[1064..1072].copy_from_slice(&last.to_le_bytes());
+    let mut header = [0; 92];
+    header[..8].copy_from_slice(b"EFI PART");
+    for (at, value) in [(12, 92), (72, 2), (80, 4), (84, 128)] {
+        header[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+    }
+    let sum = !header.iter().fold(u32::MAX, |sum, byte| {
+        let step = |sum: u32, _| if sum & 1 == 0 { sum >> 1 } else { sum >> 1 ^ 0xEDB8_8320 };
+        (0..8).fold(sum ^ u32::from(*byte), step)
+    });
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    disk[512..604].copy_from_slice(&header);
+    disk
 }
 
 /// Runs the program on an image.
@@ -108,7 +133,10 @@ fn a_changed_image_ends_nothing_but_the_program_that_reads_it() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
         (name, Some(std::fs::read(path).unwrap()))
     });
-    for (kind, image) in kept.into_iter().chain([("ext4", ext4(&place))]) {
+    let ext4 = made(&place, "ext4", 2 << 20, &["-d"]);
+    let btrfs = made(&place, "btrfs", 128 << 20, &["-m", "single", "-d", "single", "--shrink", "--rootdir"]);
+    let disk = ext4.as_deref().map(partitioned);
+    for (kind, image) in kept.into_iter().chain([("ext4", ext4), ("btrfs", btrfs), ("partitions", disk)]) {
         let Some(image) = image else { continue };
         let places: Vec<usize> = (0..image.len()).filter(|&place| image[place] != 0).collect();
         let path = place.0.join(kind);

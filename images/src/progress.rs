@@ -15,7 +15,7 @@ const DEPTH: usize = 256;
 /// How far it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// The bytes of files that are done.
+    /// The bytes of files that are done. Those of files that are removed are added up if they were counted before.
     pub bytes: u64,
     /// The files that are done, and links, and whatever is no directory.
     pub files: u64,
@@ -102,6 +102,11 @@ impl<'a> Teller<'a> {
         self.progress.bytes = began.saturating_add(size);
         self.progress.files = self.progress.files.saturating_add(1);
         self.now_and_then();
+    }
+
+    /// Whether it is wanted how much there is to be done.
+    pub const fn counts(&self) -> bool {
+        self.counts
     }
 
     /// How many bytes are done.

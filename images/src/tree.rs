@@ -53,13 +53,14 @@ fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(file, 3)
 }
 
-/// The names in a directory.
-fn names(directory: impl AsFd) -> Result<Vec<Vec<u8>>> {
+/// The names in a directory, and what is called that, as far as the file system says it with the name.
+fn names(directory: impl AsFd) -> Result<Vec<(Vec<u8>, FileType)>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name);
+            names.push((name.to_vec(), entry.file_type()));
         }
     }
     Ok(names)
@@ -93,20 +94,20 @@ fn insist(directory: BorrowedFd<'_>, name: &[u8], act: impl Fn() -> Result<()>) 
 /// Removes an entry, with all that is below it. What is mounted there is left, and an error: `EBUSY`.
 pub(crate) fn remove_entry(entry: &Entry<'_>, teller: &mut Teller<'_>) -> Result<()> {
     let name = entry.name.as_bytes();
-    if remove_simple(entry.directory, name, teller)? {
+    if remove_simple(entry.directory, name, FileType::Unknown, teller)? {
         return Ok(());
     }
     // The directories that lead to where it is removed: each open, with its name in the one before and what is left in it.
     let mut path: Vec<Level> = vec![Level::enter(entry.directory, name)?];
     let mut moved: u64 = 0;
     while let Some(level) = path.last_mut() {
-        let Some(child) = level.left.pop() else {
+        let Some((child, file_type)) = level.left.pop() else {
             let Some(done) = path.pop() else { break };
             let parent = path.last().map_or(entry.directory, |level| level.directory.as_fd());
             done.leave(parent)?;
             continue;
         };
-        if remove_simple(level.directory.as_fd(), &child, teller)? {
+        if remove_simple(level.directory.as_fd(), &child, file_type, teller)? {
             continue;
         }
         if path.len() < DEEP {
@@ -122,7 +123,7 @@ pub(crate) fn remove_entry(entry: &Entry<'_>, teller: &mut Teller<'_>) -> Result
         match renameat_with(&last.directory, &*child, &first.directory, &*name, RenameFlags::NOREPLACE) {
             Ok(()) => {
                 if let Some(first) = path.first_mut() {
-                    first.left.push(name);
+                    first.left.push((name, FileType::Directory));
                 }
             }
             // There is a file of this name, or it is in another subvolume.
@@ -139,7 +140,7 @@ pub(crate) fn remove_entry(entry: &Entry<'_>, teller: &mut Teller<'_>) -> Result
 struct Level {
     name: Vec<u8>,
     directory: OwnedFd,
-    left: Vec<Vec<u8>>,
+    left: Vec<(Vec<u8>, FileType)>,
 }
 
 impl Level {
@@ -171,7 +172,18 @@ pub(crate) fn is_subvolume(directory: impl AsFd) -> Result<bool> {
 }
 
 /// Removes an entry that is no directory, or a subvolume with no others below it. Returns whether it is gone.
-fn remove_simple(directory: BorrowedFd<'_>, name: &[u8], teller: &mut Teller<'_>) -> Result<bool> {
+fn remove_simple(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    file_type: FileType,
+    teller: &mut Teller<'_>,
+) -> Result<bool> {
+    // Nobody wants to know how large it was.
+    let is_file = !matches!(file_type, FileType::Directory | FileType::Unknown);
+    if is_file && !teller.counts() && unlinkat(directory, name, AtFlags::empty()).is_ok() {
+        teller.file(teller.done(), 0);
+        return Ok(true);
+    }
     let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(true),
         found => found?,
@@ -213,7 +225,7 @@ impl<'a, 'b> Copy<'a, 'b> {
     fn directory(&mut self, source: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<()> {
         let mut path = vec![Pair::of(duplicate(source)?, duplicate(root)?, String::new())?];
         while let Some(pair) = path.last_mut() {
-            let Some(name) = pair.left.pop() else {
+            let Some((name, _)) = pair.left.pop() else {
                 if let Some(done) = path.pop() {
                     finish(&done.source, &done.target)?;
                 }
@@ -317,7 +329,7 @@ impl<'a, 'b> Copy<'a, 'b> {
 struct Pair {
     source: OwnedFd,
     target: OwnedFd,
-    left: Vec<Vec<u8>>,
+    left: Vec<(Vec<u8>, FileType)>,
     /// Where it is below the root, with a slash at the end.
     path: String,
 }

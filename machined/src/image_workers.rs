@@ -5,8 +5,10 @@
 //! ended; where too many have not, whoever asks is told at once that time is up.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use images::Progress;
@@ -59,6 +61,8 @@ pub struct ImageWorkers {
     is_tidied: Rc<Cell<bool>>,
     /// Workers that were killed while they made a copy or renamed: when they have ended, what they have left is tidied up.
     interrupted: RefCell<Vec<OwnedFd>>,
+    /// Those of them whose end is waited for.
+    ending: RefCell<Vec<AsyncFd<OwnedFd>>>,
     interruption: Notify,
 }
 
@@ -81,6 +85,7 @@ impl ImageWorkers {
             idle: Rc::default(),
             is_tidied: Rc::default(),
             interrupted: RefCell::default(),
+            ending: RefCell::default(),
             interruption: Notify::new(),
         }
     }
@@ -165,19 +170,26 @@ impl ImageWorkers {
         self.changes.cancel(id)
     }
 
-    /// Waits until a worker that was killed while it made a copy or renamed has ended.
+    /// Waits until a worker that was killed while it made a copy or renamed has ended, whichever is first: one may hang.
     pub async fn interrupted(&self) {
         loop {
-            let next = self.interrupted.borrow_mut().pop();
-            let Some(process) = next else {
-                self.interruption.notified().await;
-                continue;
-            };
-            #[allow(deprecated, reason = "sound for what owns its descriptor; its successor is unsafe")]
-            if let Ok(process) = AsyncFd::with_interest(process, Interest::READABLE) {
-                let _ = process.readable().await;
+            for process in self.interrupted.take() {
+                #[allow(deprecated, reason = "sound for what owns its descriptor; its successor is unsafe")]
+                match AsyncFd::with_interest(process, Interest::READABLE) {
+                    Ok(process) => self.ending.borrow_mut().push(process),
+                    Err(_) => return,
+                }
             }
-            return;
+            let one_has_ended = poll_fn(|context| {
+                let mut ending = self.ending.borrow_mut();
+                let left = ending.len();
+                ending.retain(|process| process.poll_read_ready(context).is_pending());
+                if ending.len() < left { Poll::Ready(()) } else { Poll::Pending }
+            });
+            tokio::select! {
+                () = one_has_ended => return,
+                () = self.interruption.notified() => {}
+            }
         }
     }
 
@@ -254,6 +266,7 @@ impl From<Failure> for Error {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::task::LocalSet;
 
     use super::*;
@@ -413,6 +426,45 @@ mod tests {
             // What it had made is to be removed, once it has ended.
             workers.interrupted().await;
             assert_ended(&workers).await;
+        });
+    }
+
+    #[test]
+    fn one_that_hangs_does_not_keep_what_others_have_left_from_being_removed() {
+        run(async {
+            let workers = Rc::new(workers("exec sleep 1000", LONG));
+            let interrupt = || async {
+                let other = workers.clone();
+                let request = Request::Update("tree".to_owned(), Update::default());
+                let change =
+                    tokio::task::spawn_local(async move { other.change(request, |_, _| {}).await.is_ok() });
+                while workers.changes().is_empty() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                let id = workers.changes().first().map(|(id, _)| *id).unwrap();
+                while !workers.cancel(id) {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                assert!(!change.await.unwrap());
+            };
+            // This process stands for one that does not end.
+            let own = pidfd_open(rustix::process::getpid(), PidfdFlags::NONBLOCK).unwrap();
+            for hangs_first in [true, false] {
+                if !hangs_first {
+                    interrupt().await;
+                }
+                workers.interrupted.borrow_mut().push(own.try_clone().unwrap());
+                if hangs_first {
+                    interrupt().await;
+                }
+                workers.interrupted().await;
+            }
+            // One that is killed while another one is waited for.
+            let waiting = workers.clone();
+            let waiting = tokio::task::spawn_local(async move { waiting.interrupted().await });
+            tokio::task::yield_now().await;
+            interrupt().await;
+            waiting.await.unwrap();
         });
     }
 }

@@ -545,7 +545,7 @@ class Hostile(WithPool):
 
     def test_names_of_any_length_are_answered_and_end_nothing(self):
         self.tree()
-        self.start()
+        self.start_both()
         for name in "x" * 256, "x" * 100_000, "\u20ac" * 50_000, "a/b", "tree\n", "", ".#tree":
             for method, parameters in (("List", {}), ("Remove", {}), ("Clone", {"newName": "copy"}), ("Update", {"newName": "copy"})):
                 self.assertRegex(ask(IMAGE + method, {"name": name, **parameters}), "NoSuchImage|InvalidParameter", (method, name[:9]))
@@ -587,6 +587,40 @@ class Hostile(WithPool):
         finally:
             over.set()
             changing.join()
+
+    def test_all_properties_of_an_image_in_one_reply_are_of_one_look(self):
+        kinds = ((4096, 0o444), (8192, 0o644))
+
+        def put(number):
+            size, mode = kinds[number % 2]
+            new = POOL / "new"
+            new.write_bytes(bytes(size))
+            new.chmod(mode)
+            new.rename(POOL / "disk.raw")
+
+        put(0)
+        self.start_both()
+        over = threading.Event()
+
+        def swap():
+            number = 0
+            while not over.is_set():
+                number += 1
+                put(number)
+
+        swapping = threading.Thread(target=swap)
+        swapping.start()
+        seen = set()
+        try:
+            with raw() as client:
+                for _ in range(300):
+                    told = client.ask(f"{ROOT}/image/disk", "org.freedesktop.DBus.Properties", "GetAll", "s",
+                                      "org.freedesktop.machine1.Image")[0]
+                    seen.add(tuple(told[name].value for name in ("Limit", "LimitExclusive", "Usage", "UsageExclusive", "ReadOnly")))
+        finally:
+            over.set()
+            swapping.join()
+        self.assertEqual(seen, {(size, size, size, size, mode == 0o444) for size, mode in kinds})
 
     def test_what_is_no_small_file_in_an_image_is_as_good_as_missing(self):
         self.start_both()

@@ -210,6 +210,61 @@ class Polkit(place.Case):
         run("systemctl", "mask", "--runtime", "--now", "polkit.service")
         self.assertEqual(self.send(USER, "KillMachine", "string:one", "string:leader", "int32:18"), denied)
 
+    def test_who_may_change_images_is_judged_by_what_becomes_of_which(self):
+        pool = pathlib.Path("/var/lib/machines")
+        pool.mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "tmpfs", pool)
+        self.addCleanup(run, "umount", "--lazy", pool)
+        (pool / "tree/etc").mkdir(parents=True)
+        rules("""
+            if (id == "manage-images" && is("verb", "clone") && is("image", "tree") && is("new_name", "copy")) return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "remove") && is("image", "tree")) return polkit.Result.NO;
+            if (id == "manage-images" && is("verb", "rename") && is("image", "copy") && is("new_name", "other"))
+                return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "mark_read_only") && is("image", "other") && is("read_only", "0"))
+                return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "set_limit") && is("machine", "other")) return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "update") && is("image", "other")) return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "remove") && is("image", "third")) return polkit.Result.YES;
+            if (id == "manage-images" && is("verb", "set_pool_limit")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("verb", "clean_pool") && is("mode", "hidden")) return polkit.Result.YES;
+            if (id == "manage-machines" && is("verb", "set_pool_limit")) return polkit.Result.NO;
+            if (id == "inspect-images" && is("image", "tree")) return polkit.Result.YES;
+            return undefined;""")
+        denied, challenge = ".AccessDenied: Permission denied", ".InteractiveAuthorizationRequired: "
+        for call, expected in [
+            (("CloneImage", "string:tree", "string:copy", "boolean:false"), OK),
+            (("CloneImage", "string:tree", "string:more", "boolean:false"), challenge),
+            (("RemoveImage", "string:tree"), denied),
+            (("RemoveImage", "string:copy"), challenge),
+            (("RenameImage", "string:copy", "string:other"), OK),
+            (("RenameImage", "string:other", "string:copy"), challenge),
+            (("MarkImageReadOnly", "string:other", "boolean:false"), OK),
+            (("MarkImageReadOnly", "string:other", "boolean:true"), challenge),
+            (("SetImageLimit", "string:other", "uint64:1000000"), "not supported"),
+            (("SetImageLimit", "string:tree", "uint64:1000000"), challenge),
+            (("SetPoolLimit", "uint64:1000000"), denied),
+            (("CleanPool", "string:hidden"), OK),
+            (("CleanPool", "string:all"), challenge),
+        ]:
+            with self.subTest(f"{call}"):
+                self.assertIn(expected, self.send(USER, *call))
+        image = "io.systemd.MachineImage."
+        self.assert_table([
+            (USER, image + "Clone", {"name": "tree", "newName": "more"}, CHALLENGE),
+            (USER, image + "Clone", {"name": "tree", "newName": "copy"}, OK),
+            (USER, image + "Remove", {"name": "tree"}, DENIED),
+            (USER, image + "Update", {"name": "copy", "newName": "third"}, CHALLENGE),
+            (USER, image + "Update", {"name": "other", "newName": "third"}, OK),
+            (USER, image + "Remove", {"name": "third"}, OK),
+            (USER, image + "SetPoolLimit", {"limit": 1000000}, image + "NotSupported"),
+            (USER, image + "List", {"name": "copy"}, OK),
+            (USER, image + "List", {"name": "copy", "acquireMetadata": "yes"}, CHALLENGE),
+            (USER, image + "List", {"name": "tree", "acquireMetadata": "yes"}, OK),
+            (0, image + "Remove", {"name": "copy"}, OK),
+        ])
+        self.assertEqual(sorted(path.name for path in pool.iterdir() if not path.name.endswith(".lck")), ["tree"])
+
     def test_who_may_go_inside_is_judged_by_what_is_wanted_and_where(self):
         rules("""
             if (id == "open-pty" && is("machine", "one")) return polkit.Result.YES;

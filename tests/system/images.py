@@ -56,6 +56,15 @@ def make_loop_devices():
             os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, number))
 
 
+# It ends when it is told to.
+INIT = """
+#include <signal.h>
+#include <unistd.h>
+static void end(int number) { _exit(number == 0); }
+int main(void) { signal(SIGRTMIN + 3, end); for (;;) pause(); }
+"""
+
+
 class ImageCase(Case):
     def tree(self, name, where=POOL, **files):
         """An image that is a directory, with files in its /etc."""
@@ -127,7 +136,7 @@ class Images(ImageCase):
             (root / "sbin").mkdir()
             (root / "usr").mkdir()
             program = root / "init.c"
-            program.write_text("#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
+            program.write_text(INIT)
             out("gcc", "-static", "-o", root / "sbin/init", program)
         out("mkfs.ext4", "-q", "-d", root, disk)
 
@@ -151,6 +160,8 @@ class Images(ImageCase):
         self.system(file, init=True)
         device = pathlib.Path(out("losetup", "--find", "--show", file).strip())
         self.addCleanup(out, "losetup", "--detach", device)
+        # What the device itself keeps, whatever it is attached to.
+        self.addCleanup(run, "blockdev", "--setrw", device)
         link, node = POOL / "linked", POOL / "node"
         for path in link, node, POOL / "other":
             self.addCleanup(path.unlink, missing_ok=True)

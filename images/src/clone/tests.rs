@@ -166,8 +166,20 @@ fn a_copy_and_a_removal_tell_how_far_they_are() {
         let (before, after) = (Progress { bytes: 0, files: 0, total }, Progress { bytes, files, total });
         assert_eq!((copied.first(), copied.last()), (Some(&before), Some(&after)), "{source}");
         let image = find(&places, &name(new)).unwrap();
+        let removed = told(&|teller| crate::change::remove(&places, &image, teller), source == "web");
+        let total = total.filter(|_| source == "web");
+        assert_eq!(removed.last(), Some(&Progress { total, ..after }), "{source}");
+        clone(
+            &places,
+            &find(&places, &name(source)).unwrap(),
+            &name(new),
+            false,
+            &mut Teller::new(false, &mut |_| {}),
+        )
+        .unwrap();
+        let image = find(&places, &name(new)).unwrap();
         let removed = told(&|teller| crate::change::remove(&places, &image, teller), false);
-        assert_eq!(removed.last(), Some(&Progress { total: None, ..after }), "{source}");
+        assert_eq!(removed.last().map(|last| (last.files, last.total)), Some((files, None)), "{source}");
     }
 }
 
