@@ -9,93 +9,90 @@ use registry::{
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 
-/// A text that a record may have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Field {
+/// What a record may have by its keys.
+pub(crate) trait Keyed: Copy + PartialEq + 'static {
+    /// Each with its key.
+    const KEYS: &[(Key, Self)];
+}
+
+macro_rules! keyed {
+    ($(#[$about:meta])* $name:ident: $($(#[$each:meta])* $variant:ident by $key:ident,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$each])* $variant,)*
+        }
+
+        impl Keyed for $name {
+            const KEYS: &[(Key, Self)] = &[$((Key::$key, Self::$variant)),*];
+        }
+    };
+}
+
+keyed! {
+    /// A text that a record may have.
+    Field:
     /// Container or virtual machine.
-    Class,
+    Class by Class,
     /// What started it.
-    Service,
+    Service by Service,
     /// The systemd unit it runs in.
-    Unit,
+    Unit by Scope,
     /// The control group below the unit, if the machine is not all of it.
-    Subgroup,
+    Subgroup by Subgroup,
     /// Its root directory on the host, as its registrar said.
-    Root,
+    Root by Root,
     /// Where its SSH server is reached.
-    SshAddress,
+    SshAddress by SshAddress,
     /// The private key for it.
-    SshPrivateKeyPath,
+    SshPrivateKeyPath by SshPrivateKeyPath,
     /// The Varlink address of its manager.
-    ControlAddress,
+    ControlAddress by ControlAddress,
     /// Its control group, as the daemon sees it.
-    ControlGroup,
+    ControlGroup by Cgroup,
 }
 
-/// A number that a record may have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Number {
+keyed! {
+    /// A number that a record may have.
+    Number:
     /// The uid that registered it.
-    Owner,
+    Owner by Uid,
     /// The process that looks after it.
-    Supervisor,
+    Supervisor by Supervisor,
     /// The inode number of that process's pidfd.
-    SupervisorPidfdId,
+    SupervisorPidfdId by SupervisorPidfdId,
     /// When it was registered, microseconds of `CLOCK_REALTIME`.
-    Realtime,
+    Realtime by Realtime,
     /// When it was registered, microseconds of `CLOCK_MONOTONIC`.
-    Monotonic,
+    Monotonic by Monotonic,
     /// Its `AF_VSOCK` context id.
-    VsockCid,
+    VsockCid by VsockCid,
     /// The inode number of its control group.
-    ControlGroupId,
+    ControlGroupId by CgroupId,
 }
 
-const FIELDS: [(Key, Field); 9] = [
-    (Key::Class, Field::Class),
-    (Key::Service, Field::Service),
-    (Key::Scope, Field::Unit),
-    (Key::Subgroup, Field::Subgroup),
-    (Key::Root, Field::Root),
-    (Key::SshAddress, Field::SshAddress),
-    (Key::SshPrivateKeyPath, Field::SshPrivateKeyPath),
-    (Key::ControlAddress, Field::ControlAddress),
-    (Key::Cgroup, Field::ControlGroup),
-];
-
-const NUMBERS: [(Key, Number); 7] = [
-    (Key::Uid, Number::Owner),
-    (Key::Supervisor, Number::Supervisor),
-    (Key::SupervisorPidfdId, Number::SupervisorPidfdId),
-    (Key::Realtime, Number::Realtime),
-    (Key::Monotonic, Number::Monotonic),
-    (Key::VsockCid, Number::VsockCid),
-    (Key::CgroupId, Number::ControlGroupId),
-];
+/// What a record has of these, in the order of their keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<T, const N: usize>([Option<T>; N]);
 
 /// Where each text begins among all of them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields([Option<usize>; FIELDS.len()]);
+pub(crate) type Fields = Found<usize, { Field::KEYS.len() }>;
+/// The numbers, as they stand in the record.
+pub(crate) type Numbers = Found<u64, { Number::KEYS.len() }>;
 
-impl Fields {
-    /// Where this text begins, if the record has it.
-    pub(crate) fn get(&self, field: Field) -> Option<usize> {
-        let index = FIELDS.iter().position(|(_, known)| *known == field)?;
+impl<T: Copy, const N: usize> Found<T, N> {
+    const NOTHING: Self = Self([None; N]);
+
+    /// What the record has of this.
+    pub(crate) fn get<K: Keyed>(&self, wanted: K) -> Option<T> {
+        let index = K::KEYS.iter().position(|(_, known)| *known == wanted)?;
         *self.0.get(index)?
     }
-}
 
-/// The numbers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Numbers([Option<u64>; NUMBERS.len()]);
-
-impl Numbers {
-    /// This number, as it stands in the record, if it has it.
-    pub(crate) fn get(&self, number: Number) -> Option<u64> {
-        let index = NUMBERS.iter().position(|(_, known)| *known == number)?;
-        *self.0.get(index)?
+    /// Where what a key tells has its place, if it is one of these keys.
+    fn slot<K: Keyed>(&mut self, key: Key) -> Option<&mut Option<T>> {
+        K::KEYS.iter().zip(&mut self.0).find(|((known, _), _)| *known == key).map(|(_, slot)| slot)
     }
 }
 
@@ -190,8 +187,8 @@ impl Default for Values {
             key: Buffer::new(),
             texts: Buffer::new(),
             start: 0,
-            fields: Fields([None; FIELDS.len()]),
-            numbers: Numbers([None; NUMBERS.len()]),
+            fields: Fields::NOTHING,
+            numbers: Numbers::NOTHING,
             id: None,
             interfaces: Buffer::new(),
             found: Buffer::new(),
@@ -209,8 +206,7 @@ impl Values {
             return Ok(());
         };
         let value = self.texts.get(self.start..).unwrap_or_default();
-        let field = FIELDS.iter().zip(&mut self.fields.0).find(|((name, _), _)| *name == key);
-        if let Some((_, slot)) = field {
+        if let Some(slot) = self.fields.slot::<Field>(key) {
             if value.is_empty() {
                 *slot = None;
                 return Ok(());
@@ -218,8 +214,7 @@ impl Values {
             *slot = Some(self.start);
             return self.texts.push(0);
         }
-        let number = NUMBERS.iter().zip(&mut self.numbers.0).find(|((name, _), _)| *name == key);
-        if let Some((_, slot)) = number {
+        if let Some(slot) = self.numbers.slot::<Number>(key) {
             *slot = Some(parse_decimal(value).ok_or(Errno::BADMSG)?);
         } else if key == Key::Id {
             self.id = MachineId::parse(value).ok_or(Errno::BADMSG)?;
