@@ -51,13 +51,8 @@ impl<T> Buffer<T> {
     #[inline(never)]
     fn grow(&mut self, needed: usize) -> Result<(), Errno> {
         let capacity = needed.max(self.capacity.saturating_mul(2)).max(8);
-        let bytes = capacity.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
         // SAFETY: null, or ours from an earlier call.
-        let start = unsafe { libc::realloc(self.start.cast(), bytes.ok_or(Errno::NOMEM)?.max(1)) };
-        if start.is_null() {
-            return Err(Errno::NOMEM);
-        }
-        self.start = start.cast();
+        self.start = unsafe { enlarged(self.start.cast(), capacity, size_of::<T>()) }?.cast();
         self.capacity = capacity;
         Ok(())
     }
@@ -129,6 +124,20 @@ impl<T> Buffer<T> {
             }
         }
     }
+}
+
+/// Memory for so many items, with what was in the old memory, which is no more; on failure it is as it was.
+///
+/// # Safety
+/// It is null or comes from this function, and belongs to the caller.
+// Once, and not for each type.
+#[inline(never)]
+unsafe fn enlarged(start: *mut libc::c_void, items: usize, size: usize) -> Result<*mut libc::c_void, Errno> {
+    let bytes =
+        items.checked_mul(size).filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or(Errno::NOMEM)?;
+    // SAFETY: as demanded.
+    let start = unsafe { libc::realloc(start, bytes.max(1)) };
+    if start.is_null() { Err(Errno::NOMEM) } else { Ok(start) }
 }
 
 impl<T: Copy> Buffer<T> {
@@ -233,6 +242,8 @@ impl<T> Default for Buffer<T> {
 }
 
 impl<T> Drop for Buffer<T> {
+    // Once, and not in each place.
+    #[inline(never)]
     fn drop(&mut self) {
         let items: *mut [T] = &raw mut **self;
         // SAFETY: the items are initialised and the buffer's own, and the memory is null or ours.
