@@ -255,15 +255,16 @@ const char *machine_batch_get_path(const struct machine_batch *batch, size_t i);
 const char *machine_batch_get_name(const struct machine_batch *batch, size_t i);
 
 /**
- * Says in words what an error of a machine_ function means, in English: "no machine is, or has, what was asked for" for
- * -ENXIO, where strerror(3) has "No such device or address".
+ * Says in words what an error of a machine_ function means: "no machine is, or has, what was asked for" for -ENXIO, where
+ * strerror(3) has "No such device or address". Those errors that have a meaning of the library's own are told in English;
+ * all others, such as -EACCES and -EMFILE, as strerror(3) tells them, in the language of the program.
  *
  * Parameters:
- *   error  what the function returned
+ *   error  what the function returned, with its sign or without
  *
- * Returns: the words; those of strerror(3) for an error that is the system's alone, such as -EACCES.
+ * Returns: the words, which are never NULL.
  *
- * Memory: the library's, or as strerror(3) has it.
+ * Memory: the library's, which stays as it is; or that of strerror(3), which its next call in the same thread may change.
  */
 const char *machine_strerror(int error);
 
@@ -436,7 +437,7 @@ int machine_list_keep_control_group_id(struct machine_list *list, uint64_t id);
 /**
  * Finds the machine that a process is in: of machines that are nested in each other the nearest. Unlike
  * sd_pid_get_machine_name() it finds machines within other units, such as those of users, and leaves out those whose
- * leader has gone.
+ * leader has gone. Of a machine that shares its control group with others the leader alone is found.
  *
  * Parameters:
  *   pid    the process; 0 for the caller
@@ -1303,7 +1304,7 @@ int machine_control_group_fd(const struct machine *m);
 
 /**
  * Finds the processes of a machine, in one pass over its control groups: each once, in no order. Those of machines that are
- * nested in it are among them; those that the caller's PID namespace does not see are not.
+ * nested in it, or share its control group, are among them; those that the caller's PID namespace does not see are not.
  *
  * Parameters:
  *   m      the machine

@@ -53,7 +53,7 @@ fn one_of(mut machines: Buffer<Snapshot>, flags: u64) -> Result<Snapshot, Errno>
 
 /// Finds the machine that a process is in: of machines that are nested in each other the nearest. Unlike
 /// sd_pid_get_machine_name() it finds machines within other units, such as those of users, and leaves out those whose
-/// leader has gone.
+/// leader has gone. Of a machine that shares its control group with others the leader alone is found.
 ///
 /// Parameters:
 ///   pid    the process; 0 for the caller

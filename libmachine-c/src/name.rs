@@ -100,7 +100,7 @@ pub unsafe extern "C" fn machine_name_suggest(
     tell(name.and_then(|name| suggest(name).map_err(|_| Errno::INVAL)), |found| {
         let text = found.as_bytes();
         if text.len() >= size {
-            return Err(Errno(libc::ENOBUFS));
+            return Err(Errno::NOBUFS);
         }
         // SAFETY: as demanded: there is room for it, and for the zero byte behind it.
         unsafe {

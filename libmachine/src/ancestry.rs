@@ -1,75 +1,162 @@
-//! Machines that have neither a unit nor a control group: their processes are the leader and its descendants, which are
-//! found by the leader index.
+//! From a process to the machines that it is in: those that its control group tells, and those of the leader index.
+//!
+//! A machine that has neither a unit nor a control group is its leader and who descends from that. Of one that shares its group
+//! with others, or that may not say whose that is, the leader alone is certain.
 
-use registry::{ANCESTORS_MAX, Decimal, LEADER_DIRECTORY, leader_link, linked_machine};
+use registry::{
+    ANCESTORS_MAX, Decimal, LEADER_DIRECTORY, Path, leader_link, leader_only_link, linked_machine,
+};
 
+use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::host::System;
-use crate::names::head;
+use crate::names::first_entry;
+use crate::nearest::machines_by_group;
+use crate::pid::pid_of;
 use crate::record::Field;
 use crate::snapshot::Snapshot;
-use crate::system::{entries, open, own_pid, read};
+use crate::system::{Borrowed, Descriptor, entries, open, own_pid, read};
 use crate::zero_ended::ZeroEnded;
 
-/// Entries of a directory that are always there, and one more, have room in this.
-const FEW_ENTRIES: usize = 512;
+/// So much of the index is looked at: mostly it is empty. Where less room is left than an entry may need there may be more.
+const PIECE: usize = 512;
+const ENTRY_MAX: usize = 64;
 
-/// Whether there is such a machine at all: mostly there is none, and nobody's ancestors have to be looked for.
+/// The machines that a process is in, the outermost first; none if it is in none that lives. 0 is the caller.
+///
+/// # Errors
+/// `ESRCH`: no such process. `EUNATCH`: its group is outside of the caller's cgroup namespace.
+#[inline(never)]
+pub fn machines_of_pid(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
+    let mut machines = machines_by_group(pid)?;
+    let leaders = Leaders::look()?;
+    if leaders.are_any {
+        add_by_leaders(pid, leaders, &mut machines)?;
+    }
+    Ok(machines)
+}
+
+/// The machines that an open process is in. It is the same process afterwards as before.
+///
+/// # Errors
+/// Those of [`machines_of_pid`] and of [`pid_of`].
+pub fn machines_of_pidfd(pidfd: Borrowed<'_>) -> Result<Buffer<Snapshot>, Errno> {
+    let machines = machines_of_pid(pid_of(pidfd)?);
+    pid_of(pidfd)?;
+    machines
+}
+
+/// What is in the leader index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaders {
+    /// Whether anything is.
+    pub are_any: bool,
+    /// Whether descendants of one of them may belong to its machine.
+    pub have_descendants: bool,
+}
+
+impl Leaders {
+    /// Looks at the index: mostly it is empty, and nobody's ancestors have to be looked for.
+    ///
+    /// # Errors
+    /// A shortage of descriptors or memory.
+    pub fn look() -> Result<Self, Errno> {
+        let mut leaders = Self { are_any: false, have_descendants: false };
+        let Some(directory) = open_index()? else { return Ok(leaders) };
+        let mut buffer = [0_u8; PIECE];
+        let mut rest = entries(&directory, &mut buffer).unwrap_or_default();
+        leaders.have_descendants = rest.len() > PIECE - ENTRY_MAX;
+        while let Some((length, entry)) = first_entry(rest) {
+            rest = rest.get(length..).unwrap_or_default();
+            leaders.are_any |= !entry.name.starts_with(b".");
+            leaders.have_descendants |= entry.name.first().is_some_and(u8::is_ascii_digit);
+        }
+        Ok(leaders)
+    }
+}
+
+/// The index of leaders; `None` where there is none.
 ///
 /// # Errors
 /// A shortage of descriptors or memory.
-pub fn any_lone_leader() -> Result<bool, Errno> {
+pub fn open_index() -> Result<Option<Descriptor>, Errno> {
     let path = ZeroEnded::<64>::new(&[LEADER_DIRECTORY.as_bytes()]);
-    let directory = match open(None, path.as_c_str(), libc::O_DIRECTORY) {
-        Err(errno) if errno.is_shortage() => return Err(errno),
-        Err(_) => return Ok(false),
-        Ok(directory) => directory,
-    };
-    let mut buffer = [0_u8; FEW_ENTRIES];
-    let mut rest = entries(&directory, &mut buffer).unwrap_or_default();
-    let mut number = 0_u32;
-    while let Some((length, _)) = head(rest) {
-        number = number.saturating_add(1);
-        rest = rest.get(length..).unwrap_or_default();
+    match open(None, path.as_c_str(), libc::O_DIRECTORY) {
+        Err(errno) if errno.is_shortage() => Err(errno),
+        directory => Ok(directory.ok()),
     }
-    Ok(number > 2)
 }
 
-/// The living machine without unit and group that this process leads; 0 is the caller.
+/// The process that an entry of the index is of; 0 if it is of none.
+pub fn leader_of_entry(name: &[u8]) -> i32 {
+    let number = name.strip_prefix(b"only-").unwrap_or(name);
+    registry::parse_decimal(number).and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default()
+}
+
+/// Adds to the machines that the control group of a process tells, the outermost first, those that the leader index tells.
 ///
 /// # Errors
-/// Those of reading its record, but for those that say that there is none.
-pub fn led_by(pid: u32) -> Result<Option<Snapshot>, Errno> {
+/// Those of reading a record, but for those that say that there is none.
+fn add_by_leaders(pid: u32, leaders: Leaders, machines: &mut Buffer<Snapshot>) -> Result<(), Errno> {
     let pid = if pid == 0 { u32::try_from(own_pid()).unwrap_or_default() } else { pid };
-    let Some(name) = linked_machine(&System, &leader_link(pid)).map_err(Errno)? else { return Ok(None) };
-    let is_led = |machine: &Snapshot| {
-        machine.leader().is_some_and(|leader| u32::try_from(leader) == Ok(pid))
-            && machine.text(Field::Unit).is_none()
-            && machine.text(Field::ControlGroup).is_none()
-            && machine.is_numbered_here()
-            && machine.is_alive()
-    };
+    // What is further out than the ancestors looked at so far: so many of the machines.
+    let mut around = machines.len();
+    let is_known = |machine: &Snapshot| machines.iter().any(|known| known.name() == machine.name());
+    if let Some(machine) = led_by(pid, &leader_only_link(pid))?.filter(|machine| !is_known(machine)) {
+        machines.push(machine)?;
+    }
+    let mut next = Some(pid).filter(|_| leaders.have_descendants);
+    for _ in 0..=ANCESTORS_MAX {
+        let Some(process) = next else { break };
+        if let Some(machine) = led_by(process, &leader_link(process))?.filter(is_alone) {
+            // Two machines are nested in each other as their leaders are: one that the ancestor is in, too, is further out.
+            if process != pid {
+                around = around.min(common(&groups_of(process)?, machines));
+            }
+            machines.insert(around, machine)?;
+        }
+        // Nobody's ancestors are in a machine that it leads.
+        let outer = around.checked_sub(1).and_then(|place| machines.get(place));
+        if outer.is_some_and(|machine| leads(process, machine)) {
+            around = around.saturating_sub(1);
+        }
+        next = parent_of(process)?;
+    }
+    Ok(())
+}
+
+/// The machines that the group of an ancestor tells; none if it has gone.
+fn groups_of(process: u32) -> Result<Buffer<Snapshot>, Errno> {
+    match machines_by_group(process) {
+        Err(errno) if !errno.is_shortage() => Ok(Buffer::new()),
+        machines => machines,
+    }
+}
+
+/// How many machines two lists have in common at their start.
+fn common(one: &[Snapshot], other: &[Snapshot]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one.name() == other.name()).count()
+}
+
+fn leads(process: u32, machine: &Snapshot) -> bool {
+    machine.leader().is_some_and(|leader| u32::try_from(leader) == Ok(process))
+}
+
+/// Whether a machine has neither a unit nor a group.
+fn is_alone(machine: &Snapshot) -> bool {
+    machine.text(Field::Unit).is_none() && machine.text(Field::ControlGroup).is_none()
+}
+
+/// The living machine that the index has for a process, if the process leads it.
+fn led_by(process: u32, link: &Path) -> Result<Option<Snapshot>, Errno> {
+    let Some(name) = linked_machine(&System, link).map_err(Errno)? else { return Ok(None) };
+    let is_led =
+        |machine: &Snapshot| leads(process, machine) && machine.is_numbered_here() && machine.is_alive();
     Ok(Snapshot::if_there(&name)?.filter(is_led))
 }
 
-/// The machine without unit and group that a process descends from the leader of.
-///
-/// # Errors
-/// Those of [`led_by`].
-pub fn by_ancestor(pid: u32) -> Result<Option<Snapshot>, Errno> {
-    let mut next = pid;
-    for _ in 0..ANCESTORS_MAX {
-        let Some(parent) = parent_of(next)? else { return Ok(None) };
-        if let Some(machine) = led_by(parent)? {
-            return Ok(Some(machine));
-        }
-        next = parent;
-    }
-    Ok(None)
-}
-
 /// The parent of a process; `None` where it has none here, or /proc does not tell.
-fn parent_of(pid: u32) -> Result<Option<u32>, Errno> {
+pub fn parent_of(pid: u32) -> Result<Option<u32>, Errno> {
     let number = Decimal::new(pid);
     let path = match pid {
         0 => ZeroEnded::<32>::new(&[b"/proc/self/stat"]),

@@ -3,23 +3,29 @@
 //! Where there are more processes than machines, the machines are asked which processes they have, `cgroup.procs` of
 //! each of their groups, instead of the other way round: a read for every group, none for every process.
 
-use registry::MachineName;
+use registry::{ANCESTORS_MAX, MachineName, group_link, linked_machine};
 
-use crate::ancestry::{any_lone_leader, by_ancestor, led_by};
+use crate::ancestry::{Leaders, leader_of_entry, machines_of_pid, open_index, parent_of};
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, each_process};
+use crate::host::System;
 use crate::machine_group::MachineGroup;
-use crate::names::{Listing, each_name};
+use crate::names::{Listing, each_entry, each_name};
 use crate::nearest::{machines_of_group, path_of};
+use crate::pid::machine_of_unit;
 use crate::pid_table::PidTable;
+use crate::record::Field;
 use crate::snapshot::Snapshot;
 use crate::sort::sort;
 use crate::system::Descriptor;
 
 /// So many paths of groups are remembered with the machines that they are in.
 const REMEMBERED: usize = 64;
+
+/// Of so many processes it is remembered whether they descend from the leader of a machine.
+const FAMILIES: usize = 256;
 
 /// The machines of many processes.
 #[derive(Debug, Default)]
@@ -52,8 +58,8 @@ impl Batch {
         if !is_complete {
             batch.ask_processes(pids, &root)?;
         }
-        if any_lone_leader()? {
-            batch.ask_ancestors(pids)?;
+        if Leaders::look()?.are_any {
+            batch.ask_leaders(pids)?;
         }
         Ok(batch)
     }
@@ -193,25 +199,25 @@ impl Batch {
 }
 
 impl Batch {
-    /// Asks of the leaders of machines that have neither unit nor group: each process that leads one, and the ancestors of
-    /// each that nothing is known of.
-    fn ask_ancestors(&mut self, pids: &[i32]) -> Result<(), Errno> {
+    /// Asks anew for each process that leads a machine of the leader index, or descends from one that does.
+    fn ask_leaders(&mut self, pids: &[i32]) -> Result<(), Errno> {
+        let Some(index) = open_index()? else { return Ok(()) };
+        let mut leaders = Buffer::new();
+        each_entry(&index, &mut |entry| leaders.push(leader_of_entry(entry.name)))?;
+        let mut families = Families { leaders: PidTable::of(&leaders)?, met: [(0, false); FAMILIES] };
         let mut next = 0_usize;
         for &pid in pids {
             let index = next;
             next = next.wrapping_add(1);
             let Some(pid) = u32::try_from(pid).ok().filter(|&pid| pid > 0) else { continue };
-            let is_known = self.places.get(index).is_none_or(|&place| place != 0);
-            let machine = match led_by(pid) {
-                Ok(None) if !is_known => by_ancestor(pid),
-                led => led,
+            if !families.have(pid)? {
+                continue;
+            }
+            let path = match machines_of_pid(pid) {
+                Err(errno) if !errno.is_shortage() => continue,
+                machines => path_of(&machines?)?,
             };
-            let machine = match machine {
-                Err(errno) if errno.is_shortage() => return Err(errno),
-                Err(_) | Ok(None) => continue,
-                Ok(Some(machine)) => machine,
-            };
-            let place = self.text_within(index, machine.name())?;
+            let place = if path.is_empty() { 0 } else { self.text(&[&path])? };
             if let Some(slot) = self.places.get_mut(index) {
                 *slot = place;
             }
@@ -227,6 +233,39 @@ impl Batch {
             outer.push(b'/')?;
         }
         self.text(&[&outer, name.as_bytes()])
+    }
+}
+
+/// The leaders of some machines, and who descends from them.
+struct Families {
+    leaders: PidTable,
+    /// What was found of processes met before: mostly the parents of those that are asked for.
+    met: [(u32, bool); FAMILIES],
+}
+
+impl Families {
+    /// Whether a process leads one of the machines, or descends from one that does.
+    fn have(&mut self, pid: u32) -> Result<bool, Errno> {
+        let mut next = Some(pid);
+        let mut has = false;
+        for _ in 0..=ANCESTORS_MAX {
+            let Some(process) = next else { break };
+            if let Some(&mut (_, known)) = self.met_at(process).filter(|(met, _)| *met == process) {
+                has = known;
+                break;
+            }
+            let number = i32::try_from(process).unwrap_or_default();
+            has = self.leaders.places(number).next().is_some();
+            next = if has { None } else { parent_of(process)? };
+        }
+        if let Some(slot) = self.met_at(pid) {
+            *slot = (pid, has);
+        }
+        Ok(has)
+    }
+
+    fn met_at(&mut self, pid: u32) -> Option<&mut (u32, bool)> {
+        self.met.get_mut(usize::try_from(pid).unwrap_or_default() % FAMILIES)
     }
 }
 
@@ -260,8 +299,24 @@ impl Memory {
 /// The group of a machine by its name; one that is gone, or whose record is damaged, has none.
 fn group_of(hierarchy: &Hierarchy, name: &MachineName, root: &[u8]) -> Result<MachineGroup, Errno> {
     match Snapshot::of(name) {
-        Ok(machine) if machine.is_alive() => MachineGroup::of(hierarchy, &machine, root),
+        Ok(machine) if machine.is_alive() && leads_here(&machine)? => {
+            MachineGroup::of(hierarchy, &machine, root)
+        }
         Ok(_) | Err(Errno::NXIO | Errno::BADMSG) => Ok(MachineGroup::Nowhere),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Whether the registry leads from the group that a record tells, or from its unit, to the machine: a group that it shares with
+/// others, or that it may not claim, does not.
+fn leads_here(machine: &Snapshot) -> Result<bool, Errno> {
+    let Some(group) = machine.text(Field::ControlGroup) else { return Ok(true) };
+    if linked_machine(&System, &group_link(group)).map_err(Errno)?.as_ref() == Some(machine.name()) {
+        return Ok(true);
+    }
+    match machine.text(Field::Unit).map(machine_of_unit) {
+        Some(Ok(owner)) => Ok(*owner == *machine.name().as_bytes()),
+        Some(Err(errno)) if errno.is_shortage() => Err(errno),
+        _ => Ok(false),
     }
 }

@@ -62,6 +62,8 @@ impl Errno {
     pub const AGAIN: Self = Self(libc::EAGAIN);
     /// An address family that is neither IPv4 nor IPv6.
     pub const AFNOSUPPORT: Self = Self(libc::EAFNOSUPPORT);
+    /// Not enough room for the answer.
+    pub const NOBUFS: Self = Self(libc::ENOBUFS);
 
     /// Whether descriptors or memory are short, which says nothing about what was asked.
     pub(crate) const fn is_shortage(self) -> bool {
@@ -86,7 +88,7 @@ sentences! {
     NONET "the machine shares the network of the host"
     NOENT "there is no registry of machines"
     BADMSG "the record of the machine is damaged"
-    SRCH "the process has gone"
+    SRCH "there is no such process, or none that /proc shows"
     REMOTE "the process is of another PID namespace"
     UNATCH "the control group is outside of the cgroup namespace of the caller"
     STALE "the registry was removed, and a new monitor is needed"
@@ -95,6 +97,10 @@ sentences! {
     INTR "a signal came"
     NOMEM "memory is short"
     AFNOSUPPORT "the address is neither IPv4 nor IPv6"
+    BADF "the descriptor is not open"
+    NOTTY "the descriptor is not that of a process"
+    NOSYS "/proc is not mounted, which has to tell before Linux 6.13"
+    NOBUFS "there is not enough room for the answer"
 }
 
 impl fmt::Display for Errno {

@@ -115,6 +115,7 @@ mod process;
 mod signal;
 
 pub use all::{AllMachines, only_machine};
+pub use ancestry::{machines_of_pid, machines_of_pidfd};
 pub use batch::Batch;
 pub use buffer::Buffer;
 pub use errno::Errno;
@@ -122,7 +123,7 @@ pub use event::{Change, Event, MonitorOptions};
 pub use login_watch::{Category, drain, watch_categories};
 pub use monitor::Monitor;
 pub use names::{Listing, Seen, each_name};
-pub use nearest::{machines_of_pid, machines_of_pidfd, path_of};
+pub use nearest::path_of;
 pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
 pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
 pub use record::{Field, Number};

@@ -79,7 +79,7 @@ impl Snapshot {
     }
 
     /// All processes of the machine, in one pass over its control groups, each once, in no order. Those of machines that are
-    /// nested in it are among them; those that the caller's PID namespace does not see are not.
+    /// nested in it, or share its group, are among them; those that the caller's PID namespace does not see are not.
     ///
     /// # Errors
     /// `ENODATA`: its control group is not known, as of a machine that has none. `EUNATCH`: that is not to be seen from

@@ -49,21 +49,19 @@ pub(crate) fn each_entry(
         if rest.is_empty() {
             return Ok(());
         }
-        while let Some((length, kind)) = head(rest) {
-            let whole = rest.get(..length).unwrap_or(rest);
-            let name =
-                whole.get(NAME_AT..).unwrap_or_default().split(|&byte| byte == 0).next().unwrap_or_default();
-            take(Entry { name, kind })?;
+        while let Some((length, entry)) = first_entry(rest) {
+            take(entry)?;
             rest = rest.get(length..).unwrap_or_default();
         }
     }
 }
 
-/// How long an entry of a directory is, and of which kind.
-pub(crate) fn head(entry: &[u8]) -> Option<(usize, u8)> {
-    let [low, high] = *entry.get(LENGTH_AT..)?.first_chunk::<2>()?;
+/// The first of the entries that getdents64(2) has written, and how long it is.
+pub(crate) fn first_entry(entries: &[u8]) -> Option<(usize, Entry<'_>)> {
+    let [low, high] = *entries.get(LENGTH_AT..)?.first_chunk::<2>()?;
     let length = usize::from(u16::from_ne_bytes([low, high]));
-    Some((length, *entry.get(TYPE_AT)?)).filter(|_| length > NAME_AT)
+    let name = entries.get(..length).unwrap_or(entries).get(NAME_AT..)?.split(|&byte| byte == 0).next()?;
+    Some((length, Entry { name, kind: *entries.get(TYPE_AT)? }))
 }
 
 /// What was seen in the directory of the records.

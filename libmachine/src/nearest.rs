@@ -1,52 +1,30 @@
 //! From a process to the machines around it: the nearest one, and those that it is nested in.
 //!
 //! A machine is where its control group is (`CGROUP=` and `CGROUPID=` of its record), or, where the record does not tell,
-//! where its unit is; one that has neither is its leader and who descends from that. The registry decides, never the name
+//! where its unit is; one that has neither is its leader and who descends from that. Of one that shares its group with
+//! others the leader is known. The registry decides, never the name
 //! of a group alone: what a container calls its groups means nothing, and what another namespace calls them neither.
 
 use registry::{MachineName, group_link, linked_machine};
 
-use crate::ancestry::{any_lone_leader, by_ancestor, led_by};
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::{Group, below, depends_on_root, unit_of};
 use crate::hierarchy::Hierarchy;
 use crate::host::System;
-use crate::pid::{machine_of_unit, pid_of};
+use crate::pid::machine_of_unit;
 use crate::record::Field;
 use crate::snapshot::Snapshot;
-use crate::system::Borrowed;
 use crate::unit_name::{is_slice, is_unit, unescape};
 
-/// The machines that a process is in, the outermost first; none if it is in none that lives. 0 is the caller.
+/// The machines that the control group of a process tells, the outermost first.
 ///
 /// # Errors
-/// `ESRCH`: no such process. `EUNATCH`: its group is outside of the caller's cgroup namespace.
-#[inline(never)]
-pub fn machines_of_pid(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
+/// Those of [`machines_of_pid`](crate::machines_of_pid).
+pub(crate) fn machines_by_group(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
     let group = Group::of(pid)?;
     let root = if depends_on_root(group.path()) { Group::visible_root()? } else { Buffer::new() };
-    let mut machines = machines_of_group(group.path(), &root)?;
-    if any_lone_leader()? {
-        if let Some(machine) = led_by(pid)? {
-            machines.push(machine)?;
-        } else if machines.is_empty()
-            && let Some(machine) = by_ancestor(pid)?
-        {
-            machines.push(machine)?;
-        }
-    }
-    Ok(machines)
-}
-
-/// The machines that an open process is in. It is the same process afterwards as before.
-///
-/// # Errors
-/// Those of [`machines_of_pid`] and of [`pid_of`].
-pub fn machines_of_pidfd(pidfd: Borrowed<'_>) -> Result<Buffer<Snapshot>, Errno> {
-    let machines = machines_of_pid(pid_of(pidfd)?);
-    pid_of(pidfd)?;
-    machines
+    machines_of_group(group.path(), &root)
 }
 
 /// The names of machines, the outermost first, with slashes between them: `outer/inner`.

@@ -170,21 +170,42 @@ impl Daemon {
     }
 
     /// The machine that a process belongs to: as its leader, by its unit or control group, or as a descendant of the leader
-    /// of a machine that has neither. libmachine's machine_by_pid() finds the same.
+    /// of a machine that has neither; the nearest of them. libmachine's machine_by_pid() finds the same.
     pub fn by_process(&self, process: &ProcessHandle) -> Option<Key> {
-        if let Some(key) = self.of_process(process).filter(|&key| self.is_there(key)) {
-            return Some(key);
+        let found = self.of_process(process).filter(|&key| self.is_there(key));
+        let leads =
+            |process: &ProcessHandle, key| self.machines.borrow().by_leader(process.pid()) == Some(key);
+        if found.is_some_and(|key| leads(process, key))
+            || self.machines.borrow().lone_leaders().next().is_none()
+        {
+            return found;
         }
-        self.machines.borrow().lone_leaders().next()?;
-        let mut next = process.parent().ok()??;
+        let mut next = process.parent().ok().flatten();
         for _ in 0..ANCESTORS_MAX {
-            let led = self.machines.borrow().by_leader_alone(next.pid());
+            let Some(ancestor) = next else { break };
+            let led = self.machines.borrow().by_leader_alone(ancestor.pid());
             if let Some(key) = led.filter(|&key| self.is_there(key)) {
-                return Some(key);
+                // The two are nested in each other as their leaders are.
+                return found.filter(|&found| !self.is_within(&ancestor, found)).or(Some(key));
             }
-            next = next.parent().ok()??;
+            if found.is_some_and(|key| leads(&ancestor, key)) {
+                // Nobody's ancestors are in a machine that it leads.
+                break;
+            }
+            next = ancestor.parent().ok().flatten();
         }
-        None
+        found
+    }
+
+    /// Whether the control group of a process is in a machine.
+    fn is_within(&self, process: &ProcessHandle, key: Key) -> bool {
+        let Ok(group) = process.control_group() else { return false };
+        let unit = || group.unit(self.surroundings.systemd.as_ref()?);
+        let machines = self.machines.borrow();
+        let own = machines.get(key).and_then(|record| record.cgroup.as_deref());
+        own.and_then(|own| group.path().strip_prefix(own))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || unit().is_some_and(|part| machines.by_unit(&part.unit) == Some(key))
     }
 
     fn of_process(&self, process: &ProcessHandle) -> Option<Key> {

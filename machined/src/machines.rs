@@ -11,6 +11,7 @@ use registry::{Alias, IdRange, MachineName, Record, Resolution};
 mod address_index;
 mod by_text;
 mod effect;
+mod group_index;
 mod holders;
 mod id_index;
 mod ids;
@@ -21,7 +22,7 @@ mod reserved;
 
 use by_text::ByText;
 pub use effect::Effect;
-use holders::{Change, Holders};
+use holders::Holders;
 use ids::Ids;
 pub use key::Key;
 pub use processes::own_unit;
@@ -174,6 +175,7 @@ impl Machines {
             return Vec::new();
         }
         let mut effects = self.lose_ids(key);
+        effects.extend(self.leader_only_effect(key));
         effects.extend(self.lose_leader(key));
         self.ended.insert(key);
         effects
@@ -218,9 +220,9 @@ impl Machines {
         let name = record.name;
         // Of its own: the nodes of the tree are half empty.
         self.machines.insert(key, Box::new(record));
-        if let Some(group) = group {
-            let change = self.by_group.gain(&group, key, group_of(&self.machines));
-            effects.extend(change.and_then(|change| self.group_effect(group, change)));
+        match group {
+            Some(group) => effects.extend(self.gain_group(group, key)),
+            None => effects.extend(self.leader_only_effect(key)),
         }
         for ip in addresses {
             effects.extend(self.gain(ip, key));
@@ -236,6 +238,7 @@ impl Machines {
         // First the entries of the id index, which answer in the place of the record.
         let has_ended = self.ended.remove(&key);
         let mut effects = if has_ended { Vec::new() } else { self.lose_ids(key) };
+        effects.extend(self.leader_only_effect(key).filter(|_| !has_ended));
         let addresses = if has_ended { Vec::new() } else { self.lose_leader(key) };
         let lower = self.get(key)?.name.in_lower_case();
         let alike = self.in_any_case(&lower);
@@ -259,8 +262,7 @@ impl Machines {
             effects.push(Effect::UnindexLeader(pid));
         }
         if let Some(group) = record.cgroup.as_ref().filter(|_| is_told_of_processes(&record)) {
-            let change = self.by_group.lose(group, key, group_of(&self.machines));
-            effects.extend(change.and_then(|change| self.group_effect(group.clone(), change)));
+            effects.extend(self.lose_group(group, key));
         }
         effects.extend(addresses);
         effects.extend(self.named_as_alias(&record.name));
@@ -338,22 +340,17 @@ impl Machines {
             return Vec::new();
         }
         let mut effects = vec![Effect::Publish(key)];
+        // Its group may lead to it from now on.
+        effects.extend(self.leader_only_effect(key).filter(|_| group.is_some()));
+        let Some(record) = self.machines.get_mut(&key) else { return effects };
         if let Some((id, group)) = group {
             (record.cgroup, record.cgroup_id) = (Some(group.clone()), id);
             if !is_told_of_processes(record) {
                 return effects;
             }
-            let change = self.by_group.gain(&group, key, group_of(&self.machines));
-            effects.extend(change.and_then(|change| self.group_effect(group, change)));
+            effects.extend(self.gain_group(group, key));
         }
         effects
-    }
-
-    fn group_effect(&self, group: String, change: Change) -> Option<Effect> {
-        match change {
-            Change::Only(key) => self.name(key).map(|name| Effect::IndexGroup(group, name)),
-            Change::Nobodys => Some(Effect::UnindexGroup(group)),
-        }
     }
 
     fn name(&self, key: Key) -> Option<MachineName> {

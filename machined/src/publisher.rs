@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use registry::{
     Addresses, Alias, Directory, Error, IdKind, IdList, MachineName, Record, address_link, group_link,
-    leader_link,
+    leader_link, leader_only_link,
 };
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -132,6 +132,14 @@ impl Publisher {
                 }
                 Effect::UnindexLeader(pid) => {
                     self.indexed(self.leaders.unlink(&leader_entry(*pid)));
+                    Ok(())
+                }
+                Effect::IndexLeaderOnly(pid) => {
+                    let entry = leader_only_entry(*pid);
+                    self.indexed(match machines.leader_only(*pid) {
+                        Some(name) => point(&self.leaders, &entry, &name),
+                        None => self.leaders.unlink(&entry),
+                    });
                     Ok(())
                 }
                 Effect::IndexIds(kind, list) => {
@@ -300,8 +308,9 @@ impl Publisher {
     }
 
     fn tidy_leaders(&self, machines: &Machines) -> Result<(), Error> {
-        let leaders = machines.lone_leaders().map(|(pid, name)| (leader_entry(pid), name)).collect();
-        tidy_directory(&self.leaders, leaders)
+        let alone = machines.lone_leaders().map(|(pid, name)| (leader_entry(pid), name));
+        let only = machines.leaders_only().map(|(pid, name)| (leader_only_entry(pid), name));
+        tidy_directory(&self.leaders, alone.chain(only).collect())
     }
 
     fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
@@ -368,6 +377,11 @@ fn group_entry(group: &str) -> String {
 /// The name of a leader's link within its directory.
 fn leader_entry(pid: i32) -> String {
     last_part(&leader_link(pid.unsigned_abs()))
+}
+
+/// The name of the link of a leader of which nobody else is known to belong to its machine.
+fn leader_only_entry(pid: i32) -> String {
+    last_part(&leader_only_link(pid.unsigned_abs()))
 }
 
 /// The name of a list within its directory.

@@ -75,7 +75,7 @@ pub use id_map::{
 };
 pub use id_name::{Alias, IdName};
 pub use key::Key;
-pub use leader_index::{ANCESTORS_MAX, leader_link};
+pub use leader_index::{ANCESTORS_MAX, leader_link, leader_only_link};
 pub use liveness::{LeaderIdentity, OpenError, ProcessStat, Processes, is_alive, start_time_of_stat};
 pub use machine_id::MachineId;
 pub use name::{HOST_NAME, MachineName, NameRule};

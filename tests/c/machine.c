@@ -622,6 +622,16 @@ static void an_error_has_words_of_its_own(void) {
     CHECK_TEXT(machine_strerror(-ENXIO), "no machine is, or has, what was asked for");
     CHECK_TEXT(machine_strerror(-ENONET), "the machine shares the network of the host");
     CHECK_TEXT(machine_strerror(-EACCES), strerror(EACCES));
+    CHECK_TEXT(machine_strerror(ENXIO), machine_strerror(-ENXIO));
+    static const int own[] = {EINVAL, ENXIO, ENOTUNIQ, ENODATA, ENONET, ENOENT, EBADMSG, ESRCH, EREMOTE, EUNATCH, ESTALE, ECHILD,
+                              ETIMEDOUT, EINTR, ENOMEM, EAFNOSUPPORT, EBADF, ENOTTY, ENOSYS, ENOBUFS};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        subject("%s", strerrorname_np(own[i]));
+        CHECK(strcmp(machine_strerror(-own[i]), strerror(own[i])) != 0);
+        for (size_t j = 0; j < i; j++)
+            CHECK(strcmp(machine_strerror(-own[i]), machine_strerror(-own[j])) != 0);
+    }
+    subject("no error");
     CHECK(machine_strerror(0) && machine_strerror(INT_MIN) && machine_strerror(INT_MAX));
 }
 
@@ -1131,7 +1141,31 @@ static void a_leader_without_unit_and_group_is_found_and_who_descends_from_it(vo
     CHECK_TEXT(paths[1], "lone");
     CHECK(!paths[2]);
     free(paths);
+    for (int is_only = 0; is_only < 2; is_only++) {
+        // One within it; and one that shares its group with others, so that the leader is known and nobody else.
+        subject("%s", is_only ? "a leader only" : "one within another");
+        snprintf(link, sizeof link, "%s%d", is_only ? "only-" : "", (int)child);
+        link_entry("/run/machined/leaders", link, "inner");
+        write_record("inner", "CLASS=container\n%s%s", is_only ? "SCOPE=user@1.service\nSUBGROUP=a\nCGROUP=/a\n" : "",
+                     lines_of_leader(child));
+        CHECK_EQUAL(machine_path_by_pid(child, 0, &path), 0);
+        CHECK_TEXT(path, "lone/inner");
+        free(path);
+        path = NULL;
+        struct machine *m = NULL;
+        CHECK_EQUAL(machine_by_pid(child, MACHINE_OUTERMOST, &m), 0);
+        CHECK_TEXT(machine_get_name(m), "lone");
+        m = machine_free(m);
+        CHECK_EQUAL(paths_of(pids, 3, &paths), 2);
+        CHECK_TEXT(paths[0], "lone");
+        CHECK_TEXT(paths[1], "lone/inner");
+        free(paths);
+        char entry[64];
+        snprintf(entry, sizeof entry, "/run/machined/leaders/%s", link);
+        REQUIRE(unlink(entry) == 0 && unlink(RECORDS "/inner") == 0);
+    }
     // The index is a hint.
+    subject("a hint");
     write_record("lone", "CLASS=container\nLEADER=1\n");
     CHECK_EQUAL(machine_path_by_pid(leader, 0, NULL), -ENXIO);
     write_record("lone", "CLASS=container\nSCOPE=x.scope\n%s", lines_of_leader(leader));

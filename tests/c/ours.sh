@@ -53,6 +53,47 @@ start /user.slice/user-4711.slice/user@4711.service/app.slice/other.scope; other
 register web $web
 register box $box
 register inner $inner
+# With the service manager's own scope; beside all units; and two whose leaders are in one group, and somebody else.
+start /system.slice/plain.service; scope=$started
+check 'scope is registered with a unit of its own' varlinkctl call $socket io.systemd.Machine.Register \
+  "{\"name\":\"scope\",\"class\":\"container\",\"service\":\"by-hand\",\"leader\":$scope,\"allocateUnit\":true}"
+start /lxc.payload.apart/init.scope; apart=$started
+start /lxc.payload.apart/system.slice/a.service; below_apart=$started
+register apart $apart
+both=/user.slice/user-4711.slice/user@4711.service/app.slice/both.scope
+start $both; one=$started
+start $both; two=$started
+start $both; third=$started
+register one $one
+register two $two
+# told PID: the machine of a process by the daemon, and all of them by libmachine.
+told() { echo "$(varlinkctl call --json=short $socket io.systemd.Machine.List "{\"pid\":{\"pid\":$1}}" 2>&1 | sed -n 's/.*"name":"\([^"]*\)".*/\1/p; s/.*NoSuchMachine.*/-/p' | head -n1) $(./which "$1")"; }
+all_told() {
+  local process
+  for process in web web_cron box inner other scope apart below_apart one two third; do echo "$process: $(told "${!process}")"; done
+  echo "1: $(told 1)"
+}
+all_expected='web: web web
+web_cron: web web
+box: box box
+inner: inner box/inner
+other: - -
+scope: scope scope
+apart: apart apart
+below_apart: apart apart
+one: one one
+two: two two
+third: - -
+1: - -'
+check 'the daemon and libmachine find the same machine of each process' is "$(all_told)" "$all_expected"
+check 'and the batch does' ./batch 9
+systemctl restart ours
+until_true varlinkctl call $socket io.systemd.Machine.List '{}' --more
+check 'a daemon that was restarted finds them, too' is "$(all_told)" "$all_expected"
+kill $two
+check 'a group that is shared no more has all its processes in the machine' until_true is "$(told $third)" 'one one'
+for process in $scope $apart $below_apart $one $third; do kill $process; done
+until_true [ ! -e /run/systemd/machines/one ]
 check 'a machine has its leader' is "$(./which $web)" web
 check 'and what runs below' is "$(./which $web_cron)" web
 check 'one that is nested in another is told with it' is "$(./which $inner)" box/inner

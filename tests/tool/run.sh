@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: run.sh [--tool FILE] [OPTION...] [PROGRAM...]
 
-Runs PROGRAM (reading, calling, hooks; all by default) as ../daemon/run.sh runs its own, and takes its other options.
+Runs PROGRAM (reading, calling, hooks, whose; all by default) as ../daemon/run.sh runs its own, and takes its other options.
 
   --tool FILE      the program to test; by default it is built (cargo build --release)
 U
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(reading calling hooks)
+[ ${#programs[@]} -gt 0 ] || programs=(reading calling hooks whose)
 if [ -z "$tool" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p mymachines) || exit 1
   tool=$(readlink -f "${CARGO_TARGET_DIR:-$here/../../target}/release/mymachines")

@@ -346,7 +346,7 @@ pub unsafe extern "C" fn machine_control_group_fd(m: *const machine) -> c_int {
 }
 
 /// Finds the processes of a machine, in one pass over its control groups: each once, in no order. Those of machines that are
-/// nested in it are among them; those that the caller's PID namespace does not see are not.
+/// nested in it, or share its control group, are among them; those that the caller's PID namespace does not see are not.
 ///
 /// Parameters:
 ///   m      the machine

@@ -48,7 +48,12 @@ impl ByText {
         self.keys.iter().map(|&(_, key)| key)
     }
 
-    fn having<'a>(&self, text: &str, of: impl Fn(Key) -> Option<&'a str>) -> impl Iterator<Item = Key> {
+    /// The machines that have this text.
+    pub(super) fn having<'a>(
+        &self,
+        text: &str,
+        of: impl Fn(Key) -> Option<&'a str>,
+    ) -> impl Iterator<Item = Key> {
         let hash = self.hasher.hash_one(text);
         let alike = self.keys.range((hash, Key::FIRST)..=(hash, Key::LAST));
         alike.map(|&(_, key)| key).filter(move |&key| of(key) == Some(text))

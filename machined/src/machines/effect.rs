@@ -29,6 +29,9 @@ pub enum Effect {
     IndexLeader(i32, MachineName),
     /// Remove the link of this leader.
     UnindexLeader(i32),
+    /// Point the link of this leader, of which nobody else is known to belong to its machine, at that, or remove it, as the
+    /// [table](Machines::leader_only) says.
+    IndexLeaderOnly(i32),
     /// Write this list of the id index, or remove it, as the [table](Machines::id_list) says.
     IndexIds(IdKind, IdList),
     /// Point the link of this name in lower case at the machine, or remove it, as the [table](Machines::in_any_case) says.

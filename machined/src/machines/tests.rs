@@ -114,12 +114,45 @@ fn a_control_group_that_two_machines_share_is_neithers_until_one_goes() {
     let group = || String::from("/user.slice/user@1.service/app");
     let (web, _) = machines.insert(in_group("web", 7));
     let (db, effects) = machines.insert(in_group("db", 8));
-    assert_eq!(effects, [Effect::Publish(db), Effect::UnindexGroup(group())]);
+    let leaders = [Effect::IndexLeaderOnly(7), Effect::IndexLeaderOnly(8)];
+    assert_eq!(effects, [&[Effect::Publish(db)][..], &leaders, &[Effect::UnindexGroup(group())]].concat());
+    let name_of = |machines: &Table, key| machines.get(key).unwrap().name;
+    let of_leaders = |machines: &Table| [7, 8, 9].map(|pid| machines.leader_only(pid));
+    assert_eq!(of_leaders(&machines), [Some(name_of(&machines, web)), Some(name_of(&machines, db)), None]);
+    let (third, effects) = machines.insert(in_group("third", 9));
+    assert_eq!(effects, [Effect::Publish(third), Effect::IndexLeaderOnly(9)]);
+    assert_eq!(machines.leaders_only().count(), 3);
+    assert_eq!(machines.leader_ended(third), [Effect::IndexLeaderOnly(9)]);
+    assert_eq!(machines.leaders_only().count(), 2);
+    machines.remove(third);
     assert_eq!((machines.by_group(&group()), machines.groups().count()), (None, 0));
     let (gone, effects) = machines.remove(db).unwrap();
     let web_name = machines.get(web).unwrap().name;
-    assert_eq!(effects, [Effect::Withdraw(gone.name), Effect::IndexGroup(group(), web_name)]);
+    assert_eq!(
+        effects,
+        [
+            Effect::IndexLeaderOnly(8),
+            Effect::Withdraw(gone.name),
+            Effect::IndexGroup(group(), web_name),
+            Effect::IndexLeaderOnly(7)
+        ]
+    );
     assert_eq!(machines.by_group(&group()), Some(web));
+    assert_eq!(machines.leaders_only().count(), 0);
+}
+
+#[test]
+fn of_a_users_machine_that_may_not_say_whose_its_group_is_the_leader_is_known() {
+    let mut machines = Table::default();
+    let mut record = machine("web", 7);
+    (record.unit, record.subgroup) = (Some("a.service".into()), None);
+    (record.cgroup, record.uid) = (Some("/system.slice/a.service".into()), Some(1000));
+    let (key, effects) = machines.insert(record.clone());
+    assert_eq!(effects, [Effect::Publish(key), Effect::IndexLeaderOnly(7)]);
+    assert_eq!(machines.leaders_only().collect::<Vec<_>>(), [(7, record.name)]);
+    let (_, effects) = machines.remove(key).unwrap();
+    assert!(effects.contains(&Effect::IndexLeaderOnly(7)), "{effects:?}");
+    assert_eq!(machines.leader_only(7), None);
 }
 
 #[test]
@@ -152,7 +185,7 @@ fn a_machine_in_a_subgroup_neither_owns_nor_gives_up_the_unit() {
 }
 
 #[test]
-fn a_users_machine_is_in_no_index_that_others_read() {
+fn a_users_machine_is_in_no_index_of_names_addresses_and_groups() {
     let mut machines = Table::default();
     let mut record = machine("github.com", 7);
     record.uid = Some(1000);
@@ -162,7 +195,8 @@ fn a_users_machine_is_in_no_index_that_others_read() {
     record.cgroup = Some("/system.slice/shared.service/user-1000.slice".into());
     record.subgroup = Some("user-1000.slice".into());
     let (key, effects) = machines.insert(record.clone());
-    assert_eq!(effects, [Effect::Publish(key)]);
+    // But that who leads it does so.
+    assert_eq!(effects, [Effect::Publish(key), Effect::IndexLeaderOnly(7)]);
     assert_eq!(machines.set_addresses(key, resolved(&["10.0.0.2"], true)), [Effect::Publish(key)]);
     assert_eq!(machines.index().count() + machines.groups().count() + machines.units().count(), 0);
     // Nor does it make what another one has ambiguous.
@@ -171,7 +205,7 @@ fn a_users_machine_is_in_no_index_that_others_read() {
     let name = public.name;
     let (web, effects) = machines.insert(public);
     assert_eq!(effects, [Effect::Publish(web), Effect::IndexAddress(ip("10.0.0.2"), name)]);
-    assert_eq!(machines.remove(key).unwrap().1, [Effect::Withdraw(record.name)]);
+    assert_eq!(machines.remove(key).unwrap().1, [Effect::IndexLeaderOnly(7), Effect::Withdraw(record.name)]);
 
     // An administrator's word is enough.
     record.is_public = true;
