@@ -133,7 +133,7 @@ check 'machine-ps shows them' is "$(awk '$2 != "-" { print $2, $3 }' listed)" "$
 kill $box
 check 'the end of one is noticed' until_true grep -qx 'gone     box' watched
 check 'and its name goes' is "$(./which $box)" -
-check 'machine-watch saw them come' is "$(grep -c '^new' watched)" 3
+check 'machine-watch saw them come' is "$(grep -c '^new' watched)" 7
 echo '--- machine-ps'
 head -n1 listed; awk '$2 != "-" && NR > 1' listed
 echo '--- machine-watch'
