@@ -5,8 +5,11 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import stat
+import struct
+import sys
 import time
 import unittest
 
@@ -16,10 +19,13 @@ import world
 from varlink import SOCKET, Client, listed
 from waiting import AT_ONCE, DEADLINE, until
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "dbus"))
+import wire  # noqa: E402
+
 ROOTS = "/run/roots"
 
 
-class Terminals(world.Case):
+class Rooted(world.Case):
     def setUp(self):
         super().setUp()
         self.start()
@@ -52,6 +58,15 @@ class Terminals(world.Case):
         reply = json.loads(data.rstrip(b"\0"))
         return reply.get("error") or reply["parameters"], list(fds)
 
+    def ask(self, name, mode="tty"):
+        """A client that has called Open."""
+        client = Client()
+        self.addCleanup(client.close)
+        client.send(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": name, "mode": mode}}).encode() + b"\0")
+        return client
+
+
+class Terminals(Rooted):
     def test_a_bare_terminal_is_the_containers(self):
         self.rooted("web", self.devices)
         told, fds = self.open("web", "tty")
@@ -93,9 +108,69 @@ class Terminals(world.Case):
             self.assertLess(time.monotonic() - began, AT_ONCE)
             self.assertEqual(waiting.receive()["parameters"]["errnoName"], "ETIMEDOUT")
 
+    def floods(self, name, flood):
+        """A machine whose bus lets in and then says this without a pause, and answers nothing."""
+        self.rooted(name, self.devices)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{ROOTS}/{name}/run/dbus/system_bus_socket")
+        server.listen(8)
+        # A process of its own, which does not share our interpreter.
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(2 * DEADLINE)
+            try:
+                while True:
+                    client, _ = server.accept()
+                    if os.fork() == 0:
+                        self.let_in(client)
+                        while True:
+                            client.sendall(flood)
+                    client.close()
+            finally:
+                os._exit(0)
+        server.close()
+        self.addCleanup(lambda: (os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)))
+
+    @staticmethod
+    def let_in(client):
+        data = b""
+        while not data.endswith(b"BEGIN\r\n"):
+            data = client.recv(4096)
+            for line in data.split(b"\r\n"):
+                if b"AUTH" in line:
+                    client.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
+                elif line == b"NEGOTIATE_UNIX_FD":
+                    client.sendall(b"AGREE_UNIX_FD\r\n")
+                elif line.startswith(b"BEGIN"):
+                    break
+            if b"BEGIN" in data:
+                break
+        hello = data.split(b"BEGIN\r\n", 1)[1] or client.recv(4096)
+        serial = struct.unpack_from("<I", hello, 8)[0]
+        client.sendall(wire.message(2, 1, {5: serial, 6: ":1.1", 7: "org.freedesktop.DBus"}, "s", (":1.1",)))
+
+    def test_a_bus_that_never_stops_talking_costs_its_own_caller_alone(self):
+        signals = {1: "/a", 2: "a.b", 3: "C", 7: ":1.2"}
+        floods = {"signals": wire.message(4, 9, signals, "s", ("x" * 3000,)), "calls": wire.message(1, 9, {**signals, 6: ":1.1"}),
+                  "large": wire.message(4, 9, signals, "s", ("x" * (60 << 20),))}
+        before = self.machined.rss()
+        waiting = []
+        for name, flood in floods.items():
+            self.floods(name, flood)
+            waiting.append(self.ask(name, "login"))
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            began = time.monotonic()
+            self.assertEqual(set(listed()), set(floods))
+            self.assertLess(time.monotonic() - began, AT_ONCE)
+        for client in waiting:
+            self.assertEqual(client.receive()["parameters"]["errnoName"], "ETIMEDOUT")
+        # One message that is not whole yet is kept.
+        self.assertLess(self.machined.rss() - before, 16 << 10)
+
 
 @unittest.skipUnless(fuse.is_there(), "needs FUSE, and to be root")
-class Hangs(Terminals):
+class Hangs(Rooted):
     """Terminals that wait for a file system that never answers: who waits for it cannot even be killed."""
 
     def hangs(self, name):
@@ -105,12 +180,6 @@ class Hangs(Terminals):
             self.addCleanup(mount.end)
             os.symlink("/hang/ptmx", f"{root}/dev/ptmx")
         self.rooted(name, prepare)
-
-    def ask(self, name):
-        client = Client()
-        self.addCleanup(client.close)
-        client.send(json.dumps({"method": "io.systemd.Machine.Open", "parameters": {"name": name, "mode": "tty"}}).encode() + b"\0")
-        return client
 
     def assert_good(self):
         began = time.monotonic()
