@@ -14,6 +14,8 @@ GAPS = {
     "stock262": {
         "images that links lead to are known by the names of the links":
             "it removes what a link leads to, and not the link",
+        "a link to a block device is renamed and removed and not the device":
+            "it takes what a link leads to for the image",
         "a fifo in an image holds up nobody":
             "the whole daemon waits for whoever opens the FIFO next",
         "a registrar is left alone when its machine ends or is refused":
