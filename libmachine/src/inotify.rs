@@ -20,18 +20,24 @@ pub struct Notice {
     pub length: usize,
 }
 
+/// The mask of the first event of these bytes, the name of its entry with the zero bytes behind it, and what follows.
+pub fn split_first(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let number = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk::<4>()?));
+    let length = usize::try_from(number(LENGTH_AT)?).ok()?;
+    let (entry, behind) = bytes.get(NAME_AT..)?.split_at_checked(length)?;
+    Some((number(MASK_AT)?, entry, behind))
+}
+
 impl Notice {
     /// The first of these bytes; `None` if there is none.
     pub fn first(bytes: &[u8]) -> Option<Self> {
-        let number = |at: usize| Some(*bytes.get(at..)?.first_chunk::<4>()?);
-        let length = usize::try_from(u32::from_ne_bytes(number(LENGTH_AT)?)).ok()?;
-        let whole = NAME_AT.checked_add(length)?;
-        let name = bytes.get(NAME_AT..whole)?.split(|&byte| byte == 0).next()?;
+        let (mask, entry, behind) = split_first(bytes)?;
+        let name = entry.split(|&byte| byte == 0).next()?;
         Some(Self {
-            watch: i32::from_ne_bytes(number(0)?),
-            mask: u32::from_ne_bytes(number(MASK_AT)?),
+            watch: i32::from_ne_bytes(*bytes.first_chunk()?),
+            mask,
             name: MachineName::new(name).ok(),
-            length: whole,
+            length: bytes.len().saturating_sub(behind.len()),
         })
     }
 

@@ -17,6 +17,7 @@ use crate::notices::Notices;
 use crate::origin::Origin;
 use crate::registry_watch::{About, RegistryWatch};
 use crate::snapshot::Snapshot;
+use crate::sort::sort;
 use crate::system::{Borrowed, Descriptor, add_to_poll, new_poll, readable_of_poll};
 
 /// Tells which machine came, went or changed, in the order in which it happened.
@@ -30,7 +31,7 @@ pub struct Monitor {
     poll: Descriptor,
     notices: Notices,
     registry: RegistryWatch,
-    /// Found, and not told yet.
+    /// Found, and not told yet: the next is the last.
     found: Buffer<Event>,
     next_step: Step,
 }
@@ -77,6 +78,7 @@ impl Monitor {
             next_step: Step::Enter { is_first: true },
         };
         monitor.enter(true)?;
+        monitor.found.reverse();
         Ok(monitor)
     }
 
@@ -96,26 +98,31 @@ impl Monitor {
             return Err(Errno::CHILD);
         }
         loop {
-            if let Some(event) = self.found.remove(0) {
+            if let Some(event) = self.found.pop() {
                 return Ok(Some(event));
             }
-            match self.next_step {
-                Step::Follow => {}
-                Step::Enter { is_first } => {
-                    self.enter(is_first)?;
-                    continue;
-                }
-                Step::Gone => return Err(Errno::STALE),
-            }
-            if let Some(notice) = self.notices.first() {
-                self.deal_with(&notice)?;
-                self.notices.pass(&notice);
-                continue;
-            }
-            if !self.notices.fill()? && !self.look_at_leaders()? {
+            let is_done = self.go_on();
+            // What it has found comes in its order.
+            self.found.reverse();
+            if !is_done? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Does what is next, if something has been found of that or not; `false` if there is nothing to do.
+    fn go_on(&mut self) -> Result<bool, Errno> {
+        match self.next_step {
+            Step::Follow => {}
+            Step::Enter { is_first } => return self.enter(is_first).map(|()| true),
+            Step::Gone => return Err(Errno::STALE),
+        }
+        if let Some(notice) = self.notices.first() {
+            self.deal_with(&notice)?;
+            self.notices.pass(&notice);
+            return Ok(true);
+        }
+        Ok(self.notices.fill()? || self.look_at_leaders()?)
     }
 
     /// Deals with the first notice of the queue. Where something is short it stays the first, and nothing has changed.
@@ -151,13 +158,9 @@ impl Monitor {
 
     /// The directory of the records is no more: nor are the machines.
     fn end(&mut self) -> Result<(), Errno> {
-        let mut removed = Buffer::new();
+        self.found.reserve(self.known.len())?;
         for known in self.known.iter().filter(|known| !known.is_over) {
-            removed.push(Event::of(Change::Removed, Some(known.name), known.incarnation))?;
-        }
-        self.found.reserve(removed.len())?;
-        while let Some(event) = removed.remove(0) {
-            self.found.push(event)?;
+            self.found.push(Event::of(Change::Removed, Some(known.name), known.incarnation))?;
         }
         self.known.clear();
         self.registry.stop(self.notices.watch());
@@ -177,10 +180,11 @@ impl Monitor {
 
     fn was_written(&mut self, name: MachineName, notice: &Notice) -> Result<(), Errno> {
         let mut machine = None;
-        if !self.notices.is_met_again(&name, notice) {
+        if !self.notices.is_met(&name, self.notices.behind(notice)) {
+            let end = self.notices.end();
             machine = Snapshot::if_there(&name)?;
             self.notices.fill()?;
-            if self.notices.is_met_again(&name, notice) {
+            if self.notices.is_met(&name, end) {
                 machine = None;
             }
         }
@@ -279,7 +283,8 @@ impl Monitor {
         self.take_in(&mut known, &mut machines)?;
         let change = if is_first { Change::Present } else { Change::New };
         self.found.reserve(machines.len().saturating_add(1))?;
-        while let Some(machine) = machines.remove(0) {
+        machines.reverse();
+        while let Some(machine) = machines.pop() {
             let machine: Snapshot = machine;
             let is_alive = known
                 .place(machine.name())
@@ -311,6 +316,8 @@ impl Monitor {
             None => {
                 let mut names = Buffer::new();
                 each_name(Listing::All, &mut |name| names.push(name))?;
+                // So that each has its place behind those before it.
+                sort(&mut names, |one: &MachineName, other| one < other);
                 for &name in names.iter() {
                     self.take_in_one(known, machines, name)?;
                 }

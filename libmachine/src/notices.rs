@@ -4,7 +4,7 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::inotify::Notice;
+use crate::inotify::{Notice, split_first};
 use crate::system::{Descriptor, read, watch};
 
 /// So much is read of the watch at a time, and so often in a row before what was read is looked at.
@@ -40,8 +40,24 @@ impl Notices {
     }
 
     /// The first was dealt with.
-    pub const fn pass(&mut self, first: &Notice) {
+    pub fn pass(&mut self, first: &Notice) {
         self.next = self.next.saturating_add(first.length);
+        let left = self.queue.len().saturating_sub(self.next);
+        // Seldom, as what is left is moved.
+        if self.next > left {
+            self.queue.cut_out(self.next, left);
+            self.next = 0;
+        }
+    }
+
+    /// The place in the queue behind the first.
+    pub const fn behind(&self, first: &Notice) -> usize {
+        self.next.saturating_add(first.length)
+    }
+
+    /// The place behind the last.
+    pub fn end(&self) -> usize {
+        self.queue.len()
     }
 
     /// Reads what was noticed, behind what was not dealt with yet; `false` if there is nothing.
@@ -50,9 +66,6 @@ impl Notices {
     /// Why it cannot be read; nothing is lost.
     #[inline(never)]
     pub fn fill(&mut self) -> Result<bool, Errno> {
-        let left = self.queue.len().saturating_sub(self.next);
-        self.queue.cut_out(self.next, left);
-        self.next = 0;
         let mut is_any = false;
         for _ in 0..PIECES {
             let length = self.queue.len();
@@ -74,14 +87,16 @@ impl Notices {
         Ok(is_any)
     }
 
-    /// Whether something happened to a machine's record after the first, or may have happened.
-    pub fn is_met_again(&self, name: &MachineName, first: &Notice) -> bool {
-        let mut at = self.next.saturating_add(first.length);
-        while let Some(notice) = Notice::first(self.queue.get(at..).unwrap_or_default()) {
-            if notice.name.as_ref() == Some(name) || notice.is_any(libc::IN_Q_OVERFLOW) {
+    /// Whether something happened to a machine's record, or may have happened, by what is in the queue from this place on.
+    pub fn is_met(&self, name: &MachineName, from: usize) -> bool {
+        let mut rest = self.queue.get(from..).unwrap_or_default();
+        // There may be thousands, and this is asked for each of them.
+        while let Some((mask, entry, behind)) = split_first(rest) {
+            let is_its = entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+            if is_its || mask & libc::IN_Q_OVERFLOW != 0 {
                 return true;
             }
-            at = at.saturating_add(notice.length);
+            rest = behind;
         }
         false
     }

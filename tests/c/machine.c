@@ -733,6 +733,53 @@ static void a_monitor_says_what_changed(void) {
     CHECK(!monitor);
 }
 
+static double processor_time(void) {
+    struct timespec now;
+    REQUIRE(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) == 0);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+// Of thousands of machines each costs a monitor about what it costs a list.
+static void a_monitor_of_many_machines_takes_no_more_than_a_list_of_them(void) {
+    enum { MANY = 4000 };
+    // Under valgrind all that takes too long.
+    if (getenv("SLOW"))
+        return;
+    empty();
+    struct machine_monitor *coming = NULL, *listing = NULL;
+    struct machine_list *list = NULL;
+    struct told told;
+    REQUIRE(machine_monitor_new(0, &coming) == 0);
+    for (int i = 0; i < MANY; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "m%d", i * 7919 % MANY);
+        write_record(name, "CLASS=vm\nLEADER=%d\n", (int)getpid());
+    }
+    double started = processor_time(), events, present, listed;
+    int came = 0, there = 0;
+    while (next_event(coming, &told) == 1)
+        came += told.change == MACHINE_NEW && told.has_machine;
+    events = processor_time() - started;
+    started = processor_time();
+    REQUIRE(machine_monitor_new(MACHINE_MONITOR_LIST, &listing) == 0);
+    while (next_event(listing, &told) == 1)
+        there += told.change == MACHINE_PRESENT;
+    present = processor_time() - started;
+    started = processor_time();
+    REQUIRE(machine_list_new(0, &list) == 0);
+    listed = processor_time() - started;
+    CHECK_EQUAL(came, MANY);
+    CHECK_EQUAL(there, MANY);
+    CHECK_EQUAL(machine_list_get_count(list), MANY);
+    // What is short may be off by a tick.
+    subject("%.3f s to list, by a monitor %.3f s, and %.3f s as they come", listed, present, events);
+    CHECK(present < 5 * listed + 0.02);
+    CHECK(events < 20 * listed + 0.02);
+    machine_list_free(list);
+    machine_monitor_free(coming);
+    machine_monitor_free(listing);
+}
+
 static unsigned queued_events(void) {
     unsigned limit = 16384;
     FILE *stream = fopen("/proc/sys/fs/inotify/max_queued_events", "re");
@@ -1467,6 +1514,7 @@ int main(int argc, char **argv) {
         TEST(an_address_says_where_it_is_known_from),
         TEST(an_error_has_words_of_its_own),
         TEST(a_monitor_says_what_changed),
+        TEST(a_monitor_of_many_machines_takes_no_more_than_a_list_of_them),
         TEST(a_monitor_that_lost_events_says_so_and_lists_anew),
         TEST(a_monitor_that_cannot_list_does_so_later),
         TEST(removal_comes_before_arrival_and_each_says_of_whom),
