@@ -167,6 +167,7 @@ pub fn each_process(
     waiting.push(0)?;
     waiting.extend(path)?;
     let mut is_complete = true;
+    let top = path;
     while let Some(start) = waiting.iter().rposition(|&byte| byte == 0) {
         let mut path = Buffer::new();
         path.extend(waiting.get(start.wrapping_add(1)..).unwrap_or_default())?;
@@ -175,6 +176,9 @@ pub fn each_process(
             Ok(()) | Err(Errno(libc::ENODEV)) => {}
             // It went meanwhile.
             Err(Errno::NOENT) => continue,
+            // A threaded group, as those of a virtual machine's processors: the one above that is none has all processes of
+            // those below.
+            Err(Errno(libc::EOPNOTSUPP)) if *path != *top => continue,
             Err(errno) if errno.is_shortage() => return Err(errno),
             Err(_) => is_complete = false,
         }

@@ -61,9 +61,9 @@ pub fn pid_of(pidfd: Borrowed<'_>) -> Result<u32, Errno> {
     match process_of_pidfd(pidfd) {
         Ok(0) => Err(Errno::REMOTE),
         Ok(pid) => u32::try_from(pid).map_err(|_| Errno::SRCH),
-        // Not a pidfd, or a kernel before 6.13.
-        Err(Errno::NOTTY | Errno::INVAL | Errno(libc::EOPNOTSUPP)) => pid_in_fdinfo(pidfd),
-        Err(errno) => Err(errno),
+        Err(errno @ (Errno::SRCH | Errno::BADF)) => Err(errno),
+        // Not a pidfd, a kernel before 6.13, or one that was told by a filter to refuse it.
+        Err(_) => pid_in_fdinfo(pidfd),
     }
 }
 

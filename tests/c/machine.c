@@ -1346,6 +1346,24 @@ static void without_proc_nothing_is_said_to_be_in_no_machine(void) {
     CHECK_EQUAL(machine_path_by_pidfd(fd + 1, 0, NULL), -EBADF);
 }
 
+static void where_a_pidfd_may_not_be_asked_proc_tells_whose_it_is(void) {
+    if (!has_pidfds())
+        return;
+    empty();
+    seem_in(1, "/init.scope");
+    pid_t web = place("web", NULL, "/web");
+    link_paths("/web", "web");
+    seem_in(web, "/web");
+    int fd = (int)syscall(SYS_pidfd_open, web, 0);
+    REQUIRE(fd >= 0);
+    filter_calls((struct filtered[]){{SYS_ioctl, EPERM}}, 1);
+    CHECK_EQUAL(machine_path_by_pidfd(fd, 0, NULL), 0);
+    CHECK_EQUAL(sd_pidfd_get_machine_name(fd, NULL), -ENODATA);
+    CHECK_EQUAL(machine_path_by_pidfd(fd + 1, 0, NULL), -EBADF);
+    end_process(web);
+    close(fd);
+}
+
 static void a_name_is_checked_and_a_better_one_suggested(void) {
     static const struct {
         const char *name, *suggestion;
@@ -1530,6 +1548,7 @@ int main(int argc, char **argv) {
         TEST(a_leader_that_is_known_by_its_number_alone_is_opened_where_that_means_it),
         TEST(who_does_not_see_process_1_finds_machines_all_the_same),
         TEST(without_proc_nothing_is_said_to_be_in_no_machine),
+        TEST(where_a_pidfd_may_not_be_asked_proc_tells_whose_it_is),
         TEST(a_name_is_checked_and_a_better_one_suggested),
         TEST(all_machines_are_listed),
         TEST(the_version_is_that_of_the_header),

@@ -85,14 +85,20 @@ one: one one
 two: two two
 third: - -
 1: - -'
+# As libvirt does it: the threads of a virtual machine in groups of their own.
+start /machine.slice/vm.scope; vm=$started
+mkdir $groups/machine.slice/vm.scope/emulator
+check 'there are groups of threads' sh -c "echo threaded >$groups/machine.slice/vm.scope/emulator/cgroup.type"
+register vm $vm
+check 'they keep nobody from having the processes of a machine' is "$(./of vm processes)" "$vm "
 check 'the daemon and libmachine find the same machine of each process' is "$(all_told)" "$all_expected"
-check 'and the batch does' ./batch 9
+check 'and the batch does' ./batch 10
 systemctl restart ours
 until_true varlinkctl call $socket io.systemd.Machine.List '{}' --more
 check 'a daemon that was restarted finds them, too' is "$(all_told)" "$all_expected"
 kill $two
 check 'a group that is shared no more has all its processes in the machine' until_true is "$(told $third)" 'one one'
-for process in $scope $apart $below_apart $one $third; do kill $process; done
+for process in $vm $scope $apart $below_apart $one $third; do kill $process; done
 until_true [ ! -e /run/systemd/machines/one ]
 check 'a machine has its leader' is "$(./which $web)" web
 check 'and what runs below' is "$(./which $web_cron)" web
@@ -133,7 +139,7 @@ check 'machine-ps shows them' is "$(awk '$2 != "-" { print $2, $3 }' listed)" "$
 kill $box
 check 'the end of one is noticed' until_true grep -qx 'gone     box' watched
 check 'and its name goes' is "$(./which $box)" -
-check 'machine-watch saw them come' is "$(grep -c '^new' watched)" 7
+check 'machine-watch saw them come' is "$(grep -c '^new' watched)" 8
 echo '--- machine-ps'
 head -n1 listed; awk '$2 != "-" && NR > 1' listed
 echo '--- machine-watch'
