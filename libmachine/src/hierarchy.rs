@@ -159,58 +159,76 @@ fn mount(own: &Group) -> Result<Option<Descriptor>, Errno> {
 #[inline(never)]
 pub fn each_process(
     mount: &Descriptor,
-    path: &[u8],
+    top: &[u8],
     take: &mut dyn FnMut(i32) -> Result<(), Errno>,
 ) -> Result<bool, Errno> {
-    // Paths yet to be read, each behind a zero byte.
-    let mut waiting = Buffer::new();
-    waiting.push(0)?;
-    waiting.extend(path)?;
+    let mut path = Buffer::new();
+    path.extend(top)?;
+    let mut waiting = Waiting::default();
     let mut is_complete = true;
-    let top = path;
-    while let Some(start) = waiting.iter().rposition(|&byte| byte == 0) {
-        let mut path = Buffer::new();
-        path.extend(waiting.get(start.wrapping_add(1)..).unwrap_or_default())?;
-        waiting.truncate(start);
-        match processes_of(mount, &path, take) {
-            Ok(()) | Err(Errno(libc::ENODEV)) => {}
+    loop {
+        is_complete &= match each_in_group(mount, &path, path.len() == top.len(), take, &mut waiting) {
             // It went meanwhile.
-            Err(Errno::NOENT) => continue,
-            // A threaded group, as those of a virtual machine's processors: the one above that is none has all processes of
-            // those below.
-            Err(Errno(libc::EOPNOTSUPP)) if *path != *top => continue,
+            Ok(()) | Err(Errno::NOENT) => true,
             Err(errno) if errno.is_shortage() => return Err(errno),
-            Err(_) => is_complete = false,
-        }
-        match has_groups(mount, &path) {
-            Ok(true) => {}
-            Ok(false) | Err(Errno::NOENT) => continue,
-            Err(errno) if errno.is_shortage() => return Err(errno),
-            Err(_) => {
-                is_complete = false;
-                continue;
-            }
-        }
-        let group = match open_below(mount, &relative(&path, b"")?, libc::O_DIRECTORY) {
-            Ok(group) => group,
-            Err(Errno::NOENT) => continue,
-            Err(errno) if errno.is_shortage() => return Err(errno),
-            Err(_) => {
-                is_complete = false;
-                continue;
-            }
+            Err(_) => false,
         };
+        if !waiting.next(&mut path)? {
+            return Ok(is_complete);
+        }
+    }
+}
+
+/// Takes each process of one group, and has the groups right below it wait for their turn.
+fn each_in_group(
+    mount: &Descriptor,
+    path: &[u8],
+    is_top: bool,
+    take: &mut dyn FnMut(i32) -> Result<(), Errno>,
+    waiting: &mut Waiting,
+) -> Result<(), Errno> {
+    let is_read = match processes_of(mount, path, take) {
+        Err(Errno(libc::ENODEV)) => Ok(()),
+        // A threaded group, as those of a virtual machine's processors: the one above that is none has all processes of those
+        // below.
+        Err(Errno(libc::EOPNOTSUPP)) if !is_top => return Ok(()),
+        Err(errno) if errno.is_shortage() || errno == Errno::NOENT => return Err(errno),
+        is_read => is_read,
+    };
+    if has_groups(mount, path)? {
+        let group = open_below(mount, &relative(path, b"")?, libc::O_DIRECTORY)?;
         each_entry(&group, &mut |entry| {
-            if entry.is_directory() && !matches!(entry.name, b"." | b"..") {
-                waiting.push(0)?;
-                waiting.extend(&path)?;
-                waiting.push(b'/')?;
-                waiting.extend(entry.name)?;
-            }
-            Ok(())
+            let is_group = entry.is_directory() && !matches!(entry.name, b"." | b"..");
+            if is_group { waiting.push(path.len(), entry.name) } else { Ok(()) }
         })?;
     }
-    Ok(is_complete)
+    is_read
+}
+
+/// Groups yet to be read, the last one first: by their names alone, since a container may have many of them, deep down.
+#[derive(Default)]
+struct Waiting {
+    names: Buffer<u8>,
+    /// For each where its name begins, and how long the path of the group above is.
+    groups: Buffer<(usize, usize)>,
+}
+
+impl Waiting {
+    fn push(&mut self, above: usize, name: &[u8]) -> Result<(), Errno> {
+        self.groups.push((self.names.len(), above))?;
+        self.names.extend(name)
+    }
+
+    /// Makes the path of the group that was read last that of the next one; `false` if there is none.
+    fn next(&mut self, path: &mut Buffer<u8>) -> Result<bool, Errno> {
+        let Some((start, above)) = self.groups.pop() else { return Ok(false) };
+        // All that was read since the group above lies below that.
+        path.truncate(above);
+        path.push(b'/')?;
+        path.extend(self.names.get(start..).unwrap_or_default())?;
+        self.names.truncate(start);
+        Ok(true)
+    }
 }
 
 /// A path below the mount and what follows it, with a zero byte at its end.

@@ -106,6 +106,14 @@ check 'one that is nested in another is told with it' is "$(./which $inner)" box
 check "one within a user's manager is told" is "$(./which $box)" box
 check 'and nobody else of that user' is "$(./which $other)" -
 check 'a machine has the processes of its groups' is "$(./of web processes)" "$web $web_cron "
+# A container may make as many groups as it likes, with long names, deep down.
+deep=$groups/machine.slice/web.scope/payload
+long=$(printf 'n%.0s' $(seq 200))
+for _ in $(seq 15); do deep=$deep/$long; done
+mkdir -p "$deep"
+for number in $(seq 2000); do mkdir "$deep/$long$number"; done
+check 'thousands of groups deep down take little memory' is "$(ulimit -v 10000; ./of web processes)" "$web $web_cron "
+find $groups/machine.slice/web.scope/payload/$long -depth -type d -exec rmdir {} \;
 check 'those of a machine within it are among them' is "$(./of box processes)" "$box $inner "
 check 'and it has its own' is "$(./of inner processes)" "$inner "
 check 'its group is opened, and is the one of the record' is "$(./of web group)" "$web "
