@@ -14,7 +14,7 @@ import tempfile
 # The floors of machined from the bottom: the modules on one floor know those below it. On the floors that are "apart" they
 # do not know each other either.
 MACHINED = [
-    ("ground", ["announcements", "error", "journal", "os_release", "places", "unit_part"], False),
+    ("ground", ["announcements", "error", "journal", "os_release", "own_process", "places", "unit_part"], False),
     ("core", ["group", "machines", "publisher", "vacancy", "watch", "daemon"], False),
     ("bus and jobs", ["bus", "jobs"], True),
     (

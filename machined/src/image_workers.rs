@@ -21,6 +21,7 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::jobs::{Jobs, Party, Tasks};
+use crate::own_process::PROGRAM;
 
 mod child;
 mod request;
@@ -69,7 +70,7 @@ pub struct ImageWorkers {
 impl ImageWorkers {
     /// For the images of the host, or for those of the user whose daemon this is.
     pub fn new(jobs: Jobs, user: Option<&images::User>) -> Self {
-        let mut words = vec!["/proc/self/exe", MODE];
+        let mut words = vec![PROGRAM, MODE];
         if let Some(images::User { runtime, state, settings, library }) = user {
             words.extend([runtime, state, settings, library].map(String::as_str));
         }

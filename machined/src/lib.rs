@@ -20,6 +20,7 @@ mod late_maps;
 mod machines;
 mod operations;
 mod os_release;
+mod own_process;
 mod places;
 mod predecessors;
 mod publisher;

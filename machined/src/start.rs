@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use varlink_server::{Listener, Server, Settings, is_served, listen_privately_at, path_of, service};
 use zbus::Connection;
 
-use crate::addresses::{Keeper, Notifications, Watch as Source};
+use crate::addresses::{self, Keeper, Notifications, Watch as Source};
 use crate::bus::{Bus, CallError, Which};
 use crate::cli::Options;
 use crate::daemon::{Daemon, Surroundings, UserNamespace};
@@ -79,10 +79,14 @@ async fn lock(publisher: &Publisher) -> Result<(), registry::Error> {
 
 /// Runs the daemon until it is told to stop.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == image_workers::MODE) {
+    let mode = std::env::args_os().nth(1);
+    if mode.as_ref().is_some_and(|word| word == image_workers::MODE) {
         return image_workers::main();
     }
-    if std::env::args_os().nth(1).is_some_and(|word| word == inside::ARGUMENT) {
+    if mode.as_ref().is_some_and(|word| word == addresses::LEASE_READER) {
+        return addresses::read_leases();
+    }
+    if mode.is_some_and(|word| word == inside::ARGUMENT) {
         inside::main();
         return ExitCode::SUCCESS;
     }

@@ -1,11 +1,13 @@
 """A file system that takes every request and answers none but the first: whoever looks into it waits until it goes."""
 
 import os
+import select
 import signal
 import struct
 import subprocess
 
 import processes
+from waiting import DEADLINE
 
 INIT = 26
 # Of linux/fuse.h: the header of a request, of an answer, and what INIT is answered with.
@@ -23,14 +25,14 @@ class Hanging:
         try:
             processes.checked(processes.LIBC.mount(b"hang", os.fsencode(path), b"fuse", 0, options))
             self.path = path
+            self.asked = os.eventfd(0)
             self.server = os.fork()
             if self.server == 0:
                 self.serve(device)
         finally:
             os.close(device)
 
-    @staticmethod
-    def serve(device):
+    def serve(self, device):
         try:
             while True:
                 request = os.read(device, 1 << 20)
@@ -38,13 +40,20 @@ class Hanging:
                 if code == INIT:
                     body = WELCOME.pack(7, 31, 0, 0, 0, 0, 65536, 0, 0, 0, 0, 0, *[0] * 6)
                     os.write(device, ANSWER.pack(ANSWER.size + len(body), 0, unique) + body)
+                else:
+                    os.eventfd_write(self.asked, 1)
         finally:
             os._exit(0)
+
+    def until_asked(self):
+        """Waits until somebody waits for it."""
+        assert select.select([self.asked], [], [], DEADLINE)[0], f"nobody looks into {self.path}"
 
     def end(self):
         """With its server, and nobody waits any more."""
         os.kill(self.server, signal.SIGKILL)
         os.waitpid(self.server, 0)
+        os.close(self.asked)
         subprocess.run(["umount", "--lazy", self.path], stderr=subprocess.DEVNULL, check=False)
 
 

@@ -9,12 +9,13 @@ import subprocess
 import time
 import unittest
 
+import fuse
 import processes
 import records
 import world
 from subscribe import Follower
 from varlink import INVALID, OK, as_user, ask, call, listed, register
-from waiting import AT_ONCE, until
+from waiting import AT_ONCE, DEADLINE, until
 
 BRIDGE, HOST = "guests0", "10.50.0.1"
 SET = "io.mymachines.Registry.SetAddresses"
@@ -173,6 +174,85 @@ class Guests(world.Case):
         self.assert_addresses("box", "10.50.0.21")
         until(lambda: "10.50.0.21" not in records.addresses("web"), "the end of the other's claim")
         until(lambda: records.index() == {"10.50.0.21": "box"}, "the index")
+
+    def test_a_lease_that_a_container_had_is_told_when_that_is_gone(self):
+        web = self.guest(name="web")
+        box = self.container("10.50.0.21/32", bridge=BRIDGE)
+        self.register("box", box)
+        self.assert_addresses("box", "10.50.0.21")
+        self.speak(web, "10.50.0.11")
+        lease(("10.50.0.21", web.mac), ("10.50.0.22", web.mac))
+        self.assert_addresses("web", "10.50.0.22")
+        self.assertEqual(ask("Unregister", {"name": "box"}), OK)
+        until(lambda: sorted(records.addresses("web")) == ["10.50.0.21", "10.50.0.22"], "the lease")
+
+    def readers(self):
+        """The processes that read leases."""
+        told = subprocess.run(["ps", "-o", "stat=,args=", "--ppid", str(self.machined.pid)], capture_output=True, text=True)
+        return [line for line in told.stdout.splitlines() if "--lease-reader" in line]
+
+    def test_leases_are_read_only_while_they_could_be_anybodys(self):
+        box = self.container(bridge=BRIDGE)
+        self.register("box", box)
+        nowhere = self.leader()
+        self.register("nowhere", nowhere, **{"class": "vm"})
+        self.assertEqual(ask("List", {"name": "nowhere"}), OK)
+        self.assertEqual(self.readers(), [])
+        web = self.guest("10.50.0.11", name="web")
+        lease(("10.50.0.21", web.mac))
+        self.assert_addresses("web", "10.50.0.21")
+        self.assertEqual(len(self.readers()), 1)
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        until(lambda: not self.readers(), "its end")
+        again = self.guest("10.50.0.12", name="again")
+        lease(("10.50.0.22", again.mac))
+        self.assert_addresses("again", "10.50.0.22")
+        self.machined.kill()
+        self.start()
+        self.assertEqual((records.addresses("again"), sources("again")), (["10.50.0.22"], "lease"))
+        lease(("10.50.0.23", again.mac))
+        self.assert_addresses("again", "10.50.0.23")
+
+    def test_a_reader_that_was_killed_is_replaced_and_takes_nothing_away(self):
+        web = self.guest("10.50.0.11", name="web")
+        lease(("10.50.0.21", web.mac))
+        self.assert_addresses("web", "10.50.0.21")
+        subprocess.run(["pkill", "-KILL", "-f", "--", "--lease-reader"], check=True)
+        until(lambda: not self.readers(), "its end")
+        lease(("10.50.0.22", web.mac))
+        self.assertEqual(records.addresses("web"), ["10.50.0.21"])
+        until(lambda: records.addresses("web") == ["10.50.0.22"], "the next reader", max(60, DEADLINE))
+
+    @unittest.skipUnless(fuse.is_there(), "needs FUSE, and root")
+    def test_a_file_system_with_leases_that_hangs_holds_nobody_up(self):
+        web = self.guest("10.50.0.11", name="web")
+        lease(("10.50.0.21", web.mac))
+        self.assert_addresses("web", "10.50.0.21")
+        self.machined.kill()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", "/var/lib"])
+        os.mkdir("/var/lib/libvirt")
+        hanging = fuse.Hanging("/var/lib/libvirt")
+        self.addCleanup(hanging.end)
+        self.start()
+        hanging.until_asked()
+        # What was leased before holds, and all others are served.
+        self.assertEqual((records.addresses("web"), sources("web")), (["10.50.0.21"], "lease"))
+        box = self.container("10.50.0.30/24", bridge=BRIDGE)
+        self.register("box", box)
+        self.assert_addresses("box", "10.50.0.30")
+        self.assertEqual(ask(SET, {"name": "web", "addresses": ["10.50.0.40"]}), OK)
+        self.assert_addresses("web", "10.50.0.40")
+        # It cannot be killed; no other one is started beside it, and the daemon starts again without waiting for it.
+        self.assertEqual(ask("Unregister", {"name": "web"}), OK)
+        self.guest("10.50.0.12", name="db")
+        self.assert_addresses("db", "10.50.0.12")
+        self.assertLessEqual(len(self.readers()), 1)
+        began = time.monotonic()
+        self.machined.kill()
+        self.start()
+        self.assertLess(time.monotonic() - began, AT_ONCE)
+        self.assertEqual(set(listed()), {"box", "db"})
 
     def test_a_guest_that_lies_does_not_get_what_others_have(self):
         web, liar = self.guest("10.50.0.11", name="web"), self.guest("10.50.0.66", name="liar")

@@ -13,14 +13,14 @@ use registry::{Address, AddressSource, Addresses, Resolution};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use service_manager::log::with_causes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
 use super::host::{HostNetwork, Stale, ways};
 use super::reach::{Reach, reach};
-use super::vms::{LeaseFiles, Vms};
+use super::vms::Vms;
 use super::{
     Error, InterfaceAddress, Namespaces, NetnsId, Notification, Notifications, Nsid, Peer, Place, Resolved,
     Tracker, Watch,
@@ -96,9 +96,8 @@ pub struct Keeper<K> {
     changed: Notify,
     pub(super) vms: RefCell<Vms<K>>,
     pub(super) vms_changed: Notify,
-    pub(super) lease_files: RefCell<Option<LeaseFiles>>,
-    /// When the first of the leases that count ends, in seconds of `CLOCK_REALTIME`.
-    pub(super) next_lease_end: Cell<Option<u64>>,
+    /// Whether there are machines that leases could be of.
+    pub(super) leases_wanted: watch::Sender<bool>,
     /// When the task that keeps all of this current looks again by itself.
     wakes: Cell<Option<Instant>>,
 }
@@ -118,8 +117,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
             changed: Notify::new(),
             vms: RefCell::default(),
             vms_changed: Notify::new(),
-            lease_files: RefCell::default(),
-            next_lease_end: Cell::new(None),
+            leases_wanted: watch::Sender::new(false),
             wakes: Cell::new(None),
         })
     }
@@ -204,7 +202,7 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         self.restored.borrow_mut().remove(&key);
         self.tracker.borrow_mut().left(key);
         self.networks.borrow_mut().remove(&key);
-        self.vms.borrow_mut().left(key);
+        self.vm_left(key);
     }
 
     /// The addresses of a machine; `None` if they are not known.

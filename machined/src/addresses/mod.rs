@@ -14,11 +14,13 @@
 //! `links`, `tracker`)
 //! knows no sockets; `request`, `namespace`, `notifications` and `datagram` are the edge.
 
+mod allowance;
 mod conversation;
 mod datagram;
 mod error;
 mod host;
 mod keeper;
+mod lease_reader;
 mod links;
 mod list;
 mod message;
@@ -41,6 +43,7 @@ mod kernel_tests;
 
 pub use error::Error;
 pub use keeper::{Keeper, Listing, Owners};
+pub use lease_reader::{MODE as LEASE_READER, main as read_leases};
 pub use list::InterfaceAddress;
 pub use namespace::{Namespaces, NetnsId, Place};
 pub use notifications::{Notification, Notifications, Origin};

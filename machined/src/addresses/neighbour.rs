@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
 use super::message::{Attributes, Message, NLM_F_DUMP, Request, u16_at, u32_at};
 use super::rtnetlink::ip;
@@ -28,7 +30,8 @@ const NUD_PROBE: u16 = 0x10;
 const NUD_PERMANENT: u16 = 0x80;
 
 /// The hardware address of a network interface: Ethernet's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "[u8; 6]", into = "[u8; 6]")]
 pub(super) struct Mac([u8; 6]);
 
 impl Mac {
@@ -47,6 +50,20 @@ impl Mac {
         };
         let bytes: Option<Vec<_>> = text.split(':').map(byte).collect();
         Self::new(&bytes?)
+    }
+}
+
+impl TryFrom<[u8; 6]> for Mac {
+    type Error = &'static str;
+
+    fn try_from(bytes: [u8; 6]) -> Result<Self, Self::Error> {
+        Self::new(&bytes).ok_or("no hardware address of anybody's")
+    }
+}
+
+impl From<Mac> for [u8; 6] {
+    fn from(Mac(bytes): Mac) -> Self {
+        bytes
     }
 }
 

@@ -3,32 +3,29 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libmachine::{Namespace, ProcessHandle};
 use registry::{Address, AddressSource, Addresses, Record};
 use rustix::fd::AsFd;
-use rustix::time::{ClockId, clock_gettime};
+use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until};
+use turns::processor_time;
 
+use super::allowance::Allowance;
 use super::host::Stale;
 use super::keeper::{Keeper, Listing, Owners};
 use super::links::Links;
 use super::list::RT_SCOPE_LINK;
 use super::neighbour::{Mac, Neighbour};
 use super::route::Route;
-use super::vms::{Host, LeaseFiles, Moment, is_nobodys, of_leader};
+use super::vms::{Host, Moment, Step, is_nobodys, of_leader};
 use super::{InterfaceAddress, Namespaces};
 
-/// How long changes of files are gathered.
-const GATHER: Duration = Duration::from_millis(20);
-/// What all of this may cost: one part in so many of a processor's time.
-const SHARE: u32 = 100;
-/// The longest time that it pauses for that.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often files are read that cannot be watched.
-const UNWATCHED: Duration = Duration::from_secs(15);
+/// How long it works before others have their turn, in time of a processor.
+const TURN: Duration = Duration::from_millis(1);
+/// So many machines' addresses are written down together.
+const TOGETHER: usize = 8;
 
 /// Why an address cannot be given to a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +67,15 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
         self.vms_changed.notify_one();
     }
 
-    /// Another machine than a virtual one, or another one of these, has these addresses now.
+    /// A virtual machine may be gone.
+    pub(super) fn vm_left(&self, key: K) {
+        self.vms.borrow_mut().left(key);
+        self.vms_changed.notify_one();
+    }
+
+    /// Another machine than a virtual one, or another one of these, has these addresses now, or none.
     pub fn others_changed(&self, key: K, ips: &[IpAddr]) {
         let mut vms = self.vms.borrow_mut();
-        if vms.is_empty() || ips.is_empty() {
-            return;
-        }
         vms.rival_changed(key, ips);
         if vms.is_stale() {
             self.vms_changed.notify_one();
@@ -104,8 +104,14 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
 
     /// The registrar of a virtual machine says that these are its addresses. They count when this returns.
     pub fn give(&self, owners: &impl Owners<Key = K>, key: K, given: Vec<Address>) {
-        self.vms.borrow_mut().give(key, given);
-        self.work(owners);
+        let decided = self.view(|view| {
+            let mut vms = self.vms.borrow_mut();
+            vms.give(key, given);
+            vms.decide(key, view, moment(), |ip| owners.rival(key, ip))
+        });
+        if let Some(resolution) = decided {
+            owners.set_addresses(key, resolution);
+        }
         // What is to be done next may be another thing now.
         self.vms_changed.notify_one();
     }
@@ -145,34 +151,17 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
 
     /// Keeps the addresses of all virtual machines current, for ever. Where there is none, nothing is done.
     pub async fn run_vms(&self, owners: &impl Owners<Key = K>) {
+        let mut allowance = Allowance::new(Instant::now());
         loop {
-            let began = processor_time();
-            self.work(owners);
-            let spent = processor_time().saturating_sub(began);
-            sleep(spent.saturating_mul(SHARE.saturating_sub(1)).min(LONGEST_PAUSE)).await;
-            let watch = self.lease_files.borrow().as_ref().and_then(LeaseFiles::watch);
-            let files = async {
-                match watch {
-                    Some(watch) => match watch.readable().await {
-                        Ok(mut guard) => {
-                            guard.clear_ready();
-                            sleep(GATHER).await;
-                        }
-                        // An error of the runtime's is one of its own end.
-                        Err(_) => std::future::pending().await,
-                    },
-                    None => std::future::pending().await,
-                }
-            };
-            let deadline = self.next_vm_deadline();
+            let spent = self.work(owners).await;
+            sleep(allowance.spend(spent, Instant::now())).await;
             let due = async {
-                match deadline {
+                match self.next_vm_deadline() {
                     Some(deadline) => sleep_until(deadline.into()).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = files => {}
                 () = due => {}
                 () = self.vms_changed.notified() => {}
             }
@@ -181,56 +170,64 @@ impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
 
     fn next_vm_deadline(&self) -> Option<Instant> {
         let at = moment();
-        let end = self.next_lease_end.get().map(|end| {
+        let vms = self.vms.borrow();
+        let end = vms.next_end().map(|end| {
             let left = Duration::from_secs(end.saturating_sub(at.realtime).saturating_add(1));
             at.now.checked_add(left).unwrap_or(at.now)
         });
-        let files = self.lease_files.borrow();
-        let unwatched = files.as_ref().filter(|files| files.watch().is_none());
-        let again = unwatched.and_then(|_| at.now.checked_add(UNWATCHED));
-        [end, again, self.vms.borrow().next_deadline()].into_iter().flatten().min()
+        [end, vms.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Does all that is due.
-    fn work(&self, owners: &impl Owners<Key = K>) {
-        let mut vms = self.vms.borrow_mut();
-        if vms.is_empty() {
-            *self.lease_files.borrow_mut() = None;
-            self.next_lease_end.set(None);
-            return;
-        }
+    /// Does all that is due, while others get their turns. Returns what it took of a processor's time.
+    async fn work(&self, owners: &impl Owners<Key = K>) -> Duration {
+        let mut began = processor_time();
+        let mut spent = Duration::ZERO;
+        let wanted = self.vms.borrow_mut().want_leases();
+        self.leases_wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         let at = moment();
-        let mut found = Vec::new();
-        for key in vms.take_searches(at.now) {
-            let leader = owners.leader(key).filter(|leader| self.is_in_own_network(leader));
-            let interfaces = leader.map(|leader| of_leader(&leader)).unwrap_or_default();
-            if vms.found(key, &interfaces, at.now) {
-                found.push((key, interfaces));
+        let searches = self.vms.borrow_mut().take_searches(at.now);
+        for key in searches {
+            self.search(owners, key, at);
+            pass(&mut began, &mut spent).await;
+        }
+        if !self.vms.borrow().is_empty() {
+            self.view(|view| self.vms.borrow_mut().begin(view, at));
+            while self.go_on(owners, at, began) {
+                pass(&mut began, &mut spent).await;
             }
         }
-        if self.next_lease_end.get().is_some_and(|end| end <= at.realtime) {
-            vms.lease_ended();
-        }
-        let mut files = self.lease_files.borrow_mut();
-        let new = self.view(|view| {
-            if vms.want_leases() {
-                let files = files.get_or_insert_with(|| LeaseFiles::open(Path::new("/")));
-                if files.read() {
-                    vms.set_leases(files.written(), view, at);
-                }
-            }
-            vms.look(view, at);
-            let new = vms.decide(view, at, |key, ip| owners.rival(key, ip));
-            self.next_lease_end.set(vms.next_end(view, at));
-            new
-        });
-        drop((files, vms));
-        for (key, interfaces) in found {
+        spent.saturating_add(processor_time().saturating_sub(began))
+    }
+
+    /// Looks for the interfaces of a machine.
+    fn search(&self, owners: &impl Owners<Key = K>, key: K, at: Moment) {
+        let leader = owners.leader(key).filter(|leader| self.is_in_own_network(leader));
+        let interfaces = leader.map(|leader| of_leader(&leader)).unwrap_or_default();
+        if self.vms.borrow_mut().found(key, &interfaces, at.now) {
             owners.set_found(key, interfaces);
         }
-        for (key, resolution) in new {
+    }
+
+    /// Does a part of what is due, until the turn that began then is over. Returns whether there may be more.
+    fn go_on(&self, owners: &impl Owners<Key = K>, at: Moment, began: Duration) -> bool {
+        let mut decided = Vec::new();
+        let has_more = self.view(|view| {
+            let mut vms = self.vms.borrow_mut();
+            loop {
+                match vms.step(view, at, |key, ip| owners.rival(key, ip)) {
+                    Step::Nothing => return false,
+                    Step::Some => {}
+                    Step::Decided(key, resolution) => decided.push((key, resolution)),
+                }
+                if decided.len() >= TOGETHER || is_over(began) {
+                    return true;
+                }
+            }
+        });
+        for (key, resolution) in decided {
             owners.set_addresses(key, resolution);
         }
+        has_more
     }
 
     fn is_in_own_network(&self, leader: &ProcessHandle) -> bool {
@@ -244,9 +241,18 @@ fn moment() -> Moment {
     Moment { now: Instant::now(), realtime }
 }
 
-/// What this thread has used of a processor: what others do on a busy host is not charged to it.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+/// Whether others are to have their turn now.
+fn is_over(began: Duration) -> bool {
+    processor_time().saturating_sub(began) >= TURN
+}
+
+/// Lets others have their turn, if this one, which began then, is over.
+async fn pass(began: &mut Duration, spent: &mut Duration) {
+    let now = processor_time();
+    let turn = now.saturating_sub(*began);
+    if turn >= TURN {
+        *spent = spent.saturating_add(turn);
+        yield_now().await;
+        *began = processor_time();
+    }
 }

@@ -16,6 +16,7 @@ use super::bond::be_bound_to;
 use super::message;
 use super::request::Report;
 use super::spawn::{Side, close_all_but, fork, ignore_children, leave};
+use crate::own_process::PROGRAM;
 
 /// The argument by which this program is a doorman, on its standard input.
 pub const ARGUMENT: &str = "--doorman";
@@ -64,7 +65,7 @@ impl Doorman {
 
     /// This program.
     pub(super) fn program() -> Command {
-        let mut program = Command::new("/proc/self/exe");
+        let mut program = Command::new(PROGRAM);
         program.arg0("machined").arg(ARGUMENT);
         program
     }
@@ -153,7 +154,7 @@ pub(super) mod tests {
 
     /// This test program, as the doorman below.
     pub(in crate::inside) fn program() -> Command {
-        let mut program = Command::new("/proc/self/exe");
+        let mut program = Command::new(PROGRAM);
         program.env("RUST_TEST_THREADS", "1").args([
             "--ignored",
             "--exact",

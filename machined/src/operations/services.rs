@@ -100,6 +100,7 @@ impl Operations {
             }
             Change::LeaderEnded { key, is_watched } => {
                 self.keeper.left(key);
+                self.keeper.others_changed(key, &[]);
                 self.os_releases.left(key);
                 // Nobody of ours keeps its group from being empty.
                 self.inside.left(key);
@@ -110,6 +111,7 @@ impl Operations {
             Change::Altered(key) => self.tell_rivals(key),
             Change::Forgotten { key, .. } => {
                 self.keeper.left(key);
+                self.keeper.others_changed(key, &[]);
                 self.os_releases.left(key);
                 self.inside.left(key);
                 self.units_followed.stop(key);
@@ -133,6 +135,7 @@ impl Operations {
         tokio::join!(
             self.keeper.run(&*self.daemon, notifications),
             self.keeper.run_vms(&*self.daemon),
+            self.keeper.follow_leases(),
             self.os_releases.forget_old(),
             self.inside.forget_ended(),
             self.late_maps.run(|key| self.daemon.read_maps(key)),

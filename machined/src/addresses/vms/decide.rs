@@ -24,6 +24,14 @@ pub(in crate::addresses) struct Said {
     pub(in crate::addresses) neighbours: Vec<Address>,
 }
 
+impl Said {
+    /// All of them.
+    pub(in crate::addresses) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        let ips = |addresses: &[Address]| addresses.iter().map(|address| address.ip).collect::<Vec<_>>();
+        ips(&self.given).into_iter().chain(self.leases.iter().copied()).chain(ips(&self.neighbours))
+    }
+}
+
 /// Families of addresses that do not stand for each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::addresses::neighbour::Mac;
@@ -12,7 +13,7 @@ use crate::addresses::neighbour::Mac;
 const MAX_LEASES: usize = 16 * 1024;
 
 /// Who was given which address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::addresses) struct Lease {
     /// The address.
     pub(in crate::addresses) ip: IpAddr,

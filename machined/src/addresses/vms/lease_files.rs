@@ -5,19 +5,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use super::lease::Format;
-use super::leases::Written;
+use super::lease::{Format, Lease};
+use super::leases::Entry;
 use super::taps::ifindex;
 
 /// A larger file is not read.
@@ -71,11 +69,19 @@ struct File {
     written: Written,
 }
 
+/// What one file has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Written {
+    /// The interface that the server leases on, if the file says so.
+    on: Option<u32>,
+    leases: Vec<Lease>,
+}
+
 /// The files as they were read last.
 #[derive(Debug)]
 pub(in crate::addresses) struct LeaseFiles {
     root: PathBuf,
-    watch: Option<Rc<AsyncFd<OwnedFd>>>,
+    watch: Option<OwnedFd>,
     /// Watches of directories above those that are not there.
     above: Vec<i32>,
     files: HashMap<PathBuf, File>,
@@ -83,18 +89,15 @@ pub(in crate::addresses) struct LeaseFiles {
 }
 
 impl LeaseFiles {
-    /// Those below this directory. Needs a tokio runtime with IO. Where they cannot be watched, they are read again each time.
+    /// Those below this directory. Where they cannot be watched, they are read again each time.
     pub(in crate::addresses) fn open(root: &Path) -> Self {
-        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok().and_then(|inotify| {
-            #[allow(deprecated, reason = "sound for an OwnedFd; its successor is unsafe")]
-            AsyncFd::with_interest(inotify, Interest::READABLE).ok().map(Rc::new)
-        });
+        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
         Self { root: root.to_owned(), watch, above: Vec::new(), files: HashMap::new(), is_read: false }
     }
 
     /// What becomes readable when something has changed; `None` where they cannot be watched.
-    pub(in crate::addresses) fn watch(&self) -> Option<Rc<AsyncFd<OwnedFd>>> {
-        self.watch.clone()
+    pub(in crate::addresses) fn watch(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
     }
 
     /// Reads what has changed. Returns whether anything is other than it was.
@@ -127,46 +130,51 @@ impl LeaseFiles {
         is_other || !before.is_empty()
     }
 
-    /// All that is written down.
-    pub(in crate::addresses) fn written(&self) -> impl Iterator<Item = &Written> {
-        self.files.values().map(|file| &file.written)
+    /// All that is written down. Two files may have the same.
+    pub(in crate::addresses) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.files.values().flat_map(|File { written: Written { on, leases }, .. }| {
+            leases.iter().map(|&lease| Entry { on: *on, lease })
+        })
     }
 
     fn has_changed(&mut self) -> bool {
-        let Some(watch) = self.watch.clone() else { return true };
-        let mut events = [0; 4096];
+        let Some(watch) = &self.watch else { return true };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(watch, &mut buffer);
         let mut is_changed = !self.is_read;
-        while matches!(rustix::io::read(&*watch, &mut events), Ok(length) if length > 0) {
-            is_changed = true;
+        while let Ok(event) = events.next() {
+            // That a watch was taken away is told, too.
+            is_changed |= event.events() != ReadFlags::IGNORED;
         }
         if is_changed {
             // Before they are read, so that nothing is missed.
-            self.watch_all(watch.get_ref());
+            watch_all(&self.root, watch, &mut self.above);
         }
         is_changed
     }
+}
 
-    fn watch_all(&mut self, inotify: &OwnedFd) {
-        for above in self.above.drain(..) {
-            let _ = remove_watch(inotify, above);
+/// Watches the directories, and where one is not there the nearest above it that is: these are `above`.
+fn watch_all(root: &Path, inotify: &OwnedFd, above: &mut Vec<i32>) {
+    for watch in above.drain(..) {
+        let _ = remove_watch(inotify, watch);
+    }
+    let changed = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::MOVE | WatchFlags::DELETE;
+    let gone = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+    let comes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+    for place in &PLACES {
+        let directory = root.join(place.directory);
+        if add_watch(inotify, &directory, changed | gone) != Err(Errno::NOENT) {
+            continue;
         }
-        let changed = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::MOVE | WatchFlags::DELETE;
-        let gone = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-        let comes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-        for place in &PLACES {
-            let directory = self.root.join(place.directory);
-            if add_watch(inotify, &directory, changed | gone) != Err(Errno::NOENT) {
-                continue;
+        // The nearest one above that is there tells when the next one comes.
+        for parent in directory.ancestors().skip(1).take_while(|parent| parent.starts_with(root)) {
+            match add_watch(inotify, parent, comes | WatchFlags::MASK_ADD) {
+                Ok(watch) => above.push(watch),
+                Err(Errno::NOENT) => continue,
+                Err(_) => {}
             }
-            // The nearest one above that is there tells when the next one comes.
-            for above in directory.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
-                match add_watch(inotify, above, comes | WatchFlags::MASK_ADD) {
-                    Ok(watch) => self.above.push(watch),
-                    Err(Errno::NOENT) => continue,
-                    Err(_) => {}
-                }
-                break;
-            }
+            break;
         }
     }
 }
@@ -192,61 +200,64 @@ fn read(path: &Path, format: Format, known: Option<&File>) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::{Duration, timeout};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     const LEASE: &str = "0 52:54:00:12:34:56 192.168.122.5 web *\n";
 
-    fn run(test: impl AsyncFnOnce(&Path)) {
+    fn run(test: impl FnOnce(&Path)) {
         let root = std::env::temp_dir().join(format!(
             "leases-{}-{:?}",
             std::process::id(),
             std::thread::current().id()
         ));
         fs::create_dir(&root).unwrap();
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test(&root));
+        test(&root);
         fs::remove_dir_all(&root).unwrap();
     }
 
-    async fn read_when_told(files: &mut LeaseFiles) -> usize {
-        let told = async {
-            loop {
-                let watch = files.watch().unwrap();
-                watch.readable().await.unwrap().clear_ready();
-                if files.read() {
-                    return;
-                }
+    fn is_told(files: &LeaseFiles) -> bool {
+        let watch = PollFd::from_borrowed_fd(files.watch().unwrap(), PollFlags::IN);
+        poll(&mut [watch], Some(&Timespec::default())) == Ok(1)
+    }
+
+    fn read_when_told(files: &mut LeaseFiles) -> usize {
+        let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+        loop {
+            let watch = PollFd::from_borrowed_fd(files.watch().unwrap(), PollFlags::IN);
+            assert_eq!(poll(&mut [watch], Some(&limit)), Ok(1));
+            if files.read() {
+                return files.entries().count();
             }
-        };
-        timeout(Duration::from_secs(60), told).await.unwrap();
-        files.written().map(|written| written.leases.len()).sum()
+        }
     }
 
     #[test]
     fn files_are_read_when_they_come_change_and_go() {
-        run(async |root| {
+        run(|root| {
             let mut files = LeaseFiles::open(root);
             assert!(!files.read(), "there is none");
             let directory = root.join("var/lib/libvirt/dnsmasq");
             fs::create_dir_all(&directory).unwrap();
             let leases = directory.join("default.leases");
             fs::write(&leases, LEASE).unwrap();
-            assert_eq!(read_when_told(&mut files).await, 1);
+            assert_eq!(read_when_told(&mut files), 1);
             assert!(!files.read(), "nothing has changed since");
+            assert!(!is_told(&files), "and nothing says so");
             let status =
                 r#"[{"ip-address":"192.168.122.6","mac-address":"52:54:00:12:34:57","expiry-time":0}]"#;
             fs::write(directory.join("virbr0.status.new"), status).unwrap();
             fs::rename(directory.join("virbr0.status.new"), directory.join("virbr0.status")).unwrap();
-            assert_eq!(read_when_told(&mut files).await, 2);
+            assert_eq!(read_when_told(&mut files), 2);
             fs::remove_file(&leases).unwrap();
-            assert_eq!(read_when_told(&mut files).await, 1);
+            assert_eq!(read_when_told(&mut files), 1);
             fs::remove_dir_all(&directory).unwrap();
-            assert_eq!(read_when_told(&mut files).await, 0);
+            assert_eq!(read_when_told(&mut files), 0);
         });
     }
 
     #[test]
     fn what_is_no_plain_file_or_too_large_is_not_read() {
-        run(async |root| {
+        run(|root| {
             let directory = root.join("var/lib/misc");
             fs::create_dir_all(&directory).unwrap();
             let path = |name: &str| directory.join(name);
@@ -256,9 +267,9 @@ mod tests {
             rustix::fs::mkfifoat(rustix::fs::CWD, path("dnsmasq.fifo.leases"), Mode::RWXU).unwrap();
             let mut files = LeaseFiles::open(root);
             assert!(!files.read());
-            assert_eq!(files.written().count(), 0);
+            assert_eq!(files.entries().count(), 0);
             fs::write(path("dnsmasq.leases"), LEASE).unwrap();
-            assert_eq!(read_when_told(&mut files).await, 1);
+            assert_eq!(read_when_told(&mut files), 1);
         });
     }
 }

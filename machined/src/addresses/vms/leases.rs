@@ -1,24 +1,39 @@
 //! All leases that are written down on this host, by whom they are for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::hash::Hash;
+
+use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 use crate::addresses::neighbour::Mac;
 
-/// What one file has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::addresses) struct Written {
+/// A lease as it is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::addresses) struct Entry {
     /// The interface that the server leases on, if the file says so.
     pub(in crate::addresses) on: Option<u32>,
-    /// The leases.
-    pub(in crate::addresses) leases: Vec<Lease>,
+    /// The lease.
+    pub(in crate::addresses) lease: Lease,
+}
+
+/// What has changed of what is written down.
+#[derive(Debug, Default)]
+pub(in crate::addresses) struct Changes {
+    /// Nothing that was told before counts.
+    pub(in crate::addresses) is_whole: bool,
+    /// These are there no more.
+    pub(in crate::addresses) gone: Vec<Entry>,
+    /// These are there now.
+    pub(in crate::addresses) new: Vec<Entry>,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
+    all: HashSet<Entry>,
     by_mac: HashMap<Mac, Vec<Lease>>,
-    by_interface: BTreeMap<u32, Vec<Lease>>,
+    by_interface: HashMap<u32, Vec<Lease>>,
 }
 
 /// Whom a change concerns.
@@ -29,28 +44,43 @@ pub(super) struct Changed {
 }
 
 impl Leases {
-    /// These are all that there are now. Returns whom that concerns.
-    pub(super) fn replace<'a>(&mut self, files: impl Iterator<Item = &'a Written>) -> Changed {
-        let mut new = Self::default();
-        for file in files {
-            for &lease in &file.leases {
-                if let Some(mac) = lease.mac {
-                    new.by_mac.entry(mac).or_default().push(lease);
-                }
-                if let Some(on) = file.on {
-                    new.by_interface.entry(on).or_default().push(lease);
-                }
+    /// Takes in what has changed. Returns whom that concerns.
+    pub(super) fn change(&mut self, Changes { is_whole, mut gone, new }: Changes) -> Changed {
+        if is_whole {
+            let new: HashSet<_> = new.iter().collect();
+            gone = self.all.iter().filter(|entry| !new.contains(entry)).copied().collect();
+        }
+        let mut changed = Changed::default();
+        for entry in gone {
+            if self.all.remove(&entry) {
+                self.forget(entry);
+                changed.note(entry);
             }
         }
-        let old = std::mem::replace(self, new);
-        let macs = old.by_mac.keys().chain(self.by_mac.keys());
-        let interfaces = old.by_interface.keys().chain(self.by_interface.keys());
-        Changed {
-            macs: macs.filter(|mac| old.by_mac.get(mac) != self.by_mac.get(mac)).copied().collect(),
-            interfaces: interfaces
-                .filter(|on| old.by_interface.get(on) != self.by_interface.get(on))
-                .copied()
-                .collect(),
+        for entry in new {
+            if self.all.insert(entry) {
+                self.learn(entry);
+                changed.note(entry);
+            }
+        }
+        changed
+    }
+
+    fn learn(&mut self, Entry { on, lease }: Entry) {
+        if let Some(mac) = lease.mac {
+            self.by_mac.entry(mac).or_default().push(lease);
+        }
+        if let Some(on) = on {
+            self.by_interface.entry(on).or_default().push(lease);
+        }
+    }
+
+    fn forget(&mut self, Entry { on, lease }: Entry) {
+        if let Some(mac) = lease.mac {
+            forget(&mut self.by_mac, mac, lease);
+        }
+        if let Some(on) = on {
+            forget(&mut self.by_interface, on, lease);
         }
     }
 
@@ -70,26 +100,62 @@ impl Leases {
     }
 }
 
+impl Changed {
+    fn note(&mut self, Entry { on, lease }: Entry) {
+        self.macs.extend(lease.mac);
+        self.interfaces.extend(on);
+    }
+}
+
+fn forget<K: Hash + Eq>(map: &mut HashMap<K, Vec<Lease>>, key: K, lease: Lease) {
+    let hash_map::Entry::Occupied(mut leases) = map.entry(key) else { return };
+    if let Some(place) = leases.get().iter().position(|other| *other == lease) {
+        leases.get_mut().swap_remove(place);
+    }
+    if leases.get().is_empty() {
+        leases.remove();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mac(last: u8) -> Mac {
+        Mac::new(&[2, 0, 0, 0, 0, last]).unwrap()
+    }
+
+    fn entry(on: Option<u32>, last: u8, ends: Option<u64>) -> Entry {
+        Entry { on, lease: Lease { ip: [10, 0, 0, last].into(), mac: Some(mac(last)), ends } }
+    }
+
+    /// Whom these changes concern.
+    fn told(leases: &mut Leases, is_whole: bool, gone: &[Entry], new: &[Entry]) -> (Vec<Mac>, Vec<u32>) {
+        let changes = Changes { is_whole, gone: gone.to_vec(), new: new.to_vec() };
+        let Changed { macs, interfaces } = leases.change(changes);
+        (macs.into_iter().collect(), interfaces.into_iter().collect())
+    }
+
     #[test]
     fn a_change_concerns_those_whose_leases_changed() {
-        let [one, two, three] = [1, 2, 3].map(|last| Mac::new(&[2, 0, 0, 0, 0, last]).unwrap());
-        let lease = |last: u8, mac, ends| Lease { ip: [10, 0, 0, last].into(), mac: Some(mac), ends };
-        let file = |on, leases: &[Lease]| Written { on, leases: leases.to_vec() };
         let mut leases = Leases::default();
-        let mut told = |files: &[Written]| {
-            let Changed { macs, interfaces } = leases.replace(files.iter());
-            (macs.into_iter().collect::<Vec<_>>(), interfaces.into_iter().collect::<Vec<_>>())
-        };
-        let first = file(Some(7), &[lease(1, one, None), lease(2, two, Some(9))]);
-        assert_eq!(told(std::slice::from_ref(&first)), (vec![one, two], vec![7]));
-        assert_eq!(told(std::slice::from_ref(&first)), (vec![], vec![]));
-        let renewed = file(Some(7), &[lease(1, one, None), lease(2, two, Some(10))]);
-        let other = file(None, &[lease(3, three, None)]);
-        assert_eq!(told(&[renewed, other]), (vec![two, three], vec![7]));
-        assert_eq!(told(&[]), (vec![one, two, three], vec![7]));
+        let (one, two) = (entry(Some(7), 1, None), entry(Some(7), 2, Some(9)));
+        assert_eq!(told(&mut leases, true, &[], &[one, two]), (vec![mac(1), mac(2)], vec![7]));
+        assert_eq!(told(&mut leases, false, &[], &[one]), (vec![], vec![]));
+        let (renewed, other) = (entry(Some(7), 2, Some(10)), entry(None, 3, None));
+        assert_eq!(told(&mut leases, false, &[two], &[renewed, other]), (vec![mac(2), mac(3)], vec![7]));
+        assert_eq!((leases.of_mac(mac(2)), leases.on(7).len()), ([renewed.lease].as_slice(), 2));
+        assert_eq!(told(&mut leases, false, &[two], &[]), (vec![], vec![]), "it was gone");
+        assert_eq!(told(&mut leases, false, &[one, renewed, other], &[]).0, [mac(1), mac(2), mac(3)]);
+        assert_eq!((leases.macs().count(), leases.on(7).len()), (0, 0));
+    }
+
+    #[test]
+    fn another_reader_tells_all_anew() {
+        let mut leases = Leases::default();
+        let (one, two, three) = (entry(Some(7), 1, None), entry(None, 2, None), entry(None, 3, None));
+        told(&mut leases, true, &[], &[one, two]);
+        assert_eq!(told(&mut leases, true, &[], &[two, three]), (vec![mac(1), mac(3)], vec![7]));
+        assert_eq!(told(&mut leases, true, &[], &[]), (vec![mac(2), mac(3)], vec![]));
     }
 }

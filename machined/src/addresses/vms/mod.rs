@@ -8,13 +8,17 @@
 mod decide;
 mod lease;
 mod lease_files;
+mod leased;
 mod leases;
+mod look;
 mod macs;
+mod met;
 mod taps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -22,29 +26,20 @@ use std::time::{Duration, Instant};
 
 use registry::{Address, AddressSource, Addresses, Record, Resolution, source_at};
 
-use self::decide::{MOST, Said, decide};
-use self::lease::Lease;
-use self::leases::{Leases, Written};
+use self::decide::{Said, decide};
+use self::leases::Leases;
+use self::look::{FIRST_LOOK, Look, Met};
 use self::macs::Macs;
 use super::neighbour::{Mac, Neighbour};
 use super::route::Route;
 
 pub(super) use self::decide::is_nobodys;
 pub(super) use self::lease_files::LeaseFiles;
+pub(super) use self::leases::{Changes, Entry};
 pub(super) use self::taps::of_leader;
 
-/// When neighbours are looked at again of a machine that has none, and then of all.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-const LATER_LOOKS: Duration = Duration::from_secs(15);
-/// Those whose time comes so soon are looked at together.
-const TOGETHER: Duration = Duration::from_secs(1);
-/// For how long somebody is a neighbour who is silent.
-const KEPT: Duration = Duration::from_secs(3600);
 /// When interfaces are looked for, after the machine is there.
 const SEARCHES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
-/// So many hardware addresses are asked for at a time.
-const MOST_ASKED: usize = 8192;
-
 /// What is asked of the host's network.
 pub(super) trait Host {
     /// Where the host would send what is for an address.
@@ -65,13 +60,6 @@ pub(super) struct Moment {
     pub(super) realtime: u64,
 }
 
-/// Somebody whom the kernel has met.
-#[derive(Debug, Clone, Copy)]
-struct Met {
-    on: u32,
-    seen: Instant,
-}
-
 /// A virtual machine.
 #[derive(Debug)]
 struct Vm {
@@ -81,22 +69,19 @@ struct Vm {
     given: Vec<Address>,
     met: BTreeMap<IpAddr, Met>,
     resolution: Resolution,
-    /// What it had leased before this daemon: the bridge may have forgotten it since.
+    /// What it had leased before this daemon. That counts until it is known what is; and the bridge may have forgotten since
+    /// that it is there.
     was_leased: Vec<IpAddr>,
+    /// When the first of its leases ends that count, in seconds of `CLOCK_REALTIME`.
+    first_end: Option<u64>,
+    /// What was said to be its addresses when that was decided last.
+    considered: Vec<IpAddr>,
     /// How often its interfaces were looked for, and when that is done next.
     searched: usize,
     search: Option<Instant>,
     /// When neighbours are looked at, and after what time again.
     look: Instant,
     pause: Duration,
-}
-
-impl Vm {
-    /// Whether all that could be told of it is whom the kernel has met.
-    fn wants_neighbours(&self) -> bool {
-        let known = [AddressSource::Given, AddressSource::Lease];
-        !self.interfaces.is_empty() && !self.resolution.from.iter().any(|source| known.contains(source))
-    }
 }
 
 /// All virtual machines.
@@ -108,8 +93,32 @@ pub(super) struct Vms<K> {
     leases: Leases,
     /// Who was met as which machine.
     met: HashMap<IpAddr, K>,
+    /// Who had leased what before this daemon.
+    heirs: HashMap<IpAddr, K>,
+    /// Whether it is known what is leased on this host.
+    is_read: bool,
+    /// The bridges of the ports, as they were when there was something to be done last.
+    bridges: BTreeSet<u32>,
+    /// The hardware addresses whose ports are to be asked for.
+    asked: BTreeSet<Mac>,
+    /// The look at neighbours that is not over.
+    look: Look<K>,
+    /// Of whom an address was considered.
+    considered: HashMap<IpAddr, BTreeSet<K>>,
+    /// Those of whom an address is another machine's, too.
+    outdone: BTreeSet<K>,
     /// Of whom something is to be decided anew.
     stale: BTreeSet<K>,
+}
+
+/// What was done of what is due.
+pub(super) enum Step<K> {
+    /// There was nothing to do.
+    Nothing,
+    /// Something.
+    Some,
+    /// It was decided what the name of a machine resolves to.
+    Decided(K, Resolution),
 }
 
 impl<K> Default for Vms<K> {
@@ -120,6 +129,13 @@ impl<K> Default for Vms<K> {
             macs: Macs::default(),
             leases: Leases::default(),
             met: HashMap::new(),
+            heirs: HashMap::new(),
+            is_read: false,
+            bridges: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            look: Look::default(),
+            considered: HashMap::new(),
+            outdone: BTreeSet::new(),
             stale: BTreeSet::new(),
         }
     }
@@ -155,6 +171,8 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
             met,
             resolution: record.resolution(),
             was_leased: of(AddressSource::Lease).map(|address| address.ip).collect(),
+            first_end: None,
+            considered: Vec::new(),
             searched: 0,
             search: (!is_told).then_some(now),
             look: now,
@@ -164,6 +182,7 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
         for &port in &vm.interfaces {
             self.claim(port, key, is_private);
         }
+        self.heirs.extend(vm.was_leased.iter().map(|&ip| (ip, key)));
         self.machines.insert(key, vm);
         self.stale.insert(key);
     }
@@ -172,7 +191,14 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
     pub(super) fn left(&mut self, key: K) {
         self.stale.remove(&key);
         let Some(vm) = self.machines.remove(&key) else { return };
-        self.met.retain(|_, other| *other != key);
+        self.consider(key, &vm.considered, &[]);
+        self.outdone.remove(&key);
+        for ip in vm.met.keys() {
+            forget(&mut self.met, ip, key);
+        }
+        for ip in &vm.was_leased {
+            forget(&mut self.heirs, ip, key);
+        }
         for port in vm.interfaces {
             if self.ports.get(&port) == Some(&key) {
                 self.ports.remove(&port);
@@ -196,8 +222,11 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
         }
     }
 
-    /// Whether there is anything that leases could be of.
-    pub(super) fn want_leases(&self) -> bool {
+    /// Whether there is anything that leases could be of. Where there is not, none are known from now on.
+    pub(super) fn want_leases(&mut self) -> bool {
+        if self.ports.is_empty() {
+            (self.leases, self.is_read) = (Leases::default(), false);
+        }
         !self.ports.is_empty()
     }
 
@@ -250,133 +279,6 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
         true
     }
 
-    /// These are all leases that are written down.
-    pub(super) fn set_leases<'a>(
-        &mut self,
-        files: impl Iterator<Item = &'a Written>,
-        host: &impl Host,
-        at: Moment,
-    ) {
-        let changed = self.leases.replace(files);
-        self.look_for(changed.macs.iter().copied(), host, at.now);
-        let of_macs = changed.macs.iter().filter_map(|mac| self.macs.port(*mac));
-        let ports = of_macs.chain(changed.interfaces);
-        let concerned: Vec<_> = ports.filter_map(|port| self.ports.get(&port).copied()).collect();
-        self.stale.extend(concerned);
-    }
-
-    /// Asks the bridges for the ports of hardware addresses. Those of whom somebody has one now are stale.
-    fn look_for(&mut self, macs: impl Iterator<Item = Mac>, host: &impl Host, now: Instant) {
-        let bridges: BTreeSet<_> = self.ports.keys().filter_map(|&port| host.bridge_of(port)).collect();
-        let mut asked = 0_usize;
-        for mac in macs {
-            if asked >= MOST_ASKED {
-                return;
-            }
-            asked = asked.saturating_add(bridges.len());
-            let port = bridges.iter().find_map(|&bridge| host.port_of(bridge, mac));
-            let before = self.macs.port(mac);
-            let after = match self.note(mac, port, now) {
-                None if port.is_none() => {
-                    self.heir(mac, host).and_then(|port| self.note(mac, Some(port), now))
-                }
-                noted => noted,
-            };
-            if before != after {
-                let ports = [before, after].into_iter().flatten();
-                let concerned: Vec<_> = ports.filter_map(|port| self.ports.get(&port).copied()).collect();
-                self.stale.extend(concerned);
-            }
-        }
-    }
-
-    fn note(&mut self, mac: Mac, port: Option<u32>, now: Instant) -> Option<u32> {
-        self.macs.note(mac, port.filter(|port| self.ports.contains_key(port)), now)
-    }
-
-    /// The port of the machine that had a lease of this hardware address's before this daemon was there.
-    fn heir(&self, mac: Mac, host: &impl Host) -> Option<u32> {
-        let leases = self.leases.of_mac(mac);
-        let vm = self
-            .machines
-            .values()
-            .find(|vm| leases.iter().any(|lease| vm.was_leased.contains(&lease.ip)))
-            .filter(|_| !leases.is_empty())?;
-        vm.interfaces.iter().copied().find(|&port| host.bridge_of(port).is_some())
-    }
-
-    /// Looks at neighbours, if that is due, and for those who have leases and were silent.
-    pub(super) fn look(&mut self, host: &impl Host, at: Moment) {
-        let soon = at.now.checked_add(TOGETHER).unwrap_or(at.now);
-        if !self.machines.values().any(|vm| vm.wants_neighbours() && vm.look <= at.now) {
-            return;
-        }
-        let due: Vec<_> = self
-            .machines
-            .iter()
-            .filter(|(_, vm)| vm.wants_neighbours() && vm.look <= soon)
-            .map(|(key, _)| *key)
-            .collect();
-        let silent: Vec<_> = self.leases.macs().filter(|&mac| self.macs.port(mac).is_none()).collect();
-        self.look_for(silent.into_iter(), host, at.now);
-        let ports = due.iter().filter_map(|key| self.machines.get(key)).flat_map(|vm| vm.interfaces.iter());
-        let devices: BTreeMap<_, _> =
-            ports.map(|&port| host.bridge_of(port).map_or((port, false), |bridge| (bridge, true))).collect();
-        for (device, is_bridge) in devices {
-            self.meet(device, is_bridge, host, at.now);
-        }
-        for key in due {
-            let Some(vm) = self.machines.get_mut(&key) else { continue };
-            let (before, met) = (vm.met.len(), &mut self.met);
-            vm.met.retain(|ip, neighbour| {
-                let is_kept = at.now.saturating_duration_since(neighbour.seen) < KEPT;
-                if !is_kept {
-                    met.remove(ip);
-                }
-                is_kept
-            });
-            // Others may have given up what it was met with.
-            if vm.met.len() != before || !vm.met.is_empty() {
-                self.stale.insert(key);
-            }
-            vm.look = at.now.checked_add(vm.pause).unwrap_or(at.now);
-            vm.pause =
-                if vm.met.is_empty() { vm.pause.saturating_mul(2).min(LATER_LOOKS) } else { LATER_LOOKS };
-        }
-    }
-
-    /// Takes in whom the kernel has met on an interface.
-    fn meet(&mut self, device: u32, is_bridge: bool, host: &impl Host, now: Instant) {
-        let mut asked: HashMap<Mac, Option<u32>> = HashMap::new();
-        for Neighbour { ip, mac } in host.neighbours(device) {
-            let port = if is_bridge {
-                *asked.entry(mac).or_insert_with(|| {
-                    let port = host.port_of(device, mac);
-                    self.macs.note(mac, port.filter(|port| self.ports.contains_key(port)), now)
-                })
-            } else {
-                Some(device)
-            };
-            let Some(&key) = port.and_then(|port| self.ports.get(&port)) else { continue };
-            let Some(vm) = self.machines.get_mut(&key) else { continue };
-            if let Some(known) = vm.met.get_mut(&ip) {
-                *known = Met { on: device, seen: now };
-                continue;
-            }
-            if vm.met.len() >= MOST {
-                continue;
-            }
-            vm.met.insert(ip, Met { on: device, seen: now });
-            self.stale.insert(key);
-            if let Some(other) = self.met.insert(ip, key).filter(|other| *other != key)
-                && let Some(vm) = self.machines.get_mut(&other)
-            {
-                vm.met.remove(&ip);
-                self.stale.insert(other);
-            }
-        }
-    }
-
     /// Something of the host's network has changed. `concerns` is asked for each machine, with its addresses and the interfaces
     /// that lead there.
     pub(super) fn host_changed(&mut self, host: &impl Host, concerns: impl Fn(&[IpAddr], &[u32]) -> bool) {
@@ -393,77 +295,93 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
         }
     }
 
-    /// Another machine has these addresses now, or no more.
+    /// Another machine has these addresses now; it may have had others before.
     pub(super) fn rival_changed(&mut self, rival: K, ips: &[IpAddr]) {
-        for (&key, vm) in self.machines.iter().filter(|(key, _)| **key != rival) {
-            let has = |ip: &IpAddr| {
-                let is_told = matches!(&vm.resolution.addresses, Addresses::Listed(list) if list.iter().any(|address| address.ip == *ip));
-                is_told || vm.met.contains_key(ip) || vm.given.iter().any(|address| address.ip == *ip)
-            };
-            if ips.iter().any(has) {
-                self.stale.insert(key);
-            }
-        }
+        let considered = ips.iter().filter_map(|ip| self.considered.get(ip)).flatten();
+        let concerned = considered.chain(&self.outdone).filter(|key| **key != rival);
+        self.stale.extend(concerned);
     }
 
-    /// Decides anew what the names of those resolve to of whom something has changed. Returns what is new.
-    pub(super) fn decide(
+    /// Begins to do what is due. It is done by [`Self::step`].
+    pub(super) fn begin(&mut self, host: &impl Host, at: Moment) {
+        self.bridges = self.ports.keys().filter_map(|&port| host.bridge_of(port)).collect();
+        self.end_leases(at);
+        self.begin_look(host, at);
+    }
+
+    /// Does a small part of what is due. `rival` says by which source another machine than this one has an address.
+    pub(super) fn step(
         &mut self,
         host: &impl Host,
         at: Moment,
         rival: impl Fn(K, IpAddr) -> Option<AddressSource>,
-    ) -> Vec<(K, Resolution)> {
-        let mut new = Vec::new();
-        for key in std::mem::take(&mut self.stale) {
-            let Some(said) = self.said(key, host, at) else { continue };
-            let Some(vm) = self.machines.get_mut(&key) else { continue };
-            let resolution = if vm.interfaces.is_empty() && vm.given.is_empty() {
-                Resolution::default()
-            } else {
-                decide(&said, &ways(vm, host), |address| host.route(address), |ip| rival(key, ip))
-            };
-            let wanted = vm.wants_neighbours();
-            vm.resolution = resolution.clone();
-            if vm.wants_neighbours() && !wanted {
-                (vm.look, vm.pause) = (at.now, FIRST_LOOK);
+    ) -> Step<K> {
+        if let Some(mac) = self.asked.pop_first() {
+            self.ask(mac, host, at.now);
+        } else if self.go_on_looking(host, at) {
+        } else if let Some(key) = self.stale.pop_first() {
+            if let Some(resolution) = self.decide(key, host, at, |ip| rival(key, ip)) {
+                return Step::Decided(key, resolution);
             }
-            new.push((key, resolution));
+        } else {
+            return Step::Nothing;
         }
-        new
+        Step::Some
     }
 
-    fn said(&self, key: K, host: &impl Host, at: Moment) -> Option<Said> {
+    /// Decides what the name of a machine resolves to.
+    pub(super) fn decide(
+        &mut self,
+        key: K,
+        host: &impl Host,
+        at: Moment,
+        rival: impl Fn(IpAddr) -> Option<AddressSource>,
+    ) -> Option<Resolution> {
+        self.stale.remove(&key);
         let vm = self.machines.get(&key)?;
-        let mut leases: Vec<_> = self.leases_of(key, vm, host, at).collect();
-        leases.sort_unstable_by_key(|lease| (std::cmp::Reverse(lease.ends.unwrap_or(u64::MAX)), lease.ip));
-        let mut neighbours: Vec<_> = vm
-            .met
-            .iter()
-            .map(|(&ip, met)| {
-                let is_of_a_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-                (is_of_a_link, Address { ip, scope_id: if is_of_a_link { met.on } else { 0 } })
-            })
-            .collect();
-        // Those of a link come last.
-        neighbours.sort_by_key(|(is_of_a_link, _)| *is_of_a_link);
-        Some(Said {
-            given: vm.given.clone(),
-            leases: leases.into_iter().map(|lease| lease.ip).collect(),
-            neighbours: neighbours.into_iter().map(|(_, address)| address).collect(),
-        })
+        let (leases, first_end) = self.leased(key, vm, host, at);
+        let said = Said { given: vm.given.clone(), leases, neighbours: vm.neighbours() };
+        let is_outdone = Cell::new(false);
+        let resolution = if vm.interfaces.is_empty() && vm.given.is_empty() {
+            Resolution::default()
+        } else {
+            let rival = |ip| rival(ip).inspect(|_| is_outdone.set(true));
+            decide(&said, &ways(vm, host), |address| host.route(address), rival)
+        };
+        let considered: Vec<_> = said.ips().collect();
+        let vm = self.machines.get_mut(&key)?;
+        let before = std::mem::replace(&mut vm.considered, considered.clone());
+        let wanted = vm.wants_neighbours();
+        vm.resolution = resolution.clone();
+        vm.first_end = first_end;
+        if vm.wants_neighbours() && !wanted {
+            (vm.look, vm.pause) = (at.now, FIRST_LOOK);
+        }
+        self.consider(key, &before, &considered);
+        if is_outdone.get() {
+            self.outdone.insert(key);
+        } else {
+            self.outdone.remove(&key);
+        }
+        Some(resolution)
     }
 
-    fn leases_of(&self, key: K, vm: &Vm, host: &impl Host, at: Moment) -> impl Iterator<Item = Lease> {
-        let own = vm.interfaces.iter().copied().filter(move |port| self.ports.get(port) == Some(&key));
-        let mut leases = Vec::new();
-        for port in own {
-            if host.bridge_of(port).is_some() {
-                leases.extend(self.macs.behind(port).flat_map(|mac| self.leases.of_mac(mac)).copied());
-            } else {
-                leases.extend(self.leases.on(port).iter().copied());
+    /// Takes in that these addresses were considered for a machine, instead of those before.
+    fn consider(&mut self, key: K, before: &[IpAddr], now: &[IpAddr]) {
+        if before == now {
+            return;
+        }
+        for ip in before {
+            if let hash_map::Entry::Occupied(mut keys) = self.considered.entry(*ip) {
+                keys.get_mut().remove(&key);
+                if keys.get().is_empty() {
+                    keys.remove();
+                }
             }
         }
-        leases.into_iter().filter(move |lease| lease.ends.is_none_or(|end| end > at.realtime))
+        for ip in now {
+            self.considered.entry(*ip).or_default().insert(key);
+        }
     }
 
     /// When something is to be done: an interface to be looked for, neighbours to be looked at.
@@ -473,24 +391,16 @@ impl<K: Copy + Ord + Hash + Debug> Vms<K> {
         searches.chain(looks).min()
     }
 
-    /// When the first of the leases that are told ends, in seconds of `CLOCK_REALTIME`.
-    pub(super) fn next_end(&self, host: &impl Host, at: Moment) -> Option<u64> {
-        let leased =
-            self.machines.iter().filter(|(_, vm)| vm.resolution.from.contains(&AddressSource::Lease));
-        leased.flat_map(|(key, vm)| self.leases_of(*key, vm, host, at)).filter_map(|lease| lease.ends).min()
-    }
-
-    /// Leases have ended.
-    pub(super) fn lease_ended(&mut self) {
-        let leased =
-            self.machines.iter().filter(|(_, vm)| vm.resolution.from.contains(&AddressSource::Lease));
-        let leased: Vec<_> = leased.map(|(key, _)| *key).collect();
-        self.stale.extend(leased);
-    }
-
-    /// Whether something is to be decided anew.
+    /// Whether something is to be done now.
     pub(super) fn is_stale(&self) -> bool {
-        !self.stale.is_empty()
+        !self.stale.is_empty() || !self.asked.is_empty()
+    }
+}
+
+/// Takes a key away from an address, if it is this one's.
+fn forget<K: PartialEq>(map: &mut HashMap<IpAddr, K>, ip: &IpAddr, key: K) {
+    if map.get(ip) == Some(&key) {
+        map.remove(ip);
     }
 }
 

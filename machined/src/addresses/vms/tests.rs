@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use registry::{Class, MachineName};
 
+use super::decide::MOST;
+use super::lease::Lease;
 use super::*;
 
 const BRIDGE: u32 = 9;
@@ -59,14 +61,12 @@ struct Scene {
     resolved: BTreeMap<u32, Resolution>,
     begin: Instant,
     passed: u64,
-    /// When the first lease ends.
-    end: Option<u64>,
 }
 
 impl Scene {
     fn new() -> Self {
         let (vms, world, resolved) = (Vms::default(), World::default(), BTreeMap::new());
-        Self { vms, world, resolved, begin: Instant::now(), passed: 0, end: None }
+        Self { vms, world, resolved, begin: Instant::now(), passed: 0 }
     }
 
     fn at(&self) -> Moment {
@@ -92,8 +92,13 @@ impl Scene {
             mac: Some(mac(last)),
             ends: Some(1_000_000 + ends).filter(|_| ends != 0),
         };
-        let written = Written { on: None, leases: leases.iter().map(lease).collect() };
-        self.vms.set_leases([&written].into_iter(), &self.world, self.at());
+        let entry = |lease| Entry { on: None, lease };
+        self.written(leases.iter().map(lease).map(entry).collect());
+    }
+
+    /// All that is written down.
+    fn written(&mut self, new: Vec<Entry>) {
+        self.vms.set_leases(Changes { is_whole: true, gone: Vec::new(), new });
     }
 
     fn is_behind(&self, last: u8, port: u32) {
@@ -109,23 +114,26 @@ impl Scene {
     fn told(&mut self, seconds: u64, key: u32) -> String {
         self.passed += seconds;
         let at = self.at();
-        if self.end.is_some_and(|end| end <= at.realtime) {
-            self.vms.lease_ended();
+        self.vms.begin(&self.world, at);
+        loop {
+            let resolved = &self.resolved;
+            let rival = |key: u32, ip: IpAddr| {
+                let others = resolved.iter().filter(|(other, _)| **other != key);
+                let sources = others.filter_map(|(_, resolution)| {
+                    let Addresses::Listed(list) = &resolution.addresses else { return None };
+                    let place = list.iter().position(|address| address.ip == ip)?;
+                    source_at(&resolution.from, place).filter(|source| *source != AddressSource::Neighbour)
+                });
+                sources.min()
+            };
+            match self.vms.step(&self.world, at, rival) {
+                Step::Nothing => break,
+                Step::Some => {}
+                Step::Decided(key, resolution) => {
+                    self.resolved.insert(key, resolution);
+                }
+            }
         }
-        self.vms.look(&self.world, at);
-        let resolved = &self.resolved;
-        let rival = |key: u32, ip: IpAddr| {
-            let others = resolved.iter().filter(|(other, _)| **other != key);
-            let sources = others.filter_map(|(_, resolution)| {
-                let Addresses::Listed(list) = &resolution.addresses else { return None };
-                let place = list.iter().position(|address| address.ip == ip)?;
-                source_at(&resolution.from, place).filter(|source| *source != AddressSource::Neighbour)
-            });
-            sources.min()
-        };
-        let new = self.vms.decide(&self.world, at, rival);
-        self.resolved.extend(new);
-        self.end = self.vms.next_end(&self.world, at);
         let Some(Resolution { addresses: Addresses::Listed(list), from, .. }) = self.resolved.get(&key)
         else {
             return "unknown".into();
@@ -157,7 +165,7 @@ fn a_lease_counts_until_it_ends_and_while_it_is_on_the_link() {
     scene.is_behind(1, ONE);
     scene.lease(&[("10.0.0.11", 1, 60), ("192.0.2.1", 1, 0), ("10.7.0.5", 1, 0), ("10.0.0.1", 1, 0)]);
     assert_eq!(scene.told(59, 1), "10.0.0.11=lease");
-    assert_eq!(scene.vms.next_end(&scene.world, scene.at()), Some(1_000_060));
+    assert_eq!(scene.vms.next_end(), Some(1_000_060));
     assert_eq!(scene.told(1, 1), "");
 }
 
@@ -177,9 +185,7 @@ fn on_an_interface_in_no_bridge_all_that_is_leased_is_the_machines() {
     scene.join(1, &[ROUTED]);
     let lease = Lease { ip: ip("10.7.0.5"), mac: None, ends: None };
     let elsewhere = Lease { ip: ip("10.0.0.5"), mac: None, ends: None };
-    let written = Written { on: Some(ROUTED), leases: vec![lease, elsewhere] };
-    let at = scene.at();
-    scene.vms.set_leases([&written].into_iter(), &scene.world, at);
+    scene.written([lease, elsewhere].map(|lease| Entry { on: Some(ROUTED), lease }).into());
     assert_eq!(scene.told(0, 1), "10.7.0.5=lease");
 }
 
@@ -317,6 +323,7 @@ fn a_restart_loses_nothing_though_the_guests_are_silent() {
         let from = [AddressSource::Neighbour].as_slice().into();
         record.resolve_to(Resolution { addresses: Addresses::Listed(list), from, is_reached: false });
     });
+    assert_eq!(scene.told(0, 2), "10.0.0.12=lease", "nobody has read yet what is leased");
     // No bridge knows anybody's hardware address.
     scene.lease(&[("10.0.0.12", 2, 0), ("10.0.0.99", 9, 0)]);
     assert_eq!(scene.told(0, 1), "203.0.113.5=given");
@@ -357,4 +364,61 @@ fn a_port_that_a_user_claims_is_whose_it_is_otherwise() {
     assert_eq!(scene.told(1, 1), "10.0.0.11=lease", "nobody else says so any more");
     scene.vms.left(1);
     assert!(scene.vms.is_empty() && !scene.vms.want_leases() && scene.vms.next_deadline().is_none());
+}
+
+#[test]
+fn what_was_leased_before_counts_no_more_when_it_is_not_written_down() {
+    let mut scene = Scene::new();
+    scene.join_as(1, &[ONE], |record| {
+        let list = vec![Address { ip: ip("10.0.0.12"), scope_id: 0 }];
+        let from = [AddressSource::Lease].as_slice().into();
+        record.resolve_to(Resolution { addresses: Addresses::Listed(list), from, is_reached: true });
+    });
+    assert_eq!(scene.told(0, 1), "10.0.0.12=lease");
+    scene.lease(&[]);
+    assert_eq!(scene.told(0, 1), "");
+}
+
+#[test]
+fn what_was_refused_because_of_another_machine_is_told_when_that_gives_it_up() {
+    let mut scene = Scene::new();
+    let has = |addresses: &[&str]| Resolution {
+        addresses: Addresses::Listed(
+            addresses.iter().map(|text| Address { ip: ip(text), scope_id: 0 }).collect(),
+        ),
+        from: [AddressSource::Interface].as_slice().into(),
+        is_reached: true,
+    };
+    // A container.
+    scene.resolved.insert(7, has(&["10.0.0.11"]));
+    scene.join(1, &[ONE]);
+    scene.is_behind(1, ONE);
+    scene.lease(&[("10.0.0.11", 1, 0)]);
+    assert_eq!(scene.told(0, 1), "");
+    scene.resolved.insert(7, has(&["10.0.0.70"]));
+    scene.vms.rival_changed(7, &[ip("10.0.0.70")]);
+    assert_eq!(scene.told(0, 1), "10.0.0.11=lease");
+    scene.resolved.insert(7, has(&["10.0.0.11"]));
+    scene.vms.rival_changed(7, &[ip("10.0.0.11")]);
+    assert_eq!(scene.told(0, 1), "");
+    scene.resolved.remove(&7);
+    scene.vms.rival_changed(7, &[]);
+    assert_eq!(scene.told(0, 1), "10.0.0.11=lease");
+    scene.vms.left(1);
+    assert!(scene.vms.considered.is_empty() && scene.vms.outdone.is_empty());
+}
+
+#[test]
+fn a_lease_that_was_read_for_machines_that_are_gone_is_read_anew() {
+    let mut scene = Scene::new();
+    scene.join(1, &[ONE]);
+    scene.is_behind(1, ONE);
+    scene.lease(&[("10.0.0.11", 1, 0)]);
+    scene.told(0, 1);
+    scene.vms.left(1);
+    assert!(!scene.vms.want_leases());
+    scene.join(2, &[ONE]);
+    assert_eq!(scene.told(0, 2), "", "nobody has read yet what is leased");
+    scene.lease(&[("10.0.0.11", 1, 0)]);
+    assert_eq!(scene.told(0, 2), "10.0.0.11=lease");
 }
