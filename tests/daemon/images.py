@@ -394,7 +394,8 @@ class Progress(WithPool):
         self.assert_served()
         # One that is over makes room.
         os.kill(stopped[0], signal.SIGCONT)
-        until((POOL / "copy-0").exists, "the first copy")
+        until(lambda: len(self.ongoing()) < CHANGES_AT_ONCE, "the end of the first copy")
+        self.assertTrue((POOL / "copy-0").exists())
         self.begin(IMAGE + "Clone", **more)
         self.stopped(stopped)
 
