@@ -4,26 +4,29 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: deb-test.sh [--out DIR] SUITE...
+usage: deb-test.sh [--out DIR] [--from DIR] SUITE...
 
-Boots the lab's Debian of each SUITE (bookworm, trixie, sid) with the packages of target/deb, and puts them in, changes and
-takes them out while a container runs. One line per test; the last line counts. Needs `make deb`, the lab
-(../tests/lab/setup.sh) and a mirror, from which the original's package comes back.
+Lets lintian look at the packages of target/deb, where it is installed. Boots the lab's Debian of each SUITE (bookworm,
+trixie, sid) with them, and puts them in, changes and takes them out while a container runs. One line per test; the last line
+counts. Needs `make deb`, the lab (../tests/lab/setup.sh) and a mirror, from which the original's package comes back.
 
-  --out DIR  where log and console of the boots go; they are thrown away otherwise
+  --out DIR   where log and console of the boots go; they are thrown away otherwise
+  --from DIR  has the packages of the version before, which are put in first, and upgraded; without it, what is upgraded is
+              the same but for its revision
 U
 }
 
-out=''
+out='' from=''
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
     --out) out=${2:?--out needs a directory}; shift 2 ;;
+    --from) from=$(readlink -f "${2:?--from needs a directory}"); shift 2 ;;
     -* | '') usage >&2; exit 2 ;;
     *) break ;;
   esac
 done
-[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "$@"
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" ${out:+--out "$out"} ${from:+--from "$from"} "$@"
 top=$(dirname "$(dirname "$(readlink -f "$0")")")
 work=$(mktemp -d /var/tmp/deb-test.XXXXXX)
 trap 'umount -R "$work/root" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
@@ -32,6 +35,14 @@ mkdir -p "$work"/{debs,next,root,upper,overlay}
 version=$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' "$top/Cargo.toml")
 cp "$top"/target/deb/*_"$version"-1_*.deb "$work/debs/"
 rm -f "$work"/debs/*-dbgsym_*
+passed=0 failed=0
+if ! command -v lintian >/dev/null; then
+  echo 'SKIPPED: no package was looked at by lintian: apt-get install lintian'
+elif lintian --allow-root --fail-on error,warning "$work"/debs/*.deb; then
+  echo 'ok lintian has no error and no warning' && passed=1
+else
+  echo 'FAILED lintian has no error and no warning' && failed=1
+fi
 # The next revision of the same packages, to upgrade to.
 for deb in "$work"/debs/*.deb; do
   dpkg-deb -R "$deb" "$work/unpacked"
@@ -39,6 +50,10 @@ for deb in "$work"/debs/*.deb; do
   dpkg-deb --root-owner-group -b "$work/unpacked" "$work/next/" >/dev/null
   rm -r "$work/unpacked"
 done
+if [ -n "$from" ]; then
+  rm "$work"/debs/*.deb
+  find "$from" -maxdepth 1 -name '*.deb' ! -name '*-dbgsym_*' -exec cp -t "$work/debs" {} +
+fi
 
 # stock ROOT DIRECTORY: the original's packages that come back, from the mirror that the root has.
 stock() {
@@ -58,7 +73,6 @@ stock() {
   mkdir "$work/upper" "$work/overlay"
 }
 
-passed=0 failed=0
 for suite; do
   root=$("$top/tests/lab/root.sh" "$suite")
   mkdir -p "$work/stock-$suite"
@@ -67,7 +81,8 @@ for suite; do
   umount "$work/root" 2>/dev/null || true
   "$top/tests/lab/boot.sh" --in "$top:/src" --in "$work/debs:/debs" --in "$work/next:/next" \
     --in "$work/stock-$suite:/stock" "$root" "$out/$suite" "$top/packaging/deb-inside.sh" 900 || true
-  cat "$out/$suite/log" || tail -n 30 "$out/$suite/console"
+  # Its own count is part of the one at the end.
+  sed '/^[0-9]* passed, [0-9]* failed$/d' "$out/$suite/log" || tail -n 30 "$out/$suite/console"
   read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$out/$suite/log" | tail -n 1) || { p=0 f=1; }
   passed=$((passed + p)) failed=$((failed + f))
 done

@@ -9,7 +9,9 @@ usage: rpm.sh [--test]
 Packs what `make` has built by packaging/rpm/mymachines.spec; a distribution builds from the spec itself, with the archive of
 packaging/vendor.sh as the second source.
 
-  --test  afterwards installs them into an empty root, looks at what is there, and removes them again
+  --test  afterwards installs them into an empty root, looks at what is there, and removes them again; as root, also boots
+          the lab's Debian 13 (../tests/lab/setup.sh) and puts them in, upgrades and removes them with their scripts, beside
+          and in the place of the original, while a container runs
 U
 }
 
@@ -67,9 +69,24 @@ directory=$(cat "$root/etc/ld.so.conf.d/00-mymachines.conf")
 check 'the linker is told where the module is' test -s "$root$directory/libnss_mymachines.so.2"
 check 'no file is in a place of systemd'"'"'s own' sh -c "! command rpm -qpl '$top'/target/rpm/*.rpm | grep -x '/usr/lib[^/]*/libnss_mymachines.so.2\|.*/systemd-machined.service\|.*/org.freedesktop.machine1.service'"
 rpm -q --scripts mymachines >"$work/scripts"
-check 'removal gives the place back' grep -q 'systemctl disable --now' "$work/scripts"
+check 'removal is to give the place back' grep -q 'systemctl disable --now' "$work/scripts"
 check 'nothing is enabled or started by them' sh -c "! grep 'systemctl.* \(enable\|start\|preset\)' '$work/scripts'"
 check 'they are removed' rpm -e --nodeps --noscripts mymachines nss-mymachines-rs libmachine libmachine-devel
 check 'and leave nothing' sh -c "! find '$root' -path '$root/var' -prune -o -type f -print | grep ."
+if [ "$(id -u)" = 0 ]; then
+  mkdir "$work/next"
+  rpmbuild -bb --quiet --nodeps --define "_topdir $work" --define "built 1" --define "debug_package %{nil}" --define 'dist .next' \
+    packaging/rpm/mymachines.spec
+  find "$work/RPMS" -name '*.next.*.rpm' -exec cp -t "$work/next" {} +
+  status=0
+  tests/lab/boot.sh --with rpm --in "$top:/src" --in "$top/target/rpm:/rpms" --in "$work/next:/next" trixie "$work/out" \
+    packaging/rpm-inside.sh 600 || status=$?
+  sed '/^[0-9]* passed, [0-9]* failed$/d' "$work/out/log" || tail -n 30 "$work/out/console"
+  read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$work/out/log") || { p=0 f=1; }
+  [ "$status" = 0 ] || [ "$f" != 0 ] || f=1
+  passed=$((passed + p)) failed=$((failed + f))
+else
+  echo 'SKIPPED: their scripts did not run: it takes root to boot a Debian'
+fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -218,6 +218,7 @@ long() {
   step go 600 tests/c/go.sh
   step vendor 3600 packaging/vendor.sh --test
   step rpm 3600 packaging/rpm.sh --test
+  step pkgbuild 900 packaging/pkgbuild.sh
   step deb 3600 bash -euc 'packaging/deb.sh --built; exec packaging/deb-test.sh bookworm trixie sid'
   step miri 3600 scripts/miri.sh
   step mutated-images 3600 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target

@@ -42,7 +42,7 @@ case $destdir in '' | /*) ;; *) destdir=$PWD/$destdir ;; esac
 if [ -z "$destdir" ]; then
   case $prefix in
     '' | /usr) fail "PREFIX=${prefix:-/} belongs to the packages of this system" \
-      'to build a package, set DESTDIR too; a package that puts files where another one has them needs dpkg-divert' ;;
+      'to build a package, set DESTDIR too, and see packaging/README.md' ;;
   esac
 fi
 

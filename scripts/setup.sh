@@ -59,6 +59,9 @@ long  rpm               rpmbuild                              makes RPM packages
 long  dpkg-dev          dpkg-buildpackage                     makes Debian packages
 long  debhelper         dh                                    knows how they are made
 long  dh-nss            dh_installnss                         knows how a module gets into nsswitch.conf
+long  lintian           lintian                               looks for mistakes in Debian packages
+long  makepkg           makepkg                               makes packages of Arch Linux
+long  libarchive-tools  bsdtar                                looks into them
 vm    qemu-system-x86   qemu-system-x86_64                    boots Debian with a kernel of its own
 vm    e2fsprogs         mkfs.ext4                             makes the disk of that
 bench python3           python3                               drives the measurements

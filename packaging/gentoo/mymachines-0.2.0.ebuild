@@ -35,3 +35,23 @@ src_install() {
 	rm "${ED}"/usr/share/mymachines/installed || die
 	doinitd "${ED}"/usr/share/mymachines/services/openrc/{machined,userdb-machined}
 }
+
+pkg_postinst() {
+	# A restart loses no machine.
+	if [[ -z ${ROOT} && -d /run/systemd/system ]]; then
+		systemctl daemon-reload
+		if systemctl --quiet is-active machined.service; then
+			systemctl restart machined.service
+			systemctl try-restart userdb-machined.service resolve-machined.service
+		fi
+	fi
+}
+
+pkg_prerm() {
+	# Where systemd-machined is installed, that gives it its place back, with the machines that run.
+	if [[ -z ${ROOT} && -z ${REPLACED_BY_VERSION} && -d /run/systemd/system ]]; then
+		systemctl disable --now --quiet userdb-machined.timer resolve-machined.timer machined.socket machined.service \
+			userdb-machined.socket userdb-machined.service resolve-machined.socket resolve-machined.service \
+			machined-takeover.service 2>/dev/null
+	fi
+}
