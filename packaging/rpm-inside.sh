@@ -20,7 +20,7 @@ serves() {
 loads_ours() { says '^ok,module,' mymachines doctor --format csv --no-legend; }
 box_runs() { [ "$(systemctl show --value -p MainPID box)" = "$box" ] && systemctl --quiet is-active box; }
 # What they depend on is in Debian's packages.
-packages() { rpm --force-debian --nodeps "$@"; }
+packages() { rpm --nodeps "$@"; }
 ours='mymachines nss-mymachines-rs libmachine libmachine-devel'
 
 links >/tmp/links
@@ -48,7 +48,7 @@ check 'the container is listed after it' becomes is_listed
 check 'and runs on' box_runs
 check 'the module is still ours' loads_ours
 # shellcheck disable=SC2086
-check 'they are as they were packed' rpm --force-debian -V --nodeps $ours
+check 'they are as they were packed' rpm -V --nodeps $ours
 # shellcheck disable=SC2086
 check 'they are removed' packages -e $ours
 check 'nothing of ours runs any more' not pgrep -x machined

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# ps as it is, and with our patch: runs inside the boot that procps.sh makes.
+set -uo pipefail
+[ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see procps.sh --help" >&2; exit 2; }
+# shellcheck source=tests/tool/checks.sh
+. /src/tests/tool/checks.sh
+/src/scripts/install.sh install >/tmp/install 2>&1 || { cat /tmp/install; exit 1; }
+hash -r
+systemctl enable --quiet --now machined
+
+# build NAME OPTION...: ps, with /tmp/NAME.ps to call it.
+build() {
+  local name=$1
+  shift
+  (
+    cd "/tmp/$name" && autoreconf -fi && ./configure --with-systemd --without-ncurses --disable-pidof --disable-nls "$@" &&
+      make -j2 library/libproc2.la src/ps/pscommand
+  ) || return 1
+  printf '#!/bin/sh\nLD_LIBRARY_PATH=/tmp/%s/library/.libs exec /tmp/%s/src/ps/.libs/pscommand "$@"\n' "$name" "$name" >"/tmp/$name.ps"
+  chmod +x "/tmp/$name.ps"
+}
+for name in plain patched without; do cp -r /procps /tmp/$name; done
+check 'the patch fits' patch -d /tmp/patched -p1 --fuzz=0 --input=/src/packaging/procps.patch
+patch -s -d /tmp/without -p1 --input=/src/packaging/procps.patch
+check 'ps is built as it is' build plain
+check 'with the patch and libmachine' build patched --with-libmachine
+check 'with the patch and without libmachine' build without
+
+# names PID NAME: what ps with the patch says.
+names() { says "^$2 *$" /tmp/patched.ps -o machine= -p "$1"; }
+# ordinary PID NAME: as it is.
+ordinary() { says "^$2 *$" /tmp/plain.ps -o machine= -p "$1"; }
+pid_of() { systemctl show --value -p MainPID "$1"; }
+# beside NAME [PARENT]: a process in a control group of no unit, whose pid it prints.
+beside() {
+  mkdir "/sys/fs/cgroup/$1"
+  sh -c "echo \$\$ >/sys/fs/cgroup/$1/cgroup.procs && exec sleep infinity" >/dev/null 2>&1 &
+  echo $!
+}
+check 'a process in no machine has none' names $$ -
+check 'nor as it is' ordinary $$ -
+systemd-run --quiet --unit=box --service-type=exec sleep infinity
+mymachines register --leader "$(pid_of box)" box
+check 'a machine in a unit has its name' names "$(pid_of box)" box
+check 'as it has without the patch' ordinary "$(pid_of box)" box
+check 'and with the patch, but without libmachine' says '^box *$' /tmp/without.ps -o machine= -p "$(pid_of box)"
+loose=$(beside loose)
+mymachines register --leader "$loose" loose
+check 'a machine in no unit has its name' names "$loose" loose
+check 'which it has not without the patch' ordinary "$loose" -
+
+# A machine in another: its first process is a child of the other's.
+cat >/tmp/nested.sh <<'N'
+sleep infinity &
+echo $! >/run/inner
+wait
+N
+systemd-run --quiet --unit=outer --service-type=exec bash /tmp/nested.sh
+becomes test -s /run/inner
+mymachines register --leader "$(pid_of outer)" outer
+mymachines register --leader "$(cat /run/inner)" inner
+check 'a machine in another has its own name' names "$(cat /run/inner)" inner
+check 'and that one its own' names "$(pid_of outer)" outer
+
+# One that a user registered.
+loginctl enable-linger testuser
+becomes systemctl --quiet is-active user@4711
+systemctl -M testuser@ --user start dbus 2>/dev/null
+systemd-run --quiet -M testuser@ --user --unit=mine --service-type=exec sleep infinity
+mine=$(systemctl -M testuser@ --user show --value -p MainPID mine)
+cat >/etc/polkit-1/rules.d/lab.rules <<'R'
+polkit.addRule(function (action, subject) {
+  if (action.id.indexOf('org.freedesktop.machine1.') == 0 && subject.user == 'testuser') return polkit.Result.YES;
+});
+R
+systemctl restart polkit
+check 'a user registers a machine' runuser -u testuser -- mymachines register --leader "$mine" mine
+check 'it has its name' names "$mine" mine
+
+# A thousand processes, half of them in machines.
+# shellcheck disable=SC2016
+systemd-run --quiet --unit=many --service-type=exec bash -c 'for i in $(seq 500); do sleep infinity & done; wait'
+mymachines register --leader "$(pid_of many)" many
+for ((i = 0; i < 500; i++)); do sleep infinity & done
+count() { says '^5[0-9][0-9]$' sh -c '/tmp/patched.ps -e -o machine= | grep -c "^many *$"'; }
+check 'all of a machine have its name' becomes count
+# milliseconds NAME: the processor time of a ps, the least of nine.
+milliseconds() {
+  local least=999999 time
+  TIMEFORMAT='%U %S'
+  for ((i = 0; i < 9; i++)); do
+    time=$({ time "/tmp/$1.ps" -e -o pid,machine >/dev/null; } 2>&1 | awk '{ printf "%d", ($1 + $2) * 1000 }')
+    [ "$time" -ge "$least" ] || least=$time
+  done
+  echo "$least"
+}
+plain=$(milliseconds plain) patched=$(milliseconds patched)
+echo "   ps -e -o pid,machine of 1000 processes: $patched ms of processor time, as it is $plain ms"
+check 'it is as fast as it is without the patch' test "$patched" -le $((plain * 11 / 10 + 2))
+finish
