@@ -87,6 +87,10 @@ fn instruction(code: u32, jump: u8, k: u32) -> libc::sock_filter {
 }
 
 /// Receives one datagram without waiting. `EAGAIN` if there is none, `ENOBUFS` if some were lost before it.
+#[allow(
+    clippy::useless_conversion,
+    reason = "msg_controllen is a usize with glibc, and a socklen_t with musl"
+)]
 pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Datagram, Errno> {
     // struct sockaddr_nl: family and padding, port, groups.
     let mut sender = [0u8; 12];
@@ -100,16 +104,17 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Datag
         header.msg_iov = parts.as_mut_ptr().cast();
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = CONTROL;
+        header.msg_controllen = CONTROL.try_into().map_err(|_| Errno::INVAL)?;
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         (libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags), header)
     };
     let length = usize::try_from(received).map_err(|_| errno())?;
+    let controls = usize::try_from(header.msg_controllen).map_err(|_| Errno::INVAL)?;
     Ok(Datagram {
         length,
         whole: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0,
         sender: u32_at(&sender, 4).unwrap_or(u32::MAX),
-        nsid: namespace(control.get(..header.msg_controllen).unwrap_or_default()),
+        nsid: namespace(control.get(..controls).unwrap_or_default()),
     })
 }
 
