@@ -140,25 +140,33 @@ recorded() { # FILE: whether an earlier install put it there
   [ "$1" = "$record" ] || awk -v file="$1" '$2 == file { found = 1 } END { exit !found }' "$destdir$record"
 }
 
-# Who owns a file, however it is spelled: where /lib is a link to usr/lib, dpkg may know either.
-owner() {
-  local parent found
-  command -v dpkg >/dev/null || return 1
-  parent=$(readlink -m "$(dirname "$1")")
+# find_owners FILE...: which packages own them, however they are spelled: where /lib is a link to usr/lib, dpkg may know either.
+# It is asked once about all, since it reads all it knows for each question.
+declare -A owners=()
+find_owners() {
+  local file directory name path line
+  local -A parents=() asked=()
+  command -v dpkg >/dev/null || return 0
+  for file; do
+    directory=${file%/*} name=${file##*/}
+    [ -n "${parents[$directory]-}" ] || parents[$directory]=$(readlink -m "$directory")
+    for path in "$file" "${parents[$directory]}/$name" "${parents[$directory]#/usr}/$name"; do asked[$path]=$file; done
+  done
   # It fails if it knows one of them not.
-  found=$(dpkg -S "$1" "$parent/${1##*/}" "${parent#/usr}/${1##*/}" 2>/dev/null || true)
-  [ -n "$found" ] && echo "${found%%$'\n'*}"
+  while read -r line; do
+    file=${asked[${line##*: }]-}
+    [ -z "$file" ] || owners[$file]=${owners[$file]-$line}
+  done < <(dpkg -S "${!asked[@]}" 2>/dev/null || true)
 }
 
 check_target() { # FILE: complains about what may not be overwritten
-  local file=$1 by above
-  above=$(dirname "$destdir$1")
-  if [ -z "$destdir" ] && by=$(owner "$file"); then
-    echo "$file belongs to a package ($by)"
+  local file=$1 above=$destdir${1%/*}
+  if [ -n "${owners[$file]-}" ]; then
+    echo "$file belongs to a package (${owners[$file]})"
   elif { [ -e "$destdir$file" ] || [ -L "$destdir$file" ]; } && ! recorded "$file"; then
     echo "$destdir$file is there already, and no earlier install put it there"
   fi
-  while [ ! -e "$above" ]; do above=$(dirname "$above"); done
+  while [ ! -e "${above:=/}" ]; do above=${above%/*}; done
   [ -d "$above" ] || echo "$above is not a directory"
   [ -w "$above" ] || echo "$above may not be written to (as root: sudo make install)"
 }
@@ -183,13 +191,16 @@ undo() {
 }
 
 install_all() {
-  local list mode from to complaints='' sums='' sum was=''
+  local list libdir mode from to complaints='' sums='' sum was=''
   cd "$root"
   for from in target/release/machined target/release/mymachines target/release/machined-image-reader "$built/$library" "$built/libmachine.a" \
     $([ "${NSS:-yes}" = no ] || echo "target/nss/$module"); do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)
+  libdir=$(find_libdir)
+  # shellcheck disable=SC2046
+  [ -n "$destdir" ] || find_owners $(awk '{ print $3 }' <<<"$list") "$record"
   complaints=$(
     while read -r mode from to; do check_target "$to"; done <<<"$list"
     check_target "$record"
@@ -236,7 +247,7 @@ install_all() {
 sed_or_copy() {
   case $1 in
     *.in | hooks/* | services/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
-      -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$(find_libdir)|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
+      -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     # Its links lead to where things are once they are installed; those to what is not installed become text.
     *.md) sed -e 's|](docs/|](|g' -e 's|](\.\./hooks/|](hooks/|g' \
       -e 's#](\(hooks\|services\)/#](../../mymachines/\1/#g' \
