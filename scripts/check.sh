@@ -217,6 +217,7 @@ long() {
   step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh
   step procps 1200 tests/c/procps.sh
+  step musl 1800 scripts/musl.sh
   step vendor 3600 packaging/vendor.sh --test
   step rpm 3600 packaging/rpm.sh --test
   step pkgbuild 900 packaging/pkgbuild.sh
