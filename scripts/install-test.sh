@@ -129,7 +129,7 @@ in_root() {
   listing >"$before"
   check "before, glibc loads the original's module" says "calling init: (/usr)?/lib/$multiarch/$module" loads
 
-  check 'PREFIX=/usr is refused without DESTDIR' refuses 'dpkg-divert' env PREFIX=/usr $install install
+  check 'PREFIX=/usr is refused without DESTDIR' refuses 'set DESTDIR too' env PREFIX=/usr $install install
   mkdir -p /usr/local/sbin
   echo mine >/usr/local/sbin/machined
   check 'a file of somebody else is not overwritten' refuses 'is there already' $install install
