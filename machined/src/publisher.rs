@@ -21,9 +21,12 @@ type Part = fn(&Publisher, &Machines) -> Result<(), Error>;
 /// What says that links and lists were left in line with the records; a symlink.
 const IN_ORDER: &str = "in-order";
 
-/// What it leads to: so many records, in so many parts, as another version of the daemon may have others.
+/// To be counted up whenever there are links or lists that versions before did not write: what those left is not in order.
+const EDITION: u32 = 2;
+
+/// What it leads to.
 fn in_order(records: usize) -> String {
-    format!("{records} records in {} parts", Publisher::INDEX.len())
+    format!("{records} records, edition {EDITION}")
 }
 
 /// The daemon's writing end of the published registry.

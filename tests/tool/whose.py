@@ -131,6 +131,18 @@ class Whose(tool.Case):
         until(lambda: verdict(call("List", {"name": "web"})) == NO_SUCH_MACHINE)
         self.assert_whose({child: None, grandchild: None})
 
+    def test_of_a_machine_whose_links_an_earlier_version_did_not_write(self):
+        leader, child, _ = self.family()
+        self.register("web", leader)
+        self.assertEqual(self.machined.stop(), 0)
+        os.unlink(f"/run/machined/leaders/{leader.pid}")
+        os.unlink("/run/machined/in-order")
+        # As it said so before there were links of leaders whose group others have, too.
+        os.symlink("1 records in 6 parts", "/run/machined/in-order")
+        # It says that it is ready when lookups find all there is.
+        self.start()
+        self.assert_whose({leader.pid: "web", child: "web"})
+
     def test_who_lost_the_parent_between_belongs_to_nobody(self):
         leader, child, grandchild = self.family()
         self.register("web", leader)
