@@ -260,6 +260,10 @@ class Shifted(Body, Case):
     OPTIONS = ("--private-users=65536:65536", "--private-users-ownership=chown")
     SHIFT = 65536
 
+    def test_nothing_is_bound_into_a_container_with_a_user_namespace(self):
+        self.assertIn("user namespacing", refused("machinectl", "bind", "--mkdir", self.NAME, "/etc/hostname", "/tmp/bound"))
+        self.assertEqual(os.listdir(self.inside / "tmp"), [])
+
 
 class Sharing(Case):
     """A file system that can share blocks, seen by the host and by a container."""

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import socket
 import subprocess
 import termios
@@ -13,7 +14,7 @@ import threading
 
 import dbus
 
-from bus import MANAGER, PATH, SERVICE
+from bus import MACHINE, MANAGER, PATH, SERVICE, object_path
 from machines import Container, shared
 from scene import DEADLINE, OURS, SYSTEMD, Case, out, refused, run, until
 from terminals import Session
@@ -84,11 +85,12 @@ class Programs(Case):
         self.assertEqual(out(program, shared.real.name).strip(), f"control group '{told}'")
         self.assertIn("Host is down", run(program, "nobody").stdout)
 
-    def terminal(self, method, *words):
-        """What a method over python3-dbus returns: a descriptor and a path."""
+    def terminal(self, method, *words, of=None):
+        """What a method over python3-dbus returns: a descriptor and a path. It is one of a machine's object, or the Manager's."""
         connection = dbus.bus.BusConnection(dbus.bus.BusConnection.TYPE_SYSTEM)
         self.addCleanup(connection.close)
-        manager = dbus.Interface(connection.get_object(SERVICE, PATH, introspect=False), MANAGER)
+        place, interface = (object_path(of), MACHINE) if of else (PATH, MANAGER)
+        manager = dbus.Interface(connection.get_object(SERVICE, place, introspect=False), interface)
         descriptor, path = getattr(manager, method)(*words)
         fd = descriptor.take()
         self.addCleanup(os.close, fd)
@@ -128,6 +130,21 @@ class Programs(Case):
         allow_gettys()
         fd, _ = self.terminal("OpenMachineLogin", shared.real.name)
         self.expect(fd, rf"{shared.real.name} login:")
+
+    def test_the_object_of_a_machine_opens_what_the_manager_does(self):
+        real = shared.real.name
+        fd, path = self.terminal("OpenPTY", of=real)
+        other = os.open(f"/proc/{shared.real.leader}/root{path}", os.O_RDWR | os.O_NOCTTY)
+        self.addCleanup(os.close, other)
+        os.write(other, b"from inside")
+        self.expect(fd, "from inside")
+        words = ("/bin/sh", dbus.Array(["sh", "-c", "echo $(id -un) has a $FRUIT"], "s"), dbus.Array(["FRUIT=date"], "s"))
+        for name in real, ".host":
+            fd, _ = self.terminal("OpenShell", "daemon", *words, of=name)
+            self.expect(fd, "daemon has a date")
+        allow_gettys()
+        fd, _ = self.terminal("OpenLogin", of=real)
+        self.expect(fd, rf"{real} login:")
 
 
 class Opened(Case):
@@ -217,8 +234,15 @@ int connect(int fd, const struct sockaddr *address, socklen_t length) {
 
 
 class Ssh(Case):
-    def served(self, path):
-        """A server there that says what an SSH server says first, and no more."""
+    def setUp(self):
+        # The proxy of 262 asks the user's own machined first, and goes no further where there is none.
+        self.user = pathlib.Path("/run/ssh-user")
+        self.addCleanup(shutil.rmtree, self.user)
+        self.served(self.user / "systemd/machine/io.systemd.Machine", b'{"error":"io.systemd.Machine.NoSuchMachine","parameters":{}}\0')
+
+    def served(self, path, first=b"SSH-2.0-ours-it-is\r\n"):
+        """A server there that answers this to whatever it hears first, and no more: it may be what an SSH server says of itself."""
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         server = socket.socket(socket.AF_UNIX)
         self.addCleanup(os.unlink, path)
         self.addCleanup(server.close)
@@ -232,8 +256,9 @@ class Ssh(Case):
                     client, _ = server.accept()
                     with client:
                         client.settimeout(DEADLINE)
-                        client.sendall(b"SSH-2.0-ours-it-is\r\n")
-                        client.recv(100)
+                        client.recv(4096)
+                        client.sendall(first)
+                        client.recv(4096)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -241,7 +266,7 @@ class Ssh(Case):
         self.addCleanup(server.shutdown, socket.SHUT_RDWR)
 
     def assert_connected(self, name, *environment):
-        told = run("env", *environment, "ssh", "-v", "-o", "BatchMode=yes", name, "true")
+        told = run("env", f"XDG_RUNTIME_DIR={self.user}", *environment, "ssh", "-v", "-o", "BatchMode=yes", name, "true")
         self.assertIn("remote software version ours-it-is", told.stderr)
 
     def test_ssh_reaches_a_virtual_machine_by_its_name_where_its_vsock_leads(self):
@@ -258,12 +283,6 @@ class Ssh(Case):
         self.served("/run/vsock-4711-22")
         self.assert_connected("machine/guest", f"LD_PRELOAD={library}")
 
-    def test_ssh_reaches_a_container_of_nspawns_by_its_name(self):
-        if SYSTEMD < 262:
-            self.skipTest("the proxy knows containers by their names since 258")
-        self.served(f"/run/systemd/nspawn/unix-export/{shared.real.name}/ssh")
-        self.assert_connected(f"machine/{shared.real.name}")
-
     def test_the_proxy_says_what_has_no_such_way(self):
         if SYSTEMD < 262:
             self.skipTest("the proxy of 257 takes all machines for virtual ones")
@@ -275,10 +294,9 @@ class Ssh(Case):
             out("varlinkctl", "call", VARLINK, "io.systemd.Machine.Unregister", json.dumps({"name": name}))
         self.assertNotEqual(run(PROXY, "machine/nobody", "22").returncode, 0)
 
-    @staticmethod
-    def proxied(name):
+    def proxied(self, name):
         """What the proxy says that cannot connect."""
-        return refused(PROXY, f"machine/{name}", "22")
+        return refused("env", f"XDG_RUNTIME_DIR={self.user}", PROXY, f"machine/{name}", "22")
 
     def test_the_proxy_of_ssh_finds_a_virtual_machine_by_its_name(self):
         if SYSTEMD >= 262:
@@ -382,6 +400,11 @@ class Mounts(Case):
             with self.assertRaisesRegex(OSError, "Read-only"):
                 (self.inside / path).write_text("x")
         self.assertEqual((self.place / "0/text").read_text(), "the 0\n")
+
+    def test_the_object_of_a_machine_binds_as_well(self):
+        out("busctl", "call", SERVICE, object_path("mounts"), MACHINE, "BindMount", "ssbb", self.place / "2", "/mnt/object", "true", "true")
+        self.assertEqual((self.inside / "mnt/object/text").read_text(), "the 2\n")
+        self.assertIn("ro", self.mounted("/mnt/object")[0].split()[5].split(","))
 
     def test_the_source_is_the_destination_where_none_is_named(self):
         out("machinectl", "bind", "--mkdir", "mounts", self.place / "1")

@@ -85,6 +85,12 @@ class Terminals(Case):
                          "echo $(id -un) has a $FRUIT in $(cat /etc/hostname)")
         self.assertIn(f"daemon has a pear in {real}", told)
 
+    def test_a_user_may_be_a_number_over_the_bus_alone(self):
+        real = shared.real.name
+        self.assertIn("number 1\r\n", self.said("machinectl", "shell", f"1@{real}", "/bin/sh", "-c", "echo number $(id -u)"))
+        self.assertRegex(refused("varlinkctl", "call", "/run/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Open",
+                                 f'{{"name":"{real}","mode":"shell","user":"1"}}'), "[Ii]nvalid")
+
     def test_without_a_program_it_is_the_users_own_shell(self):
         shell = self.session("machinectl", "shell", shared.real.name)
         shell.expect(r"[#$] ")

@@ -185,3 +185,28 @@ fn told(report: &[u8]) -> Result<Fields, Errno> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_hang_in_machines_of_a_user_keep_nobody_elses_os_release_from_being_read() {
+        let reading = Reading::new(Inside::for_tests());
+        let guest = |number, owner| Guest { owner, ..Guest::for_tests(number) };
+        let hang = |numbers: std::ops::Range<u64>, owner| {
+            reading.hanging.borrow_mut().extend(numbers.map(|number| (Key::of_number(number), owner)));
+        };
+        hang(0..31, Some(1000));
+        assert!(reading.is_hopeless(&guest(7, Some(1000))), "one hangs there");
+        assert!(!reading.is_hopeless(&guest(500, Some(1000))));
+        hang(31..32, Some(1000));
+        assert!(reading.is_hopeless(&guest(500, Some(1000))));
+        hang(32..200, Some(0));
+        for owner in [None, Some(0), Some(1001)] {
+            assert!(!reading.is_hopeless(&guest(500, owner)), "{owner:?}");
+        }
+        hang(200..256, None);
+        assert!(reading.is_hopeless(&guest(500, None)));
+    }
+}
