@@ -194,6 +194,16 @@ class Reaching(Case):
         self.assertEqual(shell(), "<>")
         self.assertEqual(shell("--setenv=FRUIT=pear"), "<pear>")
 
+    def test_a_shell_after_a_login_prints_nothing_of_what_ends_that(self):
+        if not OURS:
+            self.skipTest("the original starts what is left of the login on the shell's terminal, now and then")
+        machine, printed = "/run/systemd/machine/io.systemd.Machine", set()
+        for _ in range(15):
+            # The terminal is closed at once, and the next one has its number.
+            out("varlinkctl", "call", machine, "io.systemd.Machine.Open", '{"name":".host","mode":"login"}')
+            printed.add(run("machinectl", "shell", "testuser@", "/bin/bash", "-c", "echo -n $FRUIT", TERM="dumb").stdout)
+        self.assertEqual(printed, {""})
+
     def test_a_shell_by_varlink_has_its_variables_while_somebody_holds_the_terminal(self):
         told = self.place / "told"
         with socket.socket(socket.AF_UNIX) as client:

@@ -10,6 +10,7 @@ use rustix::net::{
 };
 use rustix::process::getppid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
+use rustix::termios::{QueueSelector, tcflush};
 use rustix::thread::{
     Gid, ThreadNameSpaceType, Uid, move_into_thread_name_spaces, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -87,7 +88,12 @@ impl Terminal {
     /// # Errors
     /// As the kernel has them.
     pub fn open_peer(&self) -> Result<OwnedFd, Errno> {
-        peer_of(&self.master)
+        let peer = peer_of(&self.master)?;
+        // Whatever an earlier user of this number wrote when it ended, as systemd does that resets a getty's terminal. First
+        // what is on its way, then what has arrived.
+        tcflush(&peer, QueueSelector::OFlush)?;
+        tcflush(&self.master, QueueSelector::IFlush)?;
+        Ok(peer)
     }
 
     /// What programs know it by.
@@ -184,6 +190,24 @@ mod tests {
         rustix::io::read(&terminal.master, &mut byte).unwrap();
         assert_eq!(&byte, b"x");
         assert_eq!(terminal.path(), format!("/dev/pts/{}", terminal.number));
+    }
+
+    #[test]
+    fn what_was_written_before_the_other_end_is_opened_anew_is_not_read() {
+        let terminal = Terminal::of_host().unwrap();
+        for has_arrived in [true, false] {
+            rustix::io::write(&terminal.peer, b"reset").unwrap();
+            if has_arrived {
+                let mut readable =
+                    [rustix::event::PollFd::new(&terminal.master, rustix::event::PollFlags::IN)];
+                rustix::event::poll(&mut readable, None).unwrap();
+            }
+            let peer = terminal.open_peer().unwrap();
+            rustix::io::write(&peer, b"x").unwrap();
+            let mut bytes = [0; 16];
+            let length = rustix::io::read(&terminal.master, &mut bytes).unwrap();
+            assert_eq!(bytes.get(..length), Some(&b"x"[..]), "{has_arrived}");
+        }
     }
 
     #[test]
