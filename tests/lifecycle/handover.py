@@ -115,6 +115,26 @@ class Handover(place.Case):
         self.assertEqual(on_the_bus(), STOCK)
         self.assertTrue(is_active(unit) and processes.is_running(pid))
 
+    def test_it_takes_the_place_where_systemd_knows_both(self):
+        """262.1 leaves what runs to a unit of another name then."""
+        unit = pathlib.Path("/run/systemd/system/test-after.service")
+        unit.write_text("[Unit]\nAfter=machined.service machined.socket\n[Service]\nExecStart=sleep infinity\n")
+        self.addCleanup(run, "systemctl", "daemon-reload")
+        self.addCleanup(unit.unlink)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "start", unit.name)
+        self.addCleanup(run, "systemctl", "stop", unit.name)
+        self.registered("one")
+        for _ in range(3):
+            run("systemctl", "enable", "--now", "machined")
+            until(lambda: on_the_bus() == OURS and answers() == "ours", "ours")
+            self.assertIn('"one"', busctl("ListMachines"))
+            self.assertEqual(run("systemctl", "list-units", "--plain", "--no-legend", "orphaned-*"), "")
+            disable()
+            run("systemctl", "restart", "systemd-machined")
+            until(lambda: on_the_bus() == STOCK and answers() == ORIGINAL, "the original")
+            self.assertIn('"one"', busctl("ListMachines"))
+
     def test_the_journal_has_ours_by_the_originals_name(self):
         enable()
         until(lambda: "machined[" in run("journalctl", "--boot", "--unit=systemd-machined",
