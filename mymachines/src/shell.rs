@@ -37,7 +37,8 @@ pub fn shell(options: &cli::Shell) -> Result<u8, Failure> {
             parameters.insert("path".into(), program.as_str().into());
             parameters.insert("args".into(), options.command.clone().into());
         }
-        parameters.insert("environment".into(), environment(&options.setenv)?.into());
+        let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        parameters.insert("environment".into(), environment(&options.setenv, is_terminal)?.into());
     }
     let leader = leader(&name)?;
     let patience = patience(&mut parameters);
@@ -69,8 +70,9 @@ fn split(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Assignments for the program: those that are asked for, and what this terminal is.
-fn environment(asked: &[String]) -> Result<Vec<String>, Failure> {
+/// Assignments for the program: those that are asked for, and what this terminal is. Where there is none at one end, systemd (258
+/// and newer) is not to ask it anything: it would read what is piped in for the answer.
+fn environment(asked: &[String], is_terminal: bool) -> Result<Vec<String>, Failure> {
     let mut all = asked.to_vec();
     for assignment in asked {
         if assignment.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
@@ -82,7 +84,8 @@ fn environment(asked: &[String]) -> Result<Vec<String>, Failure> {
     }
     for name in PASSED_ON {
         let is_asked = asked.iter().any(|assignment| assignment.split('=').next() == Some(name));
-        if let Ok(value) = std::env::var(name)
+        let value = if name == "TERM" && !is_terminal { Ok("dumb".to_owned()) } else { std::env::var(name) };
+        if let Ok(value) = value
             && !is_asked
         {
             all.push(format!("{name}={value}"));
@@ -124,11 +127,21 @@ mod tests {
 
     #[test]
     fn what_sets_no_variable_is_refused() {
-        assert!(environment(&["A=1".into(), "B=".into()]).unwrap().starts_with(&["A=1".into(), "B=".into()]));
+        assert!(
+            environment(&["A=1".into(), "B=".into()], true)
+                .unwrap()
+                .starts_with(&["A=1".into(), "B=".into()])
+        );
         for wrong in ["A", "=1", ""] {
-            assert!(environment(&[wrong.into()]).is_err(), "{wrong}");
+            assert!(environment(&[wrong.into()], true).is_err(), "{wrong}");
         }
-        let asked = environment(&["TERM=dumb".into()]).unwrap();
-        assert_eq!(asked.iter().filter(|assignment| assignment.starts_with("TERM=")).count(), 1);
+        let terms = |asked: &[String], is_terminal| {
+            let all = environment(asked, is_terminal).unwrap();
+            all.into_iter().filter(|assignment| assignment.starts_with("TERM=")).collect::<Vec<_>>()
+        };
+        for is_terminal in [true, false] {
+            assert_eq!(terms(&["TERM=vt220".into()], is_terminal), ["TERM=vt220"]);
+        }
+        assert_eq!(terms(&[], false), ["TERM=dumb"]);
     }
 }
