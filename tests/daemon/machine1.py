@@ -213,9 +213,12 @@ class Weather(WithBus):
     def test_without_a_bus_nothing_is_missing_and_later_it_is_joined(self):
         self.start()
         self.register("web", self.leader())
+        # It is not to be there before this client.
+        self.machined.process.send_signal(signal.SIGSTOP)
         self.start_bus()
         client = self.client()
         client.match(f"type='signal',path='{ROOT}'")
+        self.machined.process.send_signal(signal.SIGCONT)
         self.wait_for_name()
         got = until(client.next, "a signal")
         while got.fields[wire.INTERFACE] != MANAGER:

@@ -29,5 +29,10 @@ if [ -z "$tool" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p mymachines) || exit 1
   tool=$(readlink -f "${CARGO_TARGET_DIR:-$here/../../target}/release/mymachines")
 fi
-export MYMACHINES=$tool
-exec "$here/../daemon/run.sh" --in "$here" "${options[@]}" "${programs[@]}"
+# Other users run it, too, and this may be below a directory that is not theirs, as /root.
+place=$(mktemp -d "${TMPDIR:-/tmp}/tool.XXXXXX")
+trap 'rm -rf "$place"' EXIT
+chmod 755 "$place"
+cp "$tool" "$place/mymachines"
+export MYMACHINES=$place/mymachines
+"$here/../daemon/run.sh" --in "$here" "${options[@]}" "${programs[@]}"
