@@ -60,6 +60,10 @@ def make_loop_devices():
     """More of them than one: another boot on the same host may use the first."""
     for number in range(16):
         path = pathlib.Path(f"/dev/loop{number}")
+        # The host's, shown here, may have been replaced there since: nobody may write to what is left.
+        if path.exists() and path.stat().st_nlink == 0:
+            out("umount", path)
+            path.unlink()
         if not path.exists():
             os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, number))
 
@@ -166,10 +170,12 @@ class Images(ImageCase):
             disk.truncate(size)
         self.addCleanup(file.unlink)
         self.system(file, init=True)
-        device = pathlib.Path(out("losetup", "--find", "--show", file).strip())
-        self.addCleanup(out, "losetup", "--detach", device)
-        # What the device itself keeps, whatever it is attached to.
+        device = pathlib.Path(out("losetup", "--find").strip())
+        # What the device itself keeps, whatever it is attached to, and may have from before.
+        out("blockdev", "--setrw", device)
         self.addCleanup(run, "blockdev", "--setrw", device)
+        out("losetup", device, file)
+        self.addCleanup(out, "losetup", "--detach", device)
         link, node = POOL / "linked", POOL / "node"
         for path in link, node, POOL / "other":
             self.addCleanup(path.unlink, missing_ok=True)

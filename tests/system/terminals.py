@@ -64,6 +64,12 @@ class Session:
 
 
 class Terminals(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # What a login on the host has left would speak on our terminals.
+        run("systemctl", "stop", "container-getty@*.service")
+
     def session(self, *command):
         session = Session(*command)
         self.addCleanup(session.close)
