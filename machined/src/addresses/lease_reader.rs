@@ -57,15 +57,11 @@ enum Said {
 impl<K: Copy + Ord + Hash + Debug> Keeper<K> {
     /// Keeps the leases current while somebody wants them, for ever.
     pub async fn follow_leases(&self) {
-        self.follow_leases_of(&[PROGRAM, MODE]).await;
-    }
-
-    async fn follow_leases_of(&self, program: &[&str]) {
         let mut wanted = self.leases_wanted.subscribe();
         let mut is_told = false;
         // The keeper has the other end.
         while wanted.wait_for(|wanted| *wanted).await.is_ok() {
-            match OwnProcess::start(program, None) {
+            match OwnProcess::start(&[PROGRAM, MODE], None) {
                 Ok((process, socket)) => {
                     let done = tokio::select! {
                         done = self.take_in(BufReader::new(socket)) => done,
