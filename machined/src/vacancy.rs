@@ -1,11 +1,14 @@
 //! Hears when control groups become empty: those of machines whose leader has ended. One inotify(7) descriptor watches
-//! `cgroup.events` of them all, cgroup-v2.rst, and their directories: the kernel tells 10 ms late that a group is empty, and
-//! not at all if that is removed meanwhile. No process of a machine that is gone can bring one into its group.
+//! `cgroup.events` of them all, cgroup-v2.rst, and the directories that they are in: the kernel tells 10 ms late that a group
+//! is empty, and not at all if that is removed meanwhile; of a removed group only the directory above tells. No process of a
+//! machine that is gone can bring one into its group.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
@@ -19,18 +22,21 @@ use crate::machines::Key;
 /// Who may change a group all the time does not hold up whoever asks what has happened by now.
 const MOST_READS: usize = 16;
 
-/// A group, by its watch.
+/// A group, by the watch of its `cgroup.events`.
 #[derive(Debug)]
 struct Watched {
     keys: BTreeSet<Key>,
     events: PathBuf,
+    parent: i32,
+    name: OsString,
 }
 
-/// The groups, and which one is a machine's.
+/// The groups, which one is a machine's, and which ones are in a directory.
 #[derive(Debug, Default)]
 struct Groups {
     by_watch: HashMap<i32, Watched>,
-    by_key: HashMap<Key, [i32; 2]>,
+    by_key: HashMap<Key, i32>,
+    by_parent: HashMap<i32, HashMap<OsString, i32>>,
 }
 
 /// The set of watched groups.
@@ -63,20 +69,11 @@ impl Vacancy {
     pub fn watch(&self, key: Key, group: &Path) -> io::Result<bool> {
         let events = group.join("cgroup.events");
         // Before it is looked at, so that nothing is missed in between.
-        let watches = match self.add(group, &events) {
-            Ok(watches) => watches,
+        match self.add(key, group, &events) {
+            Ok(()) => {}
             Err(Errno::NOENT) => return Ok(false),
             Err(errno) => return Err(errno.into()),
-        };
-        let mut groups = self.groups.borrow_mut();
-        groups.by_key.insert(key, watches);
-        for watch in watches {
-            let watched = groups.by_watch.entry(watch);
-            let watched =
-                watched.or_insert_with(|| Watched { keys: BTreeSet::new(), events: events.clone() });
-            watched.keys.insert(key);
         }
-        drop(groups);
         let is_populated = is_populated(&events);
         if !is_populated {
             self.forget(key);
@@ -84,31 +81,56 @@ impl Vacancy {
         Ok(is_populated)
     }
 
-    fn add(&self, group: &Path, events: &Path) -> Result<[i32; 2], Errno> {
+    fn add(&self, key: Key, group: &Path, events: &Path) -> Result<(), Errno> {
+        let (Some(directory), Some(name)) = (group.parent(), group.file_name()) else {
+            return Err(Errno::INVAL);
+        };
         let inotify = self.inotify.get_ref();
+        let mut groups = self.groups.borrow_mut();
         let changed = add_watch(inotify, events, WatchFlags::MODIFY)?;
-        match add_watch(inotify, group, WatchFlags::DELETE_SELF) {
-            Ok(removed) => Ok([changed, removed]),
+        let parent = match add_watch(inotify, directory, WatchFlags::DELETE | WatchFlags::ONLYDIR) {
+            Ok(parent) => parent,
             Err(errno) => {
-                if !self.groups.borrow().by_watch.contains_key(&changed) {
+                if !groups.by_watch.contains_key(&changed) {
                     let _ = remove_watch(inotify, changed);
                 }
-                Err(errno)
+                return Err(errno);
             }
-        }
+        };
+        groups.by_key.insert(key, changed);
+        groups.by_parent.entry(parent).or_default().insert(name.to_owned(), changed);
+        let watched = groups.by_watch.entry(changed).or_insert_with(|| Watched {
+            keys: BTreeSet::new(),
+            events: events.to_owned(),
+            parent,
+            name: name.to_owned(),
+        });
+        watched.keys.insert(key);
+        Ok(())
     }
 
     /// Stops to watch for a machine. That it is not watched for is no error.
     pub fn forget(&self, key: Key) {
         let mut groups = self.groups.borrow_mut();
-        for watch in groups.by_key.remove(&key).into_iter().flatten() {
-            let Some(watched) = groups.by_watch.get_mut(&watch) else { continue };
-            watched.keys.remove(&key);
-            if watched.keys.is_empty() {
-                groups.by_watch.remove(&watch);
-                // With its group it may be gone.
-                let _ = remove_watch(self.inotify.get_ref(), watch);
-            }
+        let groups = &mut *groups;
+        let Some(watch) = groups.by_key.remove(&key) else { return };
+        let Some(watched) = groups.by_watch.get_mut(&watch) else { return };
+        watched.keys.remove(&key);
+        if !watched.keys.is_empty() {
+            return;
+        }
+        let Some(Watched { parent, name, .. }) = groups.by_watch.remove(&watch) else { return };
+        let inotify = self.inotify.get_ref();
+        // With its group it may be gone.
+        let _ = remove_watch(inotify, watch);
+        let Some(siblings) = groups.by_parent.get_mut(&parent) else { return };
+        // A later group may have the name by now.
+        if siblings.get(&name) == Some(&watch) {
+            siblings.remove(&name);
+        }
+        if siblings.is_empty() {
+            groups.by_parent.remove(&parent);
+            let _ = remove_watch(inotify, parent);
         }
     }
 
@@ -159,7 +181,11 @@ impl Vacancy {
                     changed.extend(self.groups.borrow().by_watch.keys().copied());
                 }
                 Ok(event) => {
-                    changed.insert(event.wd());
+                    let groups = self.groups.borrow();
+                    let removed = event.file_name().and_then(|name| {
+                        groups.by_parent.get(&event.wd())?.get(OsStr::from_bytes(name.to_bytes()))
+                    });
+                    changed.insert(removed.copied().unwrap_or(event.wd()));
                 }
                 Err(Errno::AGAIN) => break true,
                 Err(errno) => return Err(errno.into()),
@@ -192,6 +218,8 @@ fn is_populated(events: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn with<T>(test: impl AsyncFnOnce(Vacancy, PathBuf) -> T) -> T {
@@ -238,6 +266,28 @@ mod tests {
             std::fs::remove_dir(&group).unwrap();
             std::fs::write(&group, "").unwrap();
             assert!(vacancy.watch(Key::of_number(1), &group).is_err(), "no group");
+        });
+    }
+
+    #[test]
+    fn a_group_that_is_removed_before_the_kernel_told_is_told_of() {
+        with(async |vacancy: Vacancy, group: PathBuf| {
+            let sibling = group.with_file_name("sibling");
+            for group in [&group, &sibling] {
+                std::fs::create_dir_all(group).unwrap();
+                populated(group, 1);
+            }
+            // Held: as in a control group, what is removed says so nowhere but in the directory above.
+            let held = [File::open(&group).unwrap(), File::open(group.join("cgroup.events")).unwrap()];
+            let (first, second) = (Key::of_number(1), Key::of_number(2));
+            assert!(vacancy.watch(first, &group).unwrap() && vacancy.watch(second, &sibling).unwrap());
+            std::fs::remove_dir_all(&group).unwrap();
+            assert_eq!(vacancy.vacated_by_now().unwrap(), [first]);
+            std::fs::remove_dir_all(&sibling).unwrap();
+            assert_eq!(vacancy.vacated_by_now().unwrap(), [second]);
+            let groups = vacancy.groups.borrow();
+            assert!(groups.by_watch.is_empty() && groups.by_parent.is_empty() && groups.by_key.is_empty());
+            drop(held);
         });
     }
 
