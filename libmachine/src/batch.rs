@@ -311,12 +311,12 @@ fn group_of(hierarchy: &Hierarchy, name: &MachineName, root: &[u8]) -> Result<Ma
 /// others, or that it may not claim, does not.
 fn leads_here(machine: &Snapshot) -> Result<bool, Errno> {
     let Some(group) = machine.text(Field::ControlGroup) else { return Ok(true) };
-    if linked_machine(&System, &group_link(group)).map_err(Errno)?.as_ref() == Some(machine.name()) {
-        return Ok(true);
-    }
+    // Mostly it is the group of a unit, which is asked about first.
     match machine.text(Field::Unit).map(machine_of_unit) {
-        Some(Ok(owner)) => Ok(*owner == *machine.name().as_bytes()),
-        Some(Err(errno)) if errno.is_shortage() => Err(errno),
-        _ => Ok(false),
+        Some(Ok(owner)) if *owner == *machine.name().as_bytes() => return Ok(true),
+        Some(Err(errno)) if errno.is_shortage() => return Err(errno),
+        _ => {}
     }
+    let owner = linked_machine(&System, &group_link(group)).map_err(Errno)?;
+    Ok(owner.as_ref() == Some(machine.name()))
 }

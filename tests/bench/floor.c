@@ -56,7 +56,7 @@ static double pid(const char *pid, const char *link, int is_there) {
 
 // many: machine_batch_new() for the processes that `crowd processes MACHINES EACH` prints.
 static double many(int machines, int each) {
-    char(*paths)[3][64] = calloc((size_t)machines, sizeof *paths);
+    char(*paths)[4][64] = calloc((size_t)machines, sizeof *paths);
     pid_t *leaders = calloc((size_t)machines, sizeof *leaders);
     require(paths && leaders, "memory");
     int pid, read = 0;
@@ -68,6 +68,7 @@ static double many(int machines, int each) {
         snprintf(paths[i][0], sizeof paths[i][0], "/run/systemd/machines/m%d", i);
         snprintf(paths[i][1], sizeof paths[i][1], "./machine.slice/m%d.scope", i);
         snprintf(paths[i][2], sizeof paths[i][2], "./machine.slice/m%d.scope/cgroup.procs", i);
+        snprintf(paths[i][3], sizeof paths[i][3], "/run/systemd/machines/unit:m%d.scope", i);
     }
     int mount = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(mount >= 0, "/sys/fs/cgroup");
@@ -75,6 +76,7 @@ static double many(int machines, int each) {
     for (int i = 0; i < machines; i++) {
         read_file(AT_FDCWD, paths[i][0]);
         ask_whether_it_runs(leaders[i]);
+        require(readlink(paths[i][3], buffer, 256) > 0, paths[i][3]);
         require(fstatat(mount, paths[i][1], &status, 0) == 0, paths[i][1]);
     }
     for (int i = 0; i < machines; i++) {
