@@ -4,10 +4,10 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::names::{Listing, each_name};
+use crate::registries::Registries;
 use crate::snapshot::Snapshot;
 
-/// All machines of the host.
+/// All machines of the host, and those of the caller's own.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct AllMachines {
@@ -25,9 +25,7 @@ impl AllMachines {
     #[inline(never)]
     pub fn read() -> Result<Self, Errno> {
         let mut all = Self::default();
-        let mut names = Buffer::new();
-        each_name(Listing::All, &mut |name| names.push(name))?;
-        for name in names.iter() {
+        for name in Registries::look().names()?.iter() {
             match Snapshot::of(name) {
                 Ok(machine) => all.machines.push(machine)?,
                 // It has gone meanwhile.

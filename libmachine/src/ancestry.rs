@@ -9,11 +9,11 @@ use registry::{
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::host::System;
 use crate::names::first_entry;
 use crate::nearest::machines_by_group;
 use crate::pid::pid_of;
 use crate::record::Field;
+use crate::registries::{Registries, Registry};
 use crate::snapshot::Snapshot;
 use crate::system::{Borrowed, Descriptor, entries, open, own_pid, read};
 use crate::zero_ended::ZeroEnded;
@@ -28,10 +28,11 @@ const ENTRY_MAX: usize = 64;
 /// `ESRCH`: no such process. `EUNATCH`: its group is outside of the caller's cgroup namespace.
 #[inline(never)]
 pub fn machines_of_pid(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
-    let mut machines = machines_by_group(pid)?;
-    let leaders = Leaders::look()?;
+    let registries = Registries::look();
+    let mut machines = machines_by_group(registries, pid)?;
+    let leaders = Leaders::look(registries)?;
     if leaders.are_any {
-        add_by_leaders(pid, leaders, &mut machines)?;
+        add_by_leaders(registries, pid, leaders, &mut machines)?;
     }
     Ok(machines)
 }
@@ -56,32 +57,35 @@ pub struct Leaders {
 }
 
 impl Leaders {
-    /// Looks at the index: mostly it is empty, and nobody's ancestors have to be looked for.
+    /// Looks at the indexes: mostly they are empty, and nobody's ancestors have to be looked for.
     ///
     /// # Errors
     /// A shortage of descriptors or memory.
-    pub fn look() -> Result<Self, Errno> {
+    pub fn look(registries: Registries) -> Result<Self, Errno> {
         let mut leaders = Self { are_any: false, have_descendants: false };
-        let Some(directory) = open_index()? else { return Ok(leaders) };
-        let mut buffer = [0_u8; PIECE];
-        let mut rest = entries(&directory, &mut buffer).unwrap_or_default();
-        leaders.have_descendants = rest.len() > PIECE - ENTRY_MAX;
-        while let Some((length, entry)) = first_entry(rest) {
-            rest = rest.get(length..).unwrap_or_default();
-            leaders.are_any |= !entry.name.starts_with(b".");
-            leaders.have_descendants |= entry.name.first().is_some_and(u8::is_ascii_digit);
+        for registry in registries.iter() {
+            let Some(directory) = open_index(registry)? else { continue };
+            let mut buffer = [0_u8; PIECE];
+            let mut rest = entries(&directory, &mut buffer).unwrap_or_default();
+            leaders.have_descendants |= rest.len() > PIECE - ENTRY_MAX;
+            while let Some((length, entry)) = first_entry(rest) {
+                rest = rest.get(length..).unwrap_or_default();
+                leaders.are_any |= !entry.name.starts_with(b".");
+                leaders.have_descendants |= entry.name.first().is_some_and(u8::is_ascii_digit);
+            }
         }
         Ok(leaders)
     }
 }
 
-/// The index of leaders; `None` where there is none.
+/// The index of leaders of a registry; `None` where there is none.
 ///
 /// # Errors
 /// A shortage of descriptors or memory.
-pub fn open_index() -> Result<Option<Descriptor>, Errno> {
-    let path = ZeroEnded::<64>::new(&[LEADER_DIRECTORY.as_bytes()]);
-    match open(None, path.as_c_str(), libc::O_DIRECTORY) {
+pub fn open_index(registry: Registry) -> Result<Option<Descriptor>, Errno> {
+    let mut path = Path::new();
+    path.push(LEADER_DIRECTORY.as_bytes());
+    match registry.at(&path, |path| open(None, path, libc::O_DIRECTORY)) {
         Err(errno) if errno.is_shortage() => Err(errno),
         directory => Ok(directory.ok()),
     }
@@ -97,21 +101,28 @@ pub fn leader_of_entry(name: &[u8]) -> i32 {
 ///
 /// # Errors
 /// Those of reading a record, but for those that say that there is none.
-fn add_by_leaders(pid: u32, leaders: Leaders, machines: &mut Buffer<Snapshot>) -> Result<(), Errno> {
+fn add_by_leaders(
+    registries: Registries,
+    pid: u32,
+    leaders: Leaders,
+    machines: &mut Buffer<Snapshot>,
+) -> Result<(), Errno> {
     let pid = if pid == 0 { u32::try_from(own_pid()).unwrap_or_default() } else { pid };
     // What is further out than the ancestors looked at so far: so many of the machines.
     let mut around = machines.len();
     let is_known = |machine: &Snapshot| machines.iter().any(|known| known.name() == machine.name());
-    if let Some(machine) = led_by(pid, &leader_only_link(pid))?.filter(|machine| !is_known(machine)) {
+    if let Some(machine) =
+        led_by(registries, pid, &leader_only_link(pid))?.filter(|machine| !is_known(machine))
+    {
         machines.push(machine)?;
     }
     let mut next = Some(pid).filter(|_| leaders.have_descendants);
     for _ in 0..=ANCESTORS_MAX {
         let Some(process) = next else { break };
-        if let Some(machine) = led_by(process, &leader_link(process))?.filter(is_alone) {
+        if let Some(machine) = led_by(registries, process, &leader_link(process))?.filter(is_alone) {
             // Two machines are nested in each other as their leaders are: one that the ancestor is in, too, is further out.
             if process != pid {
-                around = around.min(common(&groups_of(process)?, machines));
+                around = around.min(common(&groups_of(registries, process)?, machines));
             }
             machines.insert(around, machine)?;
         }
@@ -126,8 +137,8 @@ fn add_by_leaders(pid: u32, leaders: Leaders, machines: &mut Buffer<Snapshot>) -
 }
 
 /// The machines that the group of an ancestor tells; none if it has gone.
-fn groups_of(process: u32) -> Result<Buffer<Snapshot>, Errno> {
-    match machines_by_group(process) {
+fn groups_of(registries: Registries, process: u32) -> Result<Buffer<Snapshot>, Errno> {
+    match machines_by_group(registries, process) {
         Err(errno) if !errno.is_shortage() => Ok(Buffer::new()),
         machines => machines,
     }
@@ -147,12 +158,18 @@ fn is_alone(machine: &Snapshot) -> bool {
     machine.text(Field::Unit).is_none() && machine.text(Field::ControlGroup).is_none()
 }
 
-/// The living machine that the index has for a process, if the process leads it.
-fn led_by(process: u32, link: &Path) -> Result<Option<Snapshot>, Errno> {
-    let Some(name) = linked_machine(&System, link).map_err(Errno)? else { return Ok(None) };
+/// The living machine that an index has for a process, if the process leads it.
+fn led_by(registries: Registries, process: u32, link: &Path) -> Result<Option<Snapshot>, Errno> {
     let is_led =
         |machine: &Snapshot| leads(process, machine) && machine.is_numbered_here() && machine.is_alive();
-    Ok(Snapshot::if_there(&name)?.filter(is_led))
+    for registry in registries.iter() {
+        let Some(name) = linked_machine(&registry, link).map_err(Errno)? else { continue };
+        let found = Snapshot::if_there_in(registry, &name)?.filter(is_led);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// The parent of a process; `None` where it has none here, or /proc does not tell.

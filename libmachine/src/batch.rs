@@ -10,13 +10,13 @@ use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, each_process};
-use crate::host::System;
 use crate::machine_group::MachineGroup;
-use crate::names::{Listing, each_entry, each_name};
+use crate::names::each_entry;
 use crate::nearest::{machines_of_group, path_of};
 use crate::pid::machine_of_unit;
 use crate::pid_table::PidTable;
 use crate::record::Field;
+use crate::registries::Registries;
 use crate::snapshot::Snapshot;
 use crate::sort::sort;
 use crate::system::Descriptor;
@@ -44,8 +44,8 @@ impl Batch {
     pub fn of(pids: &[i32]) -> Result<Self, Errno> {
         let mut batch = Self::default();
         batch.places.fill(0, pids.len())?;
-        let mut machines = Buffer::new();
-        each_name(Listing::All, &mut |name| machines.push(name))?;
+        let registries = Registries::look();
+        let machines = registries.names()?;
         if machines.is_empty() {
             return Ok(batch);
         }
@@ -56,10 +56,10 @@ impl Batch {
             None => false,
         };
         if !is_complete {
-            batch.ask_processes(pids, &root)?;
+            batch.ask_processes(registries, pids, &root)?;
         }
-        if Leaders::look()?.are_any {
-            batch.ask_leaders(pids)?;
+        if Leaders::look(registries)?.are_any {
+            batch.ask_leaders(registries, pids)?;
         }
         Ok(batch)
     }
@@ -164,7 +164,7 @@ impl Batch {
     }
 
     /// Asks each process that nothing is known of.
-    fn ask_processes(&mut self, pids: &[i32], root: &[u8]) -> Result<(), Errno> {
+    fn ask_processes(&mut self, registries: Registries, pids: &[i32], root: &[u8]) -> Result<(), Errno> {
         let mut seen = Memory::default();
         let mut next = 0_usize;
         for &pid in pids {
@@ -181,7 +181,7 @@ impl Batch {
             let place = match seen.find(group.path()) {
                 Some(place) => place,
                 None => {
-                    let path = match machines_of_group(group.path(), root) {
+                    let path = match machines_of_group(registries, group.path(), root) {
                         Err(errno) if !errno.is_shortage() => Buffer::new(),
                         machines => path_of(&machines?)?,
                     };
@@ -200,10 +200,13 @@ impl Batch {
 
 impl Batch {
     /// Asks anew for each process that leads a machine of the leader index, or descends from one that does.
-    fn ask_leaders(&mut self, pids: &[i32]) -> Result<(), Errno> {
-        let Some(index) = open_index()? else { return Ok(()) };
+    fn ask_leaders(&mut self, registries: Registries, pids: &[i32]) -> Result<(), Errno> {
         let mut leaders = Buffer::new();
-        each_entry(&index, &mut |entry| leaders.push(leader_of_entry(entry.name)))?;
+        for registry in registries.iter() {
+            if let Some(index) = open_index(registry)? {
+                each_entry(&index, &mut |entry| leaders.push(leader_of_entry(entry.name)))?;
+            }
+        }
         let mut families = Families { leaders: PidTable::of(&leaders)?, met: [(0, false); FAMILIES] };
         let mut next = 0_usize;
         for &pid in pids {
@@ -312,11 +315,11 @@ fn group_of(hierarchy: &Hierarchy, name: &MachineName, root: &[u8]) -> Result<Ma
 fn leads_here(machine: &Snapshot) -> Result<bool, Errno> {
     let Some(group) = machine.text(Field::ControlGroup) else { return Ok(true) };
     // Mostly it is the group of a unit, which is asked about first.
-    match machine.text(Field::Unit).map(machine_of_unit) {
+    match machine.text(Field::Unit).map(|unit| machine_of_unit(machine.registry(), unit)) {
         Some(Ok(owner)) if *owner == *machine.name().as_bytes() => return Ok(true),
         Some(Err(errno)) if errno.is_shortage() => return Err(errno),
         _ => {}
     }
-    let owner = linked_machine(&System, &group_link(group)).map_err(Errno)?;
+    let owner = linked_machine(&machine.registry(), &group_link(group)).map_err(Errno)?;
     Ok(owner.as_ref() == Some(machine.name()))
 }

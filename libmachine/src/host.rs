@@ -1,33 +1,16 @@
-//! The host as the lookups of the registry ask for it: its files and its processes, as this process sees them.
+//! The host as the lookups of the registry ask for it: its processes, and what an errno says of its files, as this process sees them.
 
-use registry::{Decimal, FileError, Files, OpenError, Path, ProcessStat, Processes};
+use registry::{Decimal, FileError, OpenError, Path, ProcessStat, Processes};
 
 use crate::errno::Errno;
-use crate::system::{
-    Descriptor, inode_at, is_nobody, is_readable, open, open_process, read, read_link, status,
-};
+use crate::system::{Descriptor, inode_at, is_nobody, is_readable, open, open_process, read, status};
 
-/// The files that this process sees.
+/// The processes that this process sees.
 #[derive(Clone, Copy, Debug)]
 pub struct System;
 
-impl Files for System {
-    type File = Descriptor;
-
-    fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
-        open(None, path.as_c_str(), libc::O_NOFOLLOW).map_err(file_error)
-    }
-
-    fn read<'a>(&self, file: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        read(file.borrow(), buffer).map_err(file_error)
-    }
-
-    fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        read_link(path.as_c_str(), buffer).map_err(file_error)
-    }
-}
-
-fn file_error(errno: Errno) -> FileError {
+/// What an errno says of a file.
+pub fn file_error(errno: Errno) -> FileError {
     match errno.0 {
         libc::ENOENT | libc::ENOTDIR | libc::ELOOP => FileError::Absent,
         libc::EINVAL | libc::EISDIR | libc::EAGAIN => FileError::OtherKind,

@@ -86,6 +86,7 @@ mod owner;
 mod pid;
 mod pid_table;
 mod record;
+mod registries;
 mod registry_watch;
 mod snapshot;
 mod sort;

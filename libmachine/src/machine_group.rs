@@ -28,7 +28,7 @@ impl MachineGroup {
     pub fn of(hierarchy: &Hierarchy, machine: &Snapshot, root: &[u8]) -> Result<Self, Errno> {
         let unit = machine.text(Field::Unit);
         // Asked where it matters alone, as it takes a system call.
-        let owns_unit = || match unit.map(machine_of_unit) {
+        let owns_unit = || match unit.map(|unit| machine_of_unit(machine.registry(), unit)) {
             Some(Ok(owner)) => Ok(*owner == *machine.name().as_bytes()),
             Some(Err(errno)) if errno.is_shortage() => Err(errno),
             _ => Ok(false),

@@ -12,9 +12,10 @@ use crate::errno::Errno;
 use crate::event::{Change, Event, MonitorOptions};
 use crate::inotify::Notice;
 use crate::known::{Known, Table, Watched};
-use crate::names::{Listing, each_name};
+use crate::names::{Listing, each_name_in};
 use crate::notices::Notices;
 use crate::origin::Origin;
+use crate::registries::{Registries, Registry};
 use crate::registry_watch::{About, RegistryWatch};
 use crate::snapshot::Snapshot;
 use crate::sort::sort;
@@ -31,6 +32,8 @@ pub struct Monitor {
     poll: Descriptor,
     notices: Notices,
     registry: RegistryWatch,
+    /// The caller's own.
+    own: Option<RegistryWatch>,
     /// Found, and not told yet: the next is the last.
     found: Buffer<Event>,
     next_step: Step,
@@ -72,7 +75,8 @@ impl Monitor {
             options,
             poll,
             notices,
-            registry: RegistryWatch::default(),
+            registry: RegistryWatch::of(Registry::SYSTEM),
+            own: Registry::of_caller().map(RegistryWatch::of),
             known: Table::new(),
             found: Buffer::new(),
             next_step: Step::Enter { is_first: true },
@@ -134,19 +138,66 @@ impl Monitor {
                 self.next_step = Step::Enter { is_first: false };
                 return Ok(());
             }
-            About::Nothing => return Ok(()),
             About::End => return self.end(),
             About::Entry => {}
+            About::Nothing => match self.own.as_ref().map_or(About::Nothing, |own| own.about(notice)) {
+                About::Above => return self.enter_own(notice),
+                About::End => return self.end_of_own(notice),
+                About::Entry => {}
+                About::Overflow | About::Nothing => return Ok(()),
+            },
         }
-        let wanted = |name: &MachineName| self.options.only.is_none_or(|only| only == *name);
-        let Some(name) = notice.name.filter(wanted).filter(|_| !notice.is_any(libc::IN_ISDIR)) else {
-            return Ok(());
-        };
+        let is_file = !notice.is_any(libc::IN_ISDIR);
+        let Some(name) = notice.name.filter(|name| is_file && self.is_wanted(name)) else { return Ok(()) };
         if notice.is_any(libc::IN_MOVED_TO) {
             self.was_written(name, notice)
         } else {
-            self.was_removed(&name)
+            self.was_removed(name, notice)
         }
+    }
+
+    /// The directory of the caller's own records may be there now.
+    fn enter_own(&mut self, notice: &Notice) -> Result<(), Errno> {
+        let Some(registry) = self.start_own()? else { return Ok(()) };
+        let mut names = Buffer::new();
+        each_name_in(registry, Listing::All, &mut |name| names.push(name))?;
+        for &name in names.iter() {
+            let found = if self.is_wanted(&name) { Snapshot::if_there(&name)? } else { None };
+            if found.is_some_and(|machine| machine.registry() == registry) {
+                self.was_written(name, notice)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory of the caller's own records is no more: nor are the machines that only that one had.
+    fn end_of_own(&mut self, notice: &Notice) -> Result<(), Errno> {
+        let mut names = Buffer::new();
+        self.known.iter().try_for_each(|known| names.push(known.name))?;
+        for &name in names.iter() {
+            if Snapshot::if_there(&name)?.is_none() {
+                self.was_removed(name, notice)?;
+            }
+        }
+        if let Some(own) = &mut self.own {
+            own.stop(self.notices.watch());
+        }
+        self.start_own().map(|_| ())
+    }
+
+    /// Watches the caller's own registry, or for it to come; that registry if it is there, and was not watched before. Where it
+    /// can never come there is none.
+    fn start_own(&mut self) -> Result<Option<Registry>, Errno> {
+        let Some(own) = self.own.as_mut().filter(|own| !own.is_there()) else { return Ok(None) };
+        match own.start(self.notices.watch(), true) {
+            Ok(is_there) => Ok(Some(own.registry()).filter(|_| is_there)),
+            Err(errno) if errno.is_shortage() => Err(errno),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn is_wanted(&self, name: &MachineName) -> bool {
+        self.options.only.is_none_or(|only| only == *name)
     }
 
     fn overflow(&mut self) -> Result<(), Errno> {
@@ -169,10 +220,15 @@ impl Monitor {
         Ok(())
     }
 
-    fn was_removed(&mut self, name: &MachineName) -> Result<(), Errno> {
-        let Ok(place) = self.known.place(name) else { return Ok(()) };
+    fn was_removed(&mut self, name: MachineName, notice: &Notice) -> Result<(), Errno> {
+        let has_two = self.own.as_ref().is_some_and(RegistryWatch::is_there);
+        // The other registry may have one of this name: the same, mostly, which both have.
+        if has_two && Snapshot::if_there(&name)?.is_some() {
+            return self.was_written(name, notice);
+        }
+        let Ok(place) = self.known.place(&name) else { return Ok(()) };
         if let Some(known) = self.known.get(place).filter(|known| !known.is_over) {
-            self.found.push(Event::of(Change::Removed, Some(*name), known.incarnation))?;
+            self.found.push(Event::of(Change::Removed, Some(name), known.incarnation))?;
         }
         self.known.remove(place);
         Ok(())
@@ -270,7 +326,10 @@ impl Monitor {
     #[inline(never)]
     fn enter(&mut self, is_first: bool) -> Result<(), Errno> {
         let waits = self.options.wait_for_registry;
-        if !self.registry.is_there() && !self.registry.start(self.notices.watch(), waits)? {
+        self.start_own()?;
+        let has_own = self.own.as_ref().is_some_and(RegistryWatch::is_there);
+        let has_system = self.registry.is_there() || self.registry.start(self.notices.watch(), waits)?;
+        if !has_system && !has_own {
             if is_first && !waits {
                 return Err(Errno::NOENT);
             }
@@ -289,7 +348,9 @@ impl Monitor {
             let is_alive = known
                 .place(machine.name())
                 .is_ok_and(|place| known.get(place).is_some_and(|known| !known.is_over));
-            if is_alive && (self.options.list || !is_first) {
+            // Of the caller's own registry, where the system's has come now.
+            let is_told = !is_first && self.knows(&machine);
+            if is_alive && !is_told && (self.options.list || !is_first) {
                 let event = Event::of(change, Some(*machine.name()), machine.incarnation());
                 self.found.push(Event { machine: Some(machine), ..event })?;
             }
@@ -298,6 +359,11 @@ impl Monitor {
         self.tell_listed(is_first)?;
         self.next_step = Step::Follow;
         Ok(())
+    }
+
+    fn knows(&self, machine: &Snapshot) -> bool {
+        let known = self.known.place(machine.name()).ok().and_then(|place| self.known.get(place));
+        known.is_some_and(|known| known.incarnation == machine.incarnation())
     }
 
     fn tell_listed(&mut self, is_first: bool) -> Result<(), Errno> {
@@ -314,8 +380,7 @@ impl Monitor {
         match self.options.only {
             Some(only) => self.take_in_one(known, machines, only)?,
             None => {
-                let mut names = Buffer::new();
-                each_name(Listing::All, &mut |name| names.push(name))?;
+                let mut names = Registries::look().names()?;
                 // So that each has its place behind those before it.
                 sort(&mut names, |one: &MachineName, other| one < other);
                 for &name in names.iter() {
@@ -328,13 +393,12 @@ impl Monitor {
                 break;
             }
             while let Some(notice) = self.notices.first() {
-                match self.registry.about(&notice) {
+                match self.about(&notice) {
                     // It is dealt with later.
                     About::Overflow | About::End => return Ok(()),
                     About::Above | About::Nothing => {}
                     About::Entry => {
-                        let wanted = |name: &MachineName| self.options.only.is_none_or(|only| only == *name);
-                        if let Some(name) = notice.name.filter(wanted) {
+                        if let Some(name) = notice.name.filter(|name| self.is_wanted(name)) {
                             if let Ok(place) = known.place(&name) {
                                 known.remove(place);
                             }
@@ -347,6 +411,14 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// What a notice is about, of whichever registry.
+    fn about(&self, notice: &Notice) -> About {
+        match (self.registry.about(notice), &self.own) {
+            (About::Nothing, Some(own)) => own.about(notice),
+            (about, _) => about,
+        }
     }
 
     fn take_in_one(

@@ -4,7 +4,8 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::system::{Descriptor, entries, open};
+use crate::registries::Registry;
+use crate::system::{Descriptor, entries};
 
 /// How much of a directory is read at a time.
 const PIECE: usize = 16 * 1024;
@@ -84,7 +85,7 @@ pub enum Listing {
     AsStock,
 }
 
-/// Takes the name of each machine in turn, in the order of the directory.
+/// Takes the name of each machine of the system's registry in turn, in the order of the directory.
 ///
 /// # Errors
 /// That of a refusal, or why the directory cannot be read. That there is none is no error.
@@ -93,7 +94,20 @@ pub fn each_name(
     listing: Listing,
     take: &mut dyn FnMut(MachineName) -> Result<(), Errno>,
 ) -> Result<Seen, Errno> {
-    let directory = match open(None, c"/run/systemd/machines", libc::O_DIRECTORY) {
+    each_name_in(Registry::SYSTEM, listing, take)
+}
+
+/// Takes the name of each machine of a registry in turn, in the order of the directory.
+///
+/// # Errors
+/// As [`each_name`].
+#[inline(never)]
+pub(crate) fn each_name_in(
+    registry: Registry,
+    listing: Listing,
+    take: &mut dyn FnMut(MachineName) -> Result<(), Errno>,
+) -> Result<Seen, Errno> {
+    let directory = match registry.open_directory() {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(Seen::Nothing),
         Err(errno) => return Err(errno),
@@ -172,7 +186,7 @@ mod tests {
         }
         std::fs::create_dir(path.join("directory")).unwrap();
         let zero_ended = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
-        let directory = open(None, &zero_ended, libc::O_DIRECTORY).unwrap();
+        let directory = crate::system::open(None, &zero_ended, libc::O_DIRECTORY).unwrap();
         let (mut files, mut directories) = (BTreeSet::new(), 0);
         each_entry(&directory, &mut |entry| {
             if entry.is_file() {

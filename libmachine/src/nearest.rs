@@ -11,9 +11,9 @@ use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::{Group, below, depends_on_root, unit_of};
 use crate::hierarchy::Hierarchy;
-use crate::host::System;
 use crate::pid::machine_of_unit;
 use crate::record::Field;
+use crate::registries::{Registries, Registry};
 use crate::snapshot::Snapshot;
 use crate::unit_name::{is_slice, is_unit, unescape};
 
@@ -21,10 +21,10 @@ use crate::unit_name::{is_slice, is_unit, unescape};
 ///
 /// # Errors
 /// Those of [`machines_of_pid`](crate::machines_of_pid).
-pub(crate) fn machines_by_group(pid: u32) -> Result<Buffer<Snapshot>, Errno> {
+pub(crate) fn machines_by_group(registries: Registries, pid: u32) -> Result<Buffer<Snapshot>, Errno> {
     let group = Group::of(pid)?;
     let root = if depends_on_root(group.path()) { Group::visible_root()? } else { Buffer::new() };
-    machines_of_group(group.path(), &root)
+    machines_of_group(registries, group.path(), &root)
 }
 
 /// The names of machines, the outermost first, with slashes between them: `outer/inner`.
@@ -44,9 +44,13 @@ pub fn path_of(machines: &[Snapshot]) -> Result<Buffer<u8>, Errno> {
 }
 
 /// The machines that a control group is in.
-pub(crate) fn machines_of_group(group: &[u8], root: &[u8]) -> Result<Buffer<Snapshot>, Errno> {
+pub(crate) fn machines_of_group(
+    registries: Registries,
+    group: &[u8],
+    root: &[u8],
+) -> Result<Buffer<Snapshot>, Errno> {
     let outermost = unit_of(below(group, root)).map(|(_, rest)| end_before(group, rest));
-    let mut search = Search { hierarchy: None, machines: Buffer::new() };
+    let mut search = Search { registries, hierarchy: None, machines: Buffer::new() };
     let mut end = 0_usize;
     for component in group.split(|&byte| byte == b'/').skip(1) {
         end = end.saturating_add(component.len()).saturating_add(1);
@@ -63,6 +67,7 @@ fn end_before(path: &[u8], rest: &[u8]) -> usize {
 }
 
 struct Search {
+    registries: Registries,
     /// Looked at when it is needed: most groups are no machine's.
     hierarchy: Option<Hierarchy>,
     machines: Buffer<Snapshot>,
@@ -71,7 +76,13 @@ struct Search {
 impl Search {
     /// Takes in the living machine whose place is this group, if there is one.
     fn visit(&mut self, group: &[u8], component: &[u8], is_outermost: bool) -> Result<(), Errno> {
-        let found = self.machine_at(group, component, is_outermost)?;
+        let mut found = None;
+        for registry in self.registries.iter() {
+            found = self.machine_at(registry, group, component, is_outermost)?;
+            if found.is_some() {
+                break;
+            }
+        }
         // A machine whose group lies below its unit is met twice.
         let is_known =
             |machine: &Snapshot| self.machines.last().is_some_and(|last| last.name() == machine.name());
@@ -84,11 +95,12 @@ impl Search {
     /// A record that does not tell its group is believed only where sd-login believes it: at the outermost unit.
     fn machine_at(
         &mut self,
+        registry: Registry,
         group: &[u8],
         component: &[u8],
         is_outermost: bool,
     ) -> Result<Option<Snapshot>, Errno> {
-        if let Some(machine) = indexed(group)?
+        if let Some(machine) = indexed(registry, group)?
             && machine.text(Field::ControlGroup) == Some(group)
             && self.is_of(&machine, group)?
             && machine.is_alive()
@@ -99,14 +111,14 @@ impl Search {
         if is_slice(component) || !is_unit(unit) {
             return Ok(None);
         }
-        let name = match machine_of_unit(unit) {
+        let name = match machine_of_unit(registry, unit) {
             Ok(name) => name,
             // A unit may have a name that is too long for a link.
             Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => return Ok(None),
             Err(errno) => return Err(errno),
         };
         let Ok(name) = MachineName::new(&name) else { return Ok(None) };
-        let Some(machine) = Snapshot::if_there(&name)? else { return Ok(None) };
+        let Some(machine) = Snapshot::if_there_in(registry, &name)? else { return Ok(None) };
         let place = match machine.text(Field::ControlGroup) {
             Some(own) => Some(own).filter(|own| {
                 own.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -129,10 +141,10 @@ impl Search {
     }
 }
 
-/// The machine that the index has for a group.
-fn indexed(group: &[u8]) -> Result<Option<Snapshot>, Errno> {
-    match linked_machine(&System, &group_link(group)).map_err(Errno)? {
-        Some(name) => Snapshot::if_there(&name),
+/// The machine that the index of a registry has for a group.
+fn indexed(registry: Registry, group: &[u8]) -> Result<Option<Snapshot>, Errno> {
+    match linked_machine(&registry, &group_link(group)).map_err(Errno)? {
+        Some(name) => Snapshot::if_there_in(registry, &name),
         None => Ok(None),
     }
 }

@@ -10,6 +10,7 @@ use registry::{
 
 use crate::errno::Errno;
 use crate::host::System;
+use crate::registries::{Registries, Registry};
 use crate::snapshot::Snapshot;
 
 /// The machine that a uid or gid of the host belongs to, and which it is inside.
@@ -17,11 +18,27 @@ use crate::snapshot::Snapshot;
 /// # Errors
 /// `ENXIO`: to none. `ENOTUNIQ`: to more than one. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_id(kind: IdKind, id: u32) -> Result<MappedId, Errno> {
-    match mapped_id_by_id(&System, &System, kind, id) {
-        Ok(found) => found.ok_or(Errno::NXIO),
-        Err(LookupError::Shared) => Err(Errno::NOTUNIQ),
-        Err(LookupError::Damaged) => Err(Errno::BADMSG),
-        Err(LookupError::Unreadable(errno)) => Err(Errno(errno)),
+    for registry in Registries::look().iter() {
+        if let Some(found) = mapped_id(registry, kind, id)? {
+            return Ok(found);
+        }
+    }
+    Err(Errno::NXIO)
+}
+
+fn mapped_id(registry: Registry, kind: IdKind, id: u32) -> Result<Option<MappedId>, Errno> {
+    let found = match mapped_id_by_id(&registry, &System, kind, id) {
+        Ok(found) => found,
+        Err(LookupError::Shared) => return Err(Errno::NOTUNIQ),
+        Err(LookupError::Damaged) => return Err(Errno::BADMSG),
+        Err(LookupError::Unreadable(errno)) => return Err(Errno(errno)),
+    };
+    match found {
+        // Its name may be another machine's, of the system's.
+        Some(found) if registry.user().is_some() => {
+            Ok(Snapshot::if_there_in(registry, &found.machine)?.map(|_| found))
+        }
+        found => Ok(found),
     }
 }
 
@@ -57,8 +74,20 @@ fn translated(
 /// # Errors
 /// `ENXIO`: it leads to no living machine. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
-    let name = linked_machine(&System, &address_link(ip)).map_err(Errno)?.ok_or(Errno::NXIO)?;
-    let machine = Snapshot::of(&name)?;
-    let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
-    if has_it && machine.is_alive() { Ok(machine) } else { Err(Errno::NXIO) }
+    for registry in Registries::look().iter() {
+        let Some(name) = linked_machine(&registry, &address_link(ip)).map_err(Errno)? else { continue };
+        let found = match registry.user() {
+            Some(_) => Snapshot::if_there_in(registry, &name)?,
+            None => match Snapshot::of(&name) {
+                Err(Errno::NXIO) => None,
+                found => Some(found?),
+            },
+        };
+        let Some(machine) = found else { continue };
+        let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
+        if has_it && machine.is_alive() {
+            return Ok(machine);
+        }
+    }
+    Err(Errno::NXIO)
 }

@@ -1,11 +1,12 @@
 //! From a process to its machine, exactly as sd_pid_get_machine_name(3): the unit that the process is in decides, by the
 //! link `/run/systemd/machines/unit:UNIT`. The outermost unit counts, and nothing else: not the leader, not the parents.
 
-use registry::{Decimal, MACHINE_DIRECTORY, parse_decimal};
+use registry::{Decimal, parse_decimal};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::group::{Group, below, unit_of};
+use crate::registries::Registry;
 use crate::system::{Borrowed, is_readable, open, process_of_pidfd, read, read_link, status};
 use crate::zero_ended::ZeroEnded;
 
@@ -22,7 +23,7 @@ pub fn machine_of_pid(pid: u32) -> Result<Buffer<u8>, Errno> {
     let group = Group::of(pid)?;
     let root = group.root()?;
     let (unit, _) = unit_of(below(group.path(), &root)).ok_or(Errno::NXIO)?;
-    machine_of_unit(unit)
+    machine_of_unit(Registry::SYSTEM, unit)
 }
 
 /// The machine of an open process. It is the same process afterwards as before.
@@ -36,9 +37,10 @@ pub fn machine_of_pidfd(pidfd: Borrowed<'_>) -> Result<Buffer<u8>, Errno> {
     name
 }
 
-/// The target of a unit's link.
-pub(crate) fn machine_of_unit(unit: &[u8]) -> Result<Buffer<u8>, Errno> {
-    let path = ZeroEnded::<320>::new(&[MACHINE_DIRECTORY.as_bytes(), b"/unit:", unit]);
+/// The target of a unit's link in a registry.
+pub(crate) fn machine_of_unit(registry: Registry, unit: &[u8]) -> Result<Buffer<u8>, Errno> {
+    let directory = registry.directory();
+    let path = ZeroEnded::<320>::new(&[directory.as_c_str().to_bytes(), b"/unit:", unit]);
     let mut short = [0; TARGET];
     let target = read_link(path.as_c_str(), &mut short)?;
     let mut name = Buffer::new();

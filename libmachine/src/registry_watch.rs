@@ -1,14 +1,14 @@
-//! The watch of the directory of the records, or of one above it where that is not there yet.
+//! The watch of the directory of a registry's records, or of one above it where that is not there yet.
 
-use core::ffi::CStr;
+use registry::Path;
 
 use crate::errno::Errno;
 use crate::inotify::Notice;
+use crate::registries::Registry;
 use crate::system::{Descriptor, unwatch, watch_path};
 
-const RECORDS: &CStr = c"/run/systemd/machines";
-/// Where the directory of the records may come to be, the nearest first.
-const ABOVE: [&CStr; 2] = [c"/run/systemd", c"/run"];
+/// Where the directory of the records of the system may come to be, the nearest first.
+const ABOVE: [&str; 2] = ["/run/systemd", "/run"];
 /// A file that is renamed to its place is new or changed; everything the daemon writes is.
 const ENTRIES: u32 = libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_MOVED_FROM;
 const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
@@ -30,13 +30,24 @@ pub enum About {
 }
 
 /// The numbers of the watches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RegistryWatch {
+    registry: Registry,
     records: Option<i32>,
     above: Option<i32>,
 }
 
 impl RegistryWatch {
+    /// Watches nothing yet.
+    pub const fn of(registry: Registry) -> Self {
+        Self { registry, records: None, above: None }
+    }
+
+    /// Whose records it watches.
+    pub const fn registry(&self) -> Registry {
+        self.registry
+    }
+
     /// Whether the directory of the records is watched.
     pub const fn is_there(&self) -> bool {
         self.records.is_some()
@@ -70,7 +81,8 @@ impl RegistryWatch {
     /// `ENOENT`: there is not even a directory above. Others: inotify(7) fails.
     pub fn start(&mut self, watch: &Descriptor, waits: bool) -> Result<bool, Errno> {
         loop {
-            match watch_path(watch, RECORDS, ENTRIES | ITSELF) {
+            let records = self.registry.directory();
+            match watch_path(watch, records.as_c_str(), ENTRIES | ITSELF) {
                 Ok(number) => {
                     self.records = Some(number);
                     if let Some(number) = self.above.take() {
@@ -83,8 +95,11 @@ impl RegistryWatch {
                 Err(errno) => return Err(errno),
             }
             let before = self.above;
-            for path in ABOVE {
-                match watch_path(watch, path, libc::IN_CREATE | libc::IN_MOVED_TO | ITSELF) {
+            for text in ABOVE {
+                let mut system = Path::new();
+                system.push(text.as_bytes());
+                let events = libc::IN_CREATE | libc::IN_MOVED_TO | ITSELF;
+                match self.registry.at(&system, |path| watch_path(watch, path, events)) {
                     Ok(number) => {
                         self.above = Some(number);
                         break;

@@ -2,7 +2,7 @@
 
 use registry::{
     Address, AddressSource, AddressState, IdKind, IdRange, LeaderIdentity, MachineId, MachineName, Processes,
-    RECORD_MAX, asked_name, is_alive, machine_in_any_case, record_path, source_at,
+    RECORD_MAX, asked_name, is_alive, machine_in_any_case, source_at,
 };
 
 use crate::buffer::Buffer;
@@ -10,7 +10,8 @@ use crate::errno::Errno;
 use crate::host::System;
 use crate::pid::runs;
 use crate::record::{Contents, Field, Fields, Number, Numbers};
-use crate::system::{Descriptor, open, open_process, read_all, status};
+use crate::registries::{Registries, Registry};
+use crate::system::{Descriptor, open_process, read_all, status};
 
 /// What the record of a machine said when it was read. It changes no more.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub struct Snapshot {
     sources: Buffer<AddressSource>,
     uid_map: Buffer<IdRange>,
     gid_map: Buffer<IdRange>,
+    /// Which registry has it.
+    registry: Registry,
+    /// The only user for whom its name resolves.
+    private_to: Option<u32>,
 }
 
 /// The name that is meant by a name, or by a path as [`path_of`](crate::path_of) makes it: the last one.
@@ -42,6 +47,14 @@ pub fn last_name(path: &[u8]) -> Result<MachineName, Errno> {
         last = Ok(asked_name(name).map_err(|_| Errno::INVAL)?);
     }
     last
+}
+
+fn none_if_damaged(found: Result<Snapshot, Errno>) -> Result<Option<Snapshot>, Errno> {
+    match found {
+        Ok(machine) => Ok(Some(machine)),
+        Err(Errno::NXIO | Errno::BADMSG) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 impl Snapshot {
@@ -63,8 +76,12 @@ impl Snapshot {
     pub fn in_any_case(name: &MachineName) -> Result<Self, Errno> {
         match Self::of(name) {
             Err(Errno::NXIO) => {
-                let other = machine_in_any_case(&System, name).map_err(Errno)?;
-                Self::of(&other.ok_or(Errno::NXIO)?)
+                for registry in Registries::look().iter() {
+                    if let Some(other) = machine_in_any_case(&registry, name).map_err(Errno)? {
+                        return Self::of(&other);
+                    }
+                }
+                Err(Errno::NXIO)
             }
             found => found,
         }
@@ -72,33 +89,57 @@ impl Snapshot {
 
     /// What a machine's record says; a damaged one says nothing.
     pub(crate) fn if_there(name: &MachineName) -> Result<Option<Self>, Errno> {
-        match Self::of(name) {
-            Ok(machine) => Ok(Some(machine)),
-            Err(Errno::NXIO | Errno::BADMSG) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+        none_if_damaged(Self::of(name))
     }
 
-    /// Reads the record of the machine with this name.
+    /// Reads the record of the machine with this name: of the system's, or else of the caller's own, as of one of
+    /// `machined --user`. One that is another user's alone stands in the way of none of the caller's own.
     ///
     /// # Errors
     /// Those of [`Snapshot::read`], but for the first.
     #[inline(never)]
     pub fn of(name: &MachineName) -> Result<Self, Errno> {
-        let file =
-            open(None, record_path(name).as_c_str(), libc::O_NOFOLLOW).map_err(|errno| match errno.0 {
-                libc::ENOENT | libc::ELOOP | libc::ENOTDIR => Errno::NXIO,
-                // A socket.
-                libc::ENXIO => Errno::BADMSG,
-                _ => errno,
-            })?;
-        // No FIFO, whose other end might write for ever.
-        if !status(file.borrow())?.is_regular() {
-            return Err(Errno::BADMSG);
+        let system = Self::in_registry(Registry::SYSTEM, name);
+        let private_to = match &system {
+            Ok(machine) => machine.private_to,
+            Err(_) => None,
+        };
+        if private_to.is_none() && !matches!(system, Err(Errno::NXIO)) {
+            return system;
         }
+        let Some(own) = Registry::own().filter(|own| private_to.is_none() || own.user() != private_to) else {
+            return system;
+        };
+        match Self::in_registry(own, name) {
+            Err(Errno::NXIO) => system,
+            found => found,
+        }
+    }
+
+    /// What the record of a machine in a registry says, if its name leads there. A damaged one says nothing.
+    pub(crate) fn if_there_in(registry: Registry, name: &MachineName) -> Result<Option<Self>, Errno> {
+        let Some(machine) = none_if_damaged(Self::in_registry(registry, name))? else { return Ok(None) };
+        let Some(user) = registry.user() else { return Ok(Some(machine)) };
+        let leads_here = match Self::in_registry(Registry::SYSTEM, name) {
+            // Of this user's alone it may be the same machine, which was registered twice.
+            Ok(system) => {
+                system.private_to.is_some_and(|owner| owner != user || system.leader == machine.leader)
+            }
+            Err(errno) if errno.is_shortage() => return Err(errno),
+            Err(errno) => errno == Errno::NXIO,
+        };
+        Ok(Some(machine).filter(|_| leads_here))
+    }
+
+    /// Reads the record that a registry has of this name.
+    #[inline(never)]
+    fn in_registry(registry: Registry, name: &MachineName) -> Result<Self, Errno> {
+        let file = registry.open_record(name)?;
         let text = read_all(&file, RECORD_MAX)
             .map_err(|errno| if errno == Errno::TOOBIG { Errno::BADMSG } else { errno })?;
-        Self::parse(name, &text)
+        let mut machine = Self::parse(name, &text)?;
+        machine.registry = registry;
+        Ok(machine)
     }
 
     /// Reads the text of a record.
@@ -125,7 +166,14 @@ impl Snapshot {
             sources: values.sources,
             uid_map: lists.uid_map,
             gid_map: lists.gid_map,
+            registry: Registry::SYSTEM,
+            private_to: head.private_to,
         })
+    }
+
+    /// Which registry has it.
+    pub(crate) const fn registry(&self) -> Registry {
+        self.registry
     }
 
     /// Its name.

@@ -128,10 +128,16 @@ pub struct FileStatus {
     pub inode: u64,
     /// How many links it has; of a control group: two, and one for each group right below.
     pub links: libc::nlink_t,
+    /// Whose it is.
+    pub owner: libc::uid_t,
     mode: u32,
 }
 
 impl FileStatus {
+    const fn of(stat: &libc::stat64) -> Self {
+        Self { inode: stat.st_ino, links: stat.st_nlink, owner: stat.st_uid, mode: stat.st_mode }
+    }
+
     /// Whether it is a regular file.
     pub const fn is_regular(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFREG
@@ -225,19 +231,28 @@ pub fn status(file: Borrowed<'_>) -> Result<FileStatus, Errno> {
     if unsafe { libc::fstat64(file.0, &raw mut stat) } != 0 {
         return Err(last());
     }
-    Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
+    Ok(FileStatus::of(&stat))
 }
 
 /// What a path leads to, below a directory if that is given.
 pub fn status_at(directory: Option<&Descriptor>, path: &CStr) -> Result<FileStatus, Errno> {
+    status_by(directory, path, 0)
+}
+
+/// What is at a path itself, be it a symlink.
+pub fn status_of_itself(path: &CStr) -> Result<FileStatus, Errno> {
+    status_by(None, path, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+fn status_by(directory: Option<&Descriptor>, path: &CStr, flags: c_int) -> Result<FileStatus, Errno> {
     let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
     // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
     let mut stat: libc::stat64 = unsafe { zeroed() };
     // SAFETY: it is valid, and the path ends in a zero byte.
-    if unsafe { libc::fstatat64(at, path.as_ptr(), &raw mut stat, 0) } != 0 {
+    if unsafe { libc::fstatat64(at, path.as_ptr(), &raw mut stat, flags) } != 0 {
         return Err(last());
     }
-    Ok(FileStatus { inode: stat.st_ino, links: stat.st_nlink, mode: stat.st_mode })
+    Ok(FileStatus::of(&stat))
 }
 
 /// The inode number of what a path leads to, below a directory if that is given.

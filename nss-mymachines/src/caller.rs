@@ -5,17 +5,22 @@
 
 #![allow(unsafe_code, reason = "system calls")]
 
-/// Whether the calling process acts as this user and as nobody else: its real, effective and saved uid are all this one, and
-/// it was not started with the rights of another (a setuid program, AT_SECURE). A daemon of root's that serves a user lowers
-/// one or two of the three, and must not take that user's word for a name.
-pub fn is_wholly(uid: u32) -> bool {
+/// The user as whom the calling process acts, if it acts as nobody else: its real, effective and saved uid are all this one,
+/// and it was not started with the rights of another (a setuid program, AT_SECURE). A daemon of root's that serves a user
+/// lowers one or two of the three, and must not take that user's word for a name.
+pub fn sole_user() -> Option<u32> {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
     // SAFETY: the three are the kernel's to write for the length of the call.
     let asked =
         unsafe { libc::syscall(libc::SYS_getresuid, &raw mut real, &raw mut effective, &raw mut saved) };
     // SAFETY: it takes a number, and has no other effect.
     let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    asked == 0 && !is_secure && [real, effective, saved] == [uid; 3]
+    (asked == 0 && !is_secure && effective == real && saved == real).then_some(real)
+}
+
+/// Whether the calling process acts as this user and as nobody else.
+pub fn is_wholly(uid: u32) -> bool {
+    sole_user() == Some(uid)
 }
 
 #[cfg(test)]

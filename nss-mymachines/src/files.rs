@@ -9,10 +9,12 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 use core::ffi::{c_int, c_long};
+use core::mem::zeroed;
 
-use registry::{FileError, Files, Path};
+use registry::{FileError, Files, MACHINE_DIRECTORY, NOBODY, Path};
 
 use crate::answer::errno;
+use crate::caller::sole_user;
 
 /// An open file, closed when it is dropped.
 pub struct Descriptor(pub c_int);
@@ -24,21 +26,52 @@ impl Drop for Descriptor {
     }
 }
 
-/// The files that the calling process sees.
-pub struct KernelFiles;
+/// The files of a registry, as the calling process sees them.
+pub struct KernelFiles {
+    /// Whose own registry it is; `None`: the system's.
+    user: Option<u32>,
+}
+
+impl KernelFiles {
+    /// Those of the system's registry, and of the kernel.
+    pub const SYSTEM: Self = Self { user: None };
+
+    /// Those of the registry of the user as whom the calling process acts, if it acts as nobody else and the directory of
+    /// the records is that user's. Who has no name, as in a user namespace, has no registry.
+    pub fn own() -> Option<Self> {
+        let user = sole_user().filter(|&user| user != NOBODY)?;
+        let mut path = Path::new();
+        path.push(MACHINE_DIRECTORY.as_bytes());
+        let path = path.of_user(user);
+        // SAFETY: a stat of zeros is a stat, and the kernel fills it in; the path ends in a zero byte.
+        let directory = unsafe {
+            let mut stat: libc::stat64 = zeroed();
+            let flags = libc::AT_SYMLINK_NOFOLLOW;
+            (libc::fstatat64(libc::AT_FDCWD, path.as_ptr(), &raw mut stat, flags) == 0).then_some(stat)?
+        };
+        is_of(&directory, libc::S_IFDIR, user).then_some(Self { user: Some(user) })
+    }
+}
+
+/// Whether this is what a file of this kind and this user's is.
+const fn is_of(stat: &libc::stat64, kind: libc::mode_t, user: u32) -> bool {
+    stat.st_mode & libc::S_IFMT == kind && stat.st_uid == user
+}
 
 impl Files for KernelFiles {
     type File = Descriptor;
 
-    /// No symlink, no terminal, no wait for the other end of a FIFO.
+    /// No symlink, no terminal, no wait for the other end of a FIFO. In a registry of a user's, what is not that user's is as
+    /// good as missing.
     fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
-        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-        // SAFETY: the path ends in a zero byte.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
-        match c_int::try_from(fd) {
-            Ok(fd) if fd >= 0 => Ok(Descriptor(fd)),
-            _ => Err(last_error()),
-        }
+        let Some(user) = self.user else { return open(path) };
+        let file = open(&path.of_user(user))?;
+        // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
+        let is_the_users = unsafe {
+            let mut stat: libc::stat64 = zeroed();
+            libc::fstat64(file.0, &raw mut stat) == 0 && is_of(&stat, libc::S_IFREG, user)
+        };
+        if is_the_users { Ok(file) } else { Err(FileError::Absent) }
     }
 
     fn read<'a>(&self, file: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
@@ -48,11 +81,24 @@ impl Files for KernelFiles {
     }
 
     fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
-        let (path, at) = (path.as_ptr(), libc::AT_FDCWD);
+        let own = self.user.map(|user| path.of_user(user));
+        let (path, at) = (own.as_ref().unwrap_or(path).as_ptr(), libc::AT_FDCWD);
         // SAFETY: the path ends in a zero byte, and the kernel writes into the buffer, not beyond its end.
         let length =
             unsafe { libc::syscall(libc::SYS_readlinkat, at, path, buffer.as_mut_ptr(), buffer.len()) };
         filled(buffer, length)
+    }
+}
+
+// Once, and not in each place: the module has to be small.
+#[inline(never)]
+fn open(path: &Path) -> Result<Descriptor, FileError> {
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: the path ends in a zero byte.
+    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+    match c_int::try_from(fd) {
+        Ok(fd) if fd >= 0 => Ok(Descriptor(fd)),
+        _ => Err(last_error()),
     }
 }
 

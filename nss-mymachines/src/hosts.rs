@@ -68,19 +68,30 @@ unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
 }
 
 /// Looks for the machine that has exactly the name at a C string, or else for the one that has it but for the case of its
-/// letters.
+/// letters: among the system's, and then among those of the caller's own.
 ///
 /// # Safety
 /// The string ends in a zero byte.
-unsafe fn find(
-    name: *const c_char,
-    look: &mut dyn FnMut(&MachineName) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+unsafe fn find(name: *const c_char, look: &mut Look<'_>) -> Result<(), Failure> {
     // SAFETY: as demanded.
     let name = unsafe { machine_name(name) }?;
-    match look(&name) {
-        Err(Failure::Unavailable(libc::ENXIO)) => match machine_in_any_case(&KernelFiles, &name) {
-            Ok(Some(other)) => look(&other),
+    match find_in(&KernelFiles::SYSTEM, &name, look) {
+        Err(Failure::Unavailable(libc::ENXIO)) => match KernelFiles::own() {
+            Some(own) => find_in(&own, &name, look),
+            None => Err(Failure::Unavailable(libc::ENXIO)),
+        },
+        outcome => outcome,
+    }
+}
+
+/// Looks a machine up in a registry.
+type Look<'a> = dyn FnMut(&KernelFiles, &MachineName) -> Result<(), Failure> + 'a;
+
+#[inline(never)]
+fn find_in(files: &KernelFiles, name: &MachineName, look: &mut Look<'_>) -> Result<(), Failure> {
+    match look(files, name) {
+        Err(Failure::Unavailable(libc::ENXIO)) => match machine_in_any_case(files, name) {
+            Ok(Some(other)) => look(files, &other),
             Ok(None) => Err(Failure::Unavailable(libc::ENXIO)),
             Err(errno) => Err(Failure::of_errno(errno)),
         },
@@ -161,13 +172,13 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname4_r(
     // SAFETY: glibc's promises, see the module.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let outcome = find(name, &mut |machine| {
+        let outcome = find(name, &mut |files, machine| {
             let mut arena = Arena::new(buffer, buflen);
             let name = arena.text(machine.as_bytes());
             let start = arena.mark();
             let none = ptr::null_mut();
             let mut tuples = Tuples { arena, start, name, first: none, last: none, any: false };
-            look_up(machine, &mut tuples)?;
+            look_up(files, machine, &mut tuples)?;
             if !tuples.any {
                 return Err(Failure::NotFound);
             }
@@ -231,6 +242,7 @@ impl Addresses {
 /// # Safety
 /// `buffer` has `buflen` bytes, `host` is valid.
 unsafe fn fill(
+    files: &KernelFiles,
     machine: &MachineName,
     family: c_int,
     host: *mut hostent,
@@ -243,7 +255,7 @@ unsafe fn fill(
     let aliases = arena.place::<*mut c_char>(ptr::null_mut());
     let start = arena.mark();
     let mut answer = Addresses { arena, start, family, first: ptr::null_mut(), count: 0, any: false };
-    look_up(machine, &mut answer)?;
+    look_up(files, machine, &mut answer)?;
     if !answer.any {
         return Err(Failure::NotFound);
     }
@@ -305,8 +317,9 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname3_r(
     // SAFETY: glibc's promises, see the module.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let outcome =
-            family.and_then(|family| find(name, &mut |machine| fill(machine, family, host, buffer, buflen)));
+        let outcome = family.and_then(|family| {
+            find(name, &mut |files, machine| fill(files, machine, family, host, buffer, buflen))
+        });
         if outcome.is_ok() {
             if !ttlp.is_null() {
                 *ttlp = 0;
@@ -366,14 +379,14 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname_r(
     // SAFETY: as this function demands; the resolver's state always exists.
     unsafe {
         let errors = Errors::new(errnop, h_errnop);
-        let outcome = find(name, &mut |machine| {
+        let outcome = find(name, &mut |files, machine| {
             if (*__res_state()).options & RES_USE_INET6 != 0 {
-                match fill(machine, libc::AF_INET6, host, buffer, buflen) {
+                match fill(files, machine, libc::AF_INET6, host, buffer, buflen) {
                     Err(Failure::NotFound) => {}
                     outcome => return outcome,
                 }
             }
-            fill(machine, libc::AF_INET, host, buffer, buflen)
+            fill(files, machine, libc::AF_INET, host, buffer, buflen)
         });
         errors.tell(outcome)
     }

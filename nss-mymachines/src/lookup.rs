@@ -9,12 +9,12 @@ use crate::caller::is_wholly;
 use crate::files::KernelFiles;
 use crate::processes::KernelProcesses;
 
-/// Reads the record of a machine; its addresses go to the sink.
+/// Reads the record of a machine in a registry; its addresses go to the sink.
 ///
 /// What is no record of a living machine with addresses of its own is a failure. A machine whose name is another user's
 /// alone is as unknown as one that is not there.
-pub fn look_up(name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
-    let head = read_record(&KernelFiles, name, sink).map_err(|error| match error {
+pub fn look_up(files: &KernelFiles, name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
+    let head = read_record(files, name, sink).map_err(|error| match error {
         RecordError::Absent => Failure::Unavailable(libc::ENXIO),
         RecordError::Damaged => Failure::Unavailable(libc::EBADMSG),
         RecordError::Unreadable(errno) => Failure::of_errno(errno),

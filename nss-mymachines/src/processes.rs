@@ -27,9 +27,9 @@ fn stat_of(pid: i32) -> Option<ProcessStat> {
     for piece in [b"/proc/", Decimal::new(u32::try_from(pid).ok()?).as_bytes(), b"/stat"] {
         path.push(piece);
     }
-    let file = KernelFiles.open(&path).ok()?;
+    let file = KernelFiles::SYSTEM.open(&path).ok()?;
     let mut buffer = [0; 1024];
-    ProcessStat::parse(KernelFiles.read(&file, &mut buffer).ok()?)
+    ProcessStat::parse(KernelFiles::SYSTEM.read(&file, &mut buffer).ok()?)
 }
 
 impl Processes for KernelProcesses {

@@ -33,12 +33,30 @@ impl RecordSink for Search {
     }
 }
 
-/// The machine that the address index names, if its record confirms it.
+/// The machine that has an address: among the system's, and then among those of the caller's own.
 fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
-    let machine = linked_machine(&KernelFiles, &address_link(ip)).map_err(Failure::of_errno)?;
+    match machine_in(&KernelFiles::SYSTEM, ip) {
+        Err(Failure::NotFound) => {
+            let machine = machine_in(&KernelFiles::own().ok_or(Failure::NotFound)?, ip)?;
+            // A name that leads elsewhere is not this one's.
+            let mut search = Search { ip, found: false };
+            match look_up(&KernelFiles::SYSTEM, &machine, &mut search) {
+                Err(Failure::Unavailable(libc::ENXIO)) => Ok(machine),
+                Ok(()) if search.found => Ok(machine),
+                _ => Err(Failure::NotFound),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+/// The machine that the address index of a registry names, if its record confirms it.
+#[inline(never)]
+fn machine_in(files: &KernelFiles, ip: IpAddr) -> Result<MachineName, Failure> {
+    let machine = linked_machine(files, &address_link(ip)).map_err(Failure::of_errno)?;
     let machine = machine.ok_or(Failure::NotFound)?;
     let mut search = Search { ip, found: false };
-    match look_up(&machine, &mut search) {
+    match look_up(files, &machine, &mut search) {
         Ok(()) if search.found => Ok(machine),
         // The index is behind the record, or the machine is gone.
         Ok(()) | Err(Failure::Unavailable(libc::ENXIO)) => Err(Failure::NotFound),

@@ -15,7 +15,8 @@ use core::ptr;
 
 use libc::{gid_t, group, passwd, size_t, uid_t};
 use registry::{
-    HOME, IdKind, LookupError, MappedId, NO_LOGIN, NOBODY, Text, mapped_id_by_id, mapped_id_by_name,
+    FIRST_MACHINE_ID, HOME, IdKind, IdName, LookupError, MappedId, NO_LOGIN, NOBODY, Text, is_valid_id,
+    mapped_id_by_id, mapped_id_by_name,
 };
 
 use crate::answer::{Errors, Failure, NssStatus};
@@ -49,12 +50,33 @@ unsafe fn user_name(name: *const c_char) -> Text<32> {
     text
 }
 
+/// The user or group of this key: among those of the system's machines, and then of those of the caller's own.
 fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
-    let found = match key {
-        Key::Id(id) => mapped_id_by_id(&KernelFiles, &KernelProcesses, kind, *id),
-        Key::Name(name) => {
-            mapped_id_by_name(&KernelFiles, &KernelProcesses, kind, name.get().unwrap_or_default())
+    match find_in(&KernelFiles::SYSTEM, kind, key) {
+        Err(Failure::NotFound) if may_be_a_machines(kind, key) => {
+            let found = find_in(&KernelFiles::own().ok_or(Failure::NotFound)?, kind, key)?;
+            // A name that leads to somebody else is not this one's.
+            let by_name =
+                mapped_id_by_name(&KernelFiles::SYSTEM, &KernelProcesses, kind, found.name.as_bytes());
+            if by_name == Ok(None) { Ok(found) } else { Err(Failure::NotFound) }
         }
+        outcome => outcome,
+    }
+}
+
+/// Whether a key may be that of a user or group of a machine: most are not, and nothing is asked for them.
+fn may_be_a_machines(kind: IdKind, key: &Key<'_>) -> bool {
+    match key {
+        Key::Id(id) => *id >= FIRST_MACHINE_ID && is_valid_id(*id),
+        Key::Name(name) => name.get().is_some_and(|name| IdName::parse(kind, name).is_some()),
+    }
+}
+
+#[inline(never)]
+fn find_in(files: &KernelFiles, kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
+    let found = match key {
+        Key::Id(id) => mapped_id_by_id(files, &KernelProcesses, kind, *id),
+        Key::Name(name) => mapped_id_by_name(files, &KernelProcesses, kind, name.get().unwrap_or_default()),
     };
     match found {
         Ok(Some(found)) => Ok(found),

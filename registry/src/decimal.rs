@@ -20,6 +20,7 @@ pub struct Decimal {
 
 impl Decimal {
     /// The digits of this number, none of them a leading zero.
+    #[inline(never)]
     pub fn new(number: u32) -> Self {
         let (mut digits, mut first, mut rest) = ([b'0'; 10], 9, number);
         for (position, digit) in digits.iter_mut().enumerate().rev() {

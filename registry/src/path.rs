@@ -3,6 +3,7 @@
 use core::ffi::{CStr, c_char};
 
 use crate::MachineName;
+use crate::decimal::Decimal;
 
 /// The directory of the records, one file per machine.
 pub const MACHINE_DIRECTORY: &str = "/run/systemd/machines";
@@ -24,6 +25,11 @@ pub const ALIAS_DIRECTORY: &str = "/run/machined/aliases";
 
 /// The case index: one symlink per name in lower case that one machine alone has in any case, whose target is the name of that.
 pub const NAME_DIRECTORY: &str = "/run/machined/names";
+
+/// What the system's registry has below this directory, a user's own has below that user's runtime directory.
+const RUNTIME: &str = "/run";
+/// The runtime directories of users, by their uids: file-hierarchy(7).
+const USERS: &str = "/run/user";
 
 /// A path of at most 127 bytes that ends in a zero byte, as system calls want it.
 pub struct Path {
@@ -59,6 +65,20 @@ impl Path {
         for &byte in bytes {
             self.push(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
         }
+    }
+
+    /// Where the registry of a user's own, `machined --user`, has what that of the system has here; empty for a path outside
+    /// of /run.
+    #[must_use]
+    #[inline(never)]
+    pub fn of_user(&self, uid: u32) -> Self {
+        let mut path = entry_path(USERS, Decimal::new(uid).as_bytes());
+        // What is not below /run has a zero byte here, and so no path.
+        let below = self.bytes.strip_prefix(RUNTIME.as_bytes()).unwrap_or(&[0]);
+        for &byte in below.iter().take(self.length.saturating_sub(RUNTIME.len())) {
+            path.push(&[byte]);
+        }
+        path
     }
 
     /// Makes all its letters small ones.
@@ -112,6 +132,21 @@ mod tests {
     fn a_record_lies_under_the_name_of_its_machine() {
         let name = MachineName::new(b"web-1").unwrap();
         assert_eq!(record_path(&name).as_c_str(), c"/run/systemd/machines/web-1");
+    }
+
+    #[test]
+    fn a_users_own_registry_lies_below_the_users_runtime_directory() {
+        let of_user = |path: &str, uid| {
+            let mut system = Path::new();
+            system.push(path.as_bytes());
+            std::string::String::from(system.of_user(uid).as_c_str().to_str().unwrap())
+        };
+        assert_eq!(of_user("/run/systemd/machines/web", 1000), "/run/user/1000/systemd/machines/web");
+        assert_eq!(of_user("/run/machined/names/web", 0), "/run/user/0/machined/names/web");
+        assert_eq!(of_user("/proc/1/stat", 1000), "");
+        assert_eq!(of_user(&"x".repeat(128), 1000), "");
+        let longest = record_path(&MachineName::new(&[b'x'; 64]).unwrap()).of_user(u32::MAX);
+        assert_eq!(longest.as_c_str().count_bytes(), "/run/user/4294967295/systemd/machines/".len() + 64);
     }
 
     #[test]

@@ -300,7 +300,7 @@ step proof proof
 step header header
 step both both
 step examples examples
-for program in same machine hostile memory; do
+for program in same machine own hostile memory; do
   for compiler in $compilers; do step "$program-$compiler" program "$compiler" "$program"; done
 done
 for program in same machine hostile; do

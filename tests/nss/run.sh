@@ -47,7 +47,7 @@ else
 fi
 printf 'passwd: files mymachines\ngroup: files mymachines\nhosts: mymachines\n' >"$work/nsswitch.conf"
 
-programs='direct layout records private resolve users processes hostile'
+programs='direct layout records private own resolve users processes hostile'
 for program in $programs; do
   "${CC:-gcc}" -std=c11 -O2 -g -Wall -Wextra -Werror -pthread -o "$work/bin/$program" \
     "$here/$program.c" "$here"/{check,world,module,process,filter}.c -ldl
@@ -102,7 +102,7 @@ without_static_tls() {
 step valgrind under_valgrind &
 step elf "$here/elf.sh" "$work/lib/libnss_mymachines.so.2"
 step proof "$here/proof.sh" "$work"
-for program in direct records private resolve; do step "$program" inside "$work/bin/$program"; done
+for program in direct records private own resolve; do step "$program" inside "$work/bin/$program"; done
 step clients inside "$here/clients.sh"
 step bind-now bound_at_once
 step static-tls without_static_tls
@@ -110,7 +110,7 @@ wait
 step layout inside "$work/bin/layout" &
 for program in users processes hostile; do step "$program" inside "$work/bin/$program"; done
 wait
-show elf proof direct layout records private resolve clients bind-now static-tls users processes hostile valgrind
+show elf proof direct layout records private own resolve clients bind-now static-tls users processes hostile valgrind
 
 count() {
   cat "$work"/out/* | grep -c "^$1" || true
