@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 /// # Errors
 /// `ENXIO`: to none. `ENOTUNIQ`: to more than one. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_id(kind: IdKind, id: u32) -> Result<MappedId, Errno> {
-    for registry in Registries::look().iter() {
+    for registry in Registries::one_by_one() {
         if let Some(found) = mapped_id(registry, kind, id)? {
             return Ok(found);
         }
@@ -74,7 +74,7 @@ fn translated(
 /// # Errors
 /// `ENXIO`: it leads to no living machine. `EBADMSG`: the record that decides is damaged.
 pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
-    for registry in Registries::look().iter() {
+    for registry in Registries::one_by_one() {
         let Some(name) = linked_machine(&registry, &address_link(ip)).map_err(Errno)? else { continue };
         let found = match registry.user() {
             Some(_) => Snapshot::if_there_in(registry, &name)?,

@@ -140,6 +140,11 @@ impl Registries {
         Self { own: Registry::own() }
     }
 
+    /// Each of them, the system's first; whether the caller has one is looked at only where the first did not do.
+    pub fn one_by_one() -> impl Iterator<Item = Registry> {
+        core::iter::once(Registry::SYSTEM).chain(core::iter::once_with(Registry::own).flatten())
+    }
+
     /// Each of them, the system's first.
     pub fn iter(self) -> impl Iterator<Item = Registry> {
         core::iter::once(Registry::SYSTEM).chain(self.own)

@@ -76,7 +76,7 @@ impl Snapshot {
     pub fn in_any_case(name: &MachineName) -> Result<Self, Errno> {
         match Self::of(name) {
             Err(Errno::NXIO) => {
-                for registry in Registries::look().iter() {
+                for registry in Registries::one_by_one() {
                     if let Some(other) = machine_in_any_case(&registry, name).map_err(Errno)? {
                         return Self::of(&other);
                     }
