@@ -332,7 +332,7 @@ class Doors(Inside):
         self.assertEqual(ask("Open", {"name": "web", "mode": "window"}), "org.varlink.service.InvalidParameter mode")
 
     @world.needs_root
-    def test_a_user_who_registered_a_machine_has_no_shell_in_the_hosts_user_namespace_and_nobody_has(self):
+    def test_systemd_39102_a_user_who_registered_a_machine_has_no_shell_in_the_hosts_user_namespace_and_nobody_has(self):
         self.rooted("plain")
         users = self.leader(unmapped)
         write_map(users, [(0, 100000, 65536)])

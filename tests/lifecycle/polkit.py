@@ -472,7 +472,7 @@ class Polkit(place.Case):
                     self.assert_ends(leader.pid)
                     until(lambda: listed() == {}, "the end of the machine")
 
-    def test_a_machine_may_go_while_polkit_is_asked(self):
+    def test_cve_2020_1712_a_machine_may_go_while_polkit_is_asked(self):
         leader = self.machine("web")
         self.slow_rules()
         with_reply = os.fork()
@@ -485,7 +485,7 @@ class Polkit(place.Case):
         pathlib.Path("/run/go").touch()
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(with_reply, 0)[1]), 0)
 
-    def test_who_goes_away_while_polkit_is_asked_has_not_asked(self):
+    def test_cve_2020_1712_who_goes_away_while_polkit_is_asked_has_not_asked(self):
         leader = self.machine("web")
         self.slow_rules()
 

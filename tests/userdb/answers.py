@@ -85,7 +85,7 @@ class Answers(userdb.Case):
         self.assertEqual(user(service="x", uid=FIRST), BAD_SERVICE)
         self.assertEqual(user(service="x", uid=-1), f"{INVALID} uid")
 
-    def test_nobody_of_a_machine_is_in_other_groups(self):
+    def test_systemd_18599_nobody_of_a_machine_is_in_other_groups(self):
         for parameters in {}, {"userName": "vu-web-0"}, {"groupName": "vg-web-0"}:
             self.assertEqual(userdb.ask("GetMemberships", **parameters), NO_RECORD)
             self.assertEqual(search("GetMemberships", **parameters), [NO_RECORD])
