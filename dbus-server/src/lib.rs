@@ -7,7 +7,7 @@
 //!
 //! Messages come in by [`Server::accept`] and go out through a [`Bus`]; only `link` knows about connections. The calls
 //! of one sender begin in the order in which they came, each when the one before it is done or has let it pass
-//! ([`Turn`]); no sender waits for another.
+//! ([`Turn`]); no sender waits for another, and turns go round by sender.
 //!
 //! ```ignore
 //! const MANAGER: Interface<Daemon, Subject> = Interface {
@@ -39,6 +39,7 @@ mod long_reply;
 mod properties;
 mod queue;
 mod readers;
+mod rounds;
 mod runtime;
 mod server;
 mod signature;

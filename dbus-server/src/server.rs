@@ -1,6 +1,6 @@
 //! The server: what all calls share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use crate::bus::Bus;
 use crate::call::Call;
 use crate::error_reply::ErrorReply;
 use crate::queue::{Limits, Queues};
+use crate::rounds::Rounds;
 use crate::table::Object;
 
 /// Objects over the state `C` of a daemon, served on one connection to a bus.
@@ -19,6 +20,9 @@ pub struct Server<C: 'static, O: Clone + 'static> {
     pub(crate) objects: &'static [Object<C, O>],
     pub(crate) bus: Rc<dyn Bus>,
     pub(crate) queues: RefCell<Queues>,
+    pub(crate) rounds: RefCell<Rounds>,
+    /// Whether a task gives turns out.
+    pub(crate) is_giving: Cell<bool>,
 }
 
 impl<C: 'static, O: Clone + 'static> Server<C, O> {
@@ -29,11 +33,18 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         bus: Rc<dyn Bus>,
         limits: Limits,
     ) -> Rc<Self> {
-        Rc::new(Self { context, objects, bus, queues: RefCell::new(Queues::new(limits)) })
+        Rc::new(Self {
+            context,
+            objects,
+            bus,
+            queues: RefCell::new(Queues::new(limits)),
+            rounds: RefCell::default(),
+            is_giving: Cell::new(false),
+        })
     }
 
-    /// Takes in a message. A call is answered at once if it waits for nothing and none of its sender is before it, and in
-    /// time by a task otherwise; anything else is none of ours. Never waits. To be called inside a `LocalSet`.
+    /// Takes in a message. A call is answered by a task, when it is its sender's turn; anything else is none of ours. Never
+    /// waits. To be called inside a `LocalSet`.
     pub fn accept(self: &Rc<Self>, message: Message) {
         if message.message_type() != Type::MethodCall {
             return;
@@ -41,7 +52,7 @@ impl<C: 'static, O: Clone + 'static> Server<C, O> {
         let call = Call::new(message, self.bus.clone());
         let queued = self.queues.borrow_mut().push(call.clone());
         match queued {
-            Ok(true) => self.begin(call.sender()),
+            Ok(true) => self.line_up(call.sender()),
             Ok(false) => {}
             Err(refusal) => self.refuse(&call, &refusal),
         }

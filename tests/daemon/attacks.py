@@ -228,8 +228,8 @@ class OverTheBus(WithBus):
         """What calls of ours, of the bus's own and of the echo service take, in turns."""
         taken = {whom: [] for whom in self.names}
         with wire.Bus() as bus:
-            end = time.monotonic() + SECONDS
-            while (now := time.monotonic()) < end or (len(taken["ours"]) < 100 and now < end + 2 * SECONDS):
+            end = time.monotonic() + 2 * SECONDS
+            while (now := time.monotonic()) < end or (len(taken["ours"]) < 300 and now < end + 4 * SECONDS):
                 for whom, name in self.names.items():
                     began = time.perf_counter()
                     bus.call(name, "/org/freedesktop/DBus", "org.freedesktop.DBus.Peer", "Ping")
@@ -237,18 +237,26 @@ class OverTheBus(WithBus):
         return taken
 
     def test_calls_over_the_bus(self):
-        """All are answered. How long that takes is told beside the bus's own answers, and those of a service that only echoes: a
-        call to it passes the bus twice, as ours does, and one of the bus's own once. There are no turns by user here."""
+        """Beside a service that only echoes, and the bus's own answers: a call to a service passes the bus twice, and one of the
+        bus's own once."""
         for number in range(20):
             self.register(f"m{number}", self.leader())
-        with Attack(self.flood, uids=self.known):
-            for whom, uid in ("root", 0), ("another user", 65534):
-                taken = varlink.as_user(uid, self.turns)
-                ours, bus, echo = (percentile(taken[key], 0.99) for key in self.names)
-                print(f"# over the bus: {whom}: p99 {ours * MS:.1f} ms, the echo service {echo * MS:.1f} ms, "
-                      f"the bus itself {bus * MS:.1f} ms, {len(taken['ours'])} calls")
-                with self.subTest(whom):
-                    self.assertLess(max(taken["ours"]), PATIENCE, "not answered")
+
+        late = {"root": 0, "another user": 65534}
+
+        def attempt(_):
+            told = {}
+            with Attack(self.flood, uids=self.known):
+                for whom, uid in list(late.items()):
+                    taken = varlink.as_user(uid, self.turns)
+                    ours, bus, echo = (percentile(taken[key], 0.99) for key in self.names)
+                    print(f"# over the bus: {whom}: p99 {ours * MS:.1f} ms, the echo service {echo * MS:.1f} ms, "
+                          f"the bus itself {bus * MS:.1f} ms, {len(taken['ours'])} calls")
+                    told[whom] = max(taken["ours"]), ours, TIMES * echo
+                    if ours < TIMES * echo:
+                        del late[whom]
+            return told
+        self.assert_often_enough(attempt)
 
 
 @unittest.skipUnless(which("dbus-daemon"), "needs dbus-daemon")
