@@ -15,7 +15,7 @@ import tempfile
 # do not know each other either.
 MACHINED = [
     ("ground", ["announcements", "error", "journal", "os_release", "own_process", "places", "unit_part"], False),
-    ("core", ["group", "machines", "publisher", "vacancy", "watch", "daemon"], False),
+    ("core", ["group", "stuck", "machines", "publisher", "vacancy", "watch", "daemon"], False),
     ("bus and jobs", ["bus", "jobs"], True),
     (
         "services",

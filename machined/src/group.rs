@@ -344,16 +344,20 @@ impl Group {
 
 /// The processes of the group that a process is in, and of those below, if the group is one that is asked for.
 pub async fn unified_processes(process: &ProcessHandle, is_wanted: impl FnOnce(&str) -> bool) -> Vec<i32> {
-    let mut found = Vec::new();
-    let Some((hierarchy, path)) = hierarchy().zip(unified_path(process)) else { return found };
-    if !is_wanted(&path) {
-        return found;
+    match unified_path(process) {
+        Some(group) if is_wanted(&group) => processes_of(&group).await,
+        _ => Vec::new(),
     }
-    if let Ok(mut walk) = Walk::start(&hierarchy.join(path.trim_start_matches('/'))) {
-        while walk.descend().await {
-            found.extend(walk.processes());
-            walk.ascend();
-        }
+}
+
+/// The processes of a group, and of those below.
+pub async fn processes_of(group: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    let walk = directory(group).and_then(|path| Walk::start(&path).ok());
+    let Some(mut walk) = walk else { return found };
+    while walk.descend().await {
+        found.extend(walk.processes());
+        walk.ascend();
     }
     found
 }
@@ -399,8 +403,21 @@ pub async fn signal_such(
 /// # Errors
 /// What the kernel says; `EOPNOTSUPP`: no unified hierarchy.
 pub fn join(other: &ProcessHandle) -> io::Result<()> {
-    let (hierarchy, path) = hierarchy().zip(unified_path(other)).ok_or(Errno::OPNOTSUPP)?;
-    fs::write(hierarchy.join(path.trim_start_matches('/')).join("cgroup.procs"), "0")
+    move_to_group_of(other, 0)
+}
+
+/// Moves a process to the group of this one.
+///
+/// # Errors
+/// As [`join`].
+pub fn take_over(other: &ProcessHandle) -> io::Result<()> {
+    let own = ProcessHandle::open(rustix::process::getpid().as_raw_nonzero().get());
+    move_to_group_of(&own.map_err(io::Error::other)?, other.pid())
+}
+
+fn move_to_group_of(process: &ProcessHandle, pid: i32) -> io::Result<()> {
+    let (hierarchy, path) = hierarchy().zip(unified_path(process)).ok_or(Errno::OPNOTSUPP)?;
+    fs::write(hierarchy.join(path.trim_start_matches('/')).join("cgroup.procs"), pid.to_string())
 }
 
 /// Where a process is in the unified hierarchy, also on a host that has systemd's own beside it.

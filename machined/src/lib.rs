@@ -27,6 +27,7 @@ mod publisher;
 mod restore;
 mod spare_memory;
 mod start;
+mod stuck;
 mod subscription;
 mod systemd;
 mod unit_part;

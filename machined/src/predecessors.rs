@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::group::unified_processes;
+use crate::stuck::hangs;
 
 /// How a unit's name ends that is this daemon's, by whatever name.
 const UNIT: &str = "machined.service";
@@ -47,53 +48,9 @@ pub async fn end() {
     }
 }
 
-/// Whether a process was killed already, and cannot end: it waits for a file system that does not answer. Nothing that it
-/// has is in our way, as whoever goes where that may happen holds nothing of the daemon's.
-fn hangs(pid: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
-    is_hanging(&status)
-}
-
-fn is_hanging(status: &str) -> bool {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let kill = 1_u64 << 8;
-    let is_killed = ["SigPnd:", "ShdPnd:"]
-        .into_iter()
-        .filter_map(field)
-        .any(|mask| u64::from_str_radix(mask, 16).is_ok_and(|mask| mask & kill != 0));
-    is_killed && field("State:").is_some_and(|state| state.starts_with('D')) && field("Threads:") == Some("1")
-}
-
 /// The parent of a process, and the parent's, and so on.
 fn parents(pid: i32) -> impl Iterator<Item = i32> {
     let parent = |process: &ProcessHandle| process.parent().ok().flatten();
     let first = ProcessHandle::open(pid).ok().and_then(|process| parent(&process));
     std::iter::successors(first, parent).take(ANCESTORS_MAX).map(|process| process.pid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_killed_and_waits_for_the_kernel_hangs() {
-        let status = |state: &str, threads: u32, pending: &str, shared: &str| {
-            format!("Name:\tx\nState:\t{state}\nThreads:\t{threads}\nSigPnd:\t{pending}\nShdPnd:\t{shared}\n")
-        };
-        let (none, kill) = ("0000000000000000", "0000000000000100");
-        for hanging in [status("D (disk sleep)", 1, none, kill), status("D (disk sleep)", 1, kill, none)] {
-            assert!(is_hanging(&hanging), "{hanging}");
-        }
-        for other in [
-            status("D (disk sleep)", 1, none, none),
-            status("D (disk sleep)", 1, none, "0000000000004000"),
-            status("S (sleeping)", 1, none, kill),
-            status("R (running)", 1, kill, kill),
-            // A daemon of before may have its locks.
-            status("D (disk sleep)", 2, none, kill),
-            String::new(),
-        ] {
-            assert!(!is_hanging(&other), "{other}");
-        }
-    }
 }

@@ -89,6 +89,37 @@ class Hanging(place.Case):
             self.assertEqual(set(listed()), {"good", "hangs"})
             self.assertEqual(self.release("good"), ["ID=good"])
 
+    def test_a_machine_of_which_there_are_only_our_own_processes_is_gone(self):
+        """As one whose file system hangs, and whose leader has ended: whoever reads its files for us can only wait."""
+        mounts = []
+        self.addCleanup(lambda: [mount.end() for mount in mounts])
+        for way, between in ("at once", lambda: None), ("after a restart", self.restart):
+            with self.subTest(way):
+                root = f"{ROOTS}/hangs-{way.replace(' ', '-')}"
+                os.makedirs(f"{root}/etc")
+                mount = fuse.Hanging(f"{root}/etc")
+                mounts.append(mount)
+                leader = processes.Process(lambda: (os.chroot(root), os.chdir("/")))  # noqa: B023
+                self.addCleanup(leader.kill)
+                self.assertEqual(register("hangs", leader.pid, allocateUnit=True), OK)
+                until(lambda: is_active("machine-hangs.scope"), "the scope")
+                self.hang()
+                group = f"/sys/fs/cgroup{show('machine-hangs.scope', 'ControlGroup')[0]}/cgroup.procs"
+                def ours(group=group, leader=leader):
+                    with open(group) as file:
+                        return [int(pid) for pid in file.read().split() if int(pid) != leader.pid]
+                until(ours, "a process of ours in the machine's group")
+                (pid,) = ours()
+                between()
+                self.assertIn("hangs", listed())
+                leader.kill()
+                until(lambda: "hangs" not in listed(), "the end of the machine")
+                until(lambda: not is_active("machine-hangs.scope"), "the end of its scope")
+                self.assertEqual(processes.state(pid), "D")
+                mounts.remove(mount)
+                mount.end()
+                until(lambda: not processes.is_running(pid), "the end of the process")  # noqa: B023
+
     def test_the_service_starts_and_serves_while_the_pool_of_images_hangs(self):
         os.makedirs(POOL, exist_ok=True)
         pool = fuse.Hanging(POOL)

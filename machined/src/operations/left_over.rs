@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use registry::Record;
 use rustix::process::Signal;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::services::Operations;
@@ -14,8 +14,11 @@ use crate::error::Error;
 use crate::group::directory_of;
 use crate::log::with_causes;
 use crate::machines::Key;
+use crate::stuck::withdraw;
 use crate::systemd::{Expected, control_group, is_active, kill_unit, scope_name, stop_unit};
 
+/// How long our processes in a group have to end, once they are killed: those that are there later hang.
+const MOMENT: Duration = Duration::from_millis(100);
 /// How long a unit has to be gone when its processes are killed.
 const KILLED: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,20 @@ impl Operations {
             while !operations.is_settled(key, &unit).await && expected.changed().await {}
         });
         self.units_followed.start(key, &task);
+    }
+
+    /// Takes those of our processes out of the group of a machine whose leader has ended that hang in its file system, and that
+    /// the kernel counts as long as that does not answer.
+    pub(super) fn withdraw_from(self: &Rc<Self>, key: Key) {
+        let operations = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep(MOMENT).await;
+            let group = operations.daemon.machines(|machines| machines.get(key)?.cgroup.clone());
+            // Not those in a group that is the daemon's as well.
+            if let Some(group) = group.filter(|group| directory_of(group).is_some()) {
+                withdraw(&group).await;
+            }
+        });
     }
 
     /// Whether a machine is gone with its unit, or its group is watched now.

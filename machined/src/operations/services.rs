@@ -104,7 +104,9 @@ impl Operations {
                 self.os_releases.left(key);
                 // Nobody of ours keeps its group from being empty.
                 self.inside.left(key);
-                if !is_watched {
+                if is_watched {
+                    self.withdraw_from(key);
+                } else {
                     self.follow_unit(key);
                 }
             }
