@@ -77,7 +77,7 @@ step() {
   tell_each_minute "$name" "$log" &
   teller=$!
   # A shell of its own, whose process group the limit ends as a whole.
-  export -f booted lint
+  export -f booted lint version1
   timeout -k 10 "$limit" bash -euo pipefail -c '"$@"' bash "$@" >"$log" 2>&1 </dev/null || rc=$?
   kill $teller && wait $teller 2>/dev/null
   read -r p f s lines <<<"$(counts "$log")"
@@ -119,6 +119,17 @@ booted() {
   [ $rc != 124 ] || tail -n 30 "$out/console"
   rm -rf "$out"
   exit $rc
+}
+
+# version1 SUITE SECONDS SCRIPT [--in DIR:AT]...: the same with control groups of version 1, if this host can have them.
+version1() {
+  if ! grep -qE '^\S+ \S+ cgroup \S*\bname=systemd\b' /proc/mounts; then
+    echo 'SKIPPED: no control groups of version 1 are mounted here (mount -t cgroup -o none,name=systemd cgroup DIRECTORY)'
+  elif [ "$(systemd-nspawn --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')" -ge 258 ]; then
+    echo 'SKIPPED: systemd-nspawn boots nothing with control groups of version 1 since 258'
+  else
+    booted "$@" --v1
+  fi
 }
 
 # lint PROGRAM DIRECTORY ARGUMENT...: cargo with these arguments, if the toolchain has the program.
@@ -209,6 +220,7 @@ long() {
   step build 3600 make all
   step lab-252 1200 tests/lab/root.sh bookworm
   step boot-252 900 tests/boot/run.sh bookworm
+  step lifecycle-v1 600 version1 bookworm 400 tests/lifecycle/version1.sh --in .:/src
   step containers 1800 tests/tool/containers.sh
   # nscd is no part of the lab's Debian: it is fetched.
   step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src

@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: boot.sh [--broker] [--with PACKAGE]... [--in DIR[:AT]]... [--over DIR]... ROOT OUT SCRIPT [SECONDS]
+usage: boot.sh [--broker] [--v1] [--with PACKAGE]... [--in DIR[:AT]]... [--over DIR]... ROOT OUT SCRIPT [SECONDS]
 
 Boots an overlay of ROOT with systemd as PID 1, its own D-Bus and its own network namespace, runs SCRIPT inside as a
 service and stops when it is done or when SECONDS (600) have passed. ROOT is a directory, or a suite that root.sh
 knows, which is then built if need be. ROOT itself is never changed.
 
   --broker       the system bus is dbus-broker, in the place of dbus-daemon; ROOT has to have it, as a suite has then
+  --v1           control groups are version 1, as systemd before 258 knows them; this host has to have them mounted
   --with PACKAGE ROOT, which has to be a suite then, has this package too
   --in DIR[:AT]  shows DIR of the host inside, read-only, at AT (/in by default); may be given several times
   --over DIR     lays the files of DIR over those of ROOT; may be given several times, the first one is uppermost
@@ -27,11 +28,12 @@ U
 }
 
 arguments=("$@")
-shows=() packages=() over='' bus=dbus
+shows=() packages=() over='' bus=dbus unify=1
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
     --broker) bus=dbus-broker; shift ;;
+    --v1) unify=0; shift ;;
     --over) over+=$(readlink -f "${2:?--over needs a directory}"):; shift 2 ;;
     --with) packages+=("${2:?--with needs a package}"); shift 2 ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
@@ -56,13 +58,15 @@ out=$(readlink -f "$out")
 rm -f "$out/log" "$out/rc" "$out/console"
 
 work=$(mktemp -d /var/tmp/mymachines-lab.XXXXXX)
-group='' child=''
+groups=() child=''
 clean() {
   if [ -n "$child" ]; then
     kill "$child" 2>/dev/null && wait "$child" || true
   fi
   umount -R "$work/root" 2>/dev/null || true
-  [ -z "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  for group in "${groups[@]}"; do
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  done
   # If the unmount failed, the root of the overlay must not be deleted through it.
   rm -rf --one-file-system "$work"
 }
@@ -110,15 +114,20 @@ if [ -d /run/systemd/system ]; then
   within=(systemd-run --quiet --scope --unit="$name" --property=Delegate=yes)
 else
   unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
-  group=$unified$(awk -F: '$1 == 0 { print $3 }' /proc/self/cgroup)/$name
-  mkdir "$group"
+  groups=("$unified$(awk -F: '$1 == 0 { print $3 }' /proc/self/cgroup)/$name")
+  if [ $unify = 0 ]; then
+    old=$(awk '$3 == "cgroup" && $4 ~ /(^|,)name=systemd(,|$)/ { print $2; exit }' /proc/mounts)
+    [ -n "$old" ] || { echo 'boot.sh: there is no hierarchy name=systemd here' >&2; exit 1; }
+    groups+=("$old$(awk -F: '$2 == "name=systemd" { print $3 }' /proc/self/cgroup)/$name")
+  fi
+  mkdir "${groups[@]}"
   # shellcheck disable=SC2016
-  within=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group")
+  within=(sh -c 'until [ "$1" = -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"' sh "${groups[@]}" --)
 fi
 
 # --register=no --keep-unit: the host may have no machined and no PID 1 that hands out scopes. The variable: the host
-# may be of the hybrid cgroup hierarchy, the lab wants v2.
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+# may be of the hybrid cgroup hierarchy, the lab wants v2, or v1 without it.
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$unify
 timeout -k 10 $((seconds + 60)) "${within[@]}" \
   systemd-nspawn -q --register=no --keep-unit -D "$work/root" --machine="$name" -b --private-network \
   --capability=all "${options[@]}" >"$out/console" 2>&1 </dev/null &
