@@ -8,6 +8,7 @@ import subprocess
 import place
 import processes
 import records
+import varlink
 from place import is_active, run, show
 from polkit import RULES, rules
 from varlink import MACHINE_EXISTS, NO_SUCH_MACHINE, OK, ask, as_user, listed, register
@@ -223,6 +224,20 @@ class LeftOver(place.Case):
                 found += 1
                 until(lambda: not is_there(), "the end of the machine")  # noqa: B023
         self.assertLess(found, 8, "it found most of them")
+
+    def test_a_machine_that_has_ended_is_known_no_more_from_that_moment_on(self):
+        """Whoever asks first, and in whichever way, is not told of it."""
+        for number in range(20):
+            name = f"web{number}"
+            leader = self.leader()
+            run("busctl", "call", *MANAGER, "CreateMachine", "sayssusa(sv)", name, "0", "", "container", leader.pid, "", "0")
+            until(lambda: "SCOPE_JOB" not in records.record(name), "the end of the job")  # noqa: B023
+            with varlink.Client() as client:
+                os.kill(leader.pid, signal.SIGKILL)
+                until(lambda: not processes.is_running(leader.pid), "the end of the leader")  # noqa: B023
+                if number % 2:
+                    self.assertEqual(client.ask("List", {"name": name}), NO_SUCH_MACHINE)
+            self.assertIn("No machine", run("busctl", "call", *MANAGER, "GetMachine", "s", name, check=False))
 
     def test_with_a_subgroup_a_machine_goes_with_its_leader(self):
         unit, main = self.service()
