@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 import processes
 import records
@@ -162,6 +163,26 @@ class Follow(world.Case):
         self.addCleanup(processes.host, "rule delete to 10.1.0.1 unreachable")
         until(lambda: records.index() == {}, "an empty index")
         self.assert_addresses("web", "10.1.0.1")
+        self.assert_consistent()
+
+    def test_what_the_host_changes_is_known_within_a_second(self):
+        """Its links, routes and rules: each is heard of, and not looked for."""
+        box = self.container("10.1.0.1/32")
+        self.register("web", box)
+        self.assertEqual(records.index(), {"10.1.0.1": "web"})
+        took = []
+        for change, back in (("rule add to 10.1.0.1 unreachable", "rule delete to 10.1.0.1 unreachable"),
+                             ("route delete 10.1.0.1", f"route add 10.1.0.1 dev {box.end}"),
+                             ("address add 10.1.0.1/32 dev lo", "address delete 10.1.0.1/32 dev lo")) * 3:
+            for command, expected in (change, {}), (back, {"10.1.0.1": "web"}):
+                began = time.monotonic()
+                processes.host(command)
+                until(lambda expected=expected: records.index() == expected, f"what {command} does")
+                took.append(time.monotonic() - began)
+        took.sort()
+        print(f"# changes of the host are in the index after {took[len(took) // 2]:.3f} s, {took[-1]:.3f} s at most", flush=True)
+        # A machine that is busy with other things may be late now and then.
+        self.assertLess(took[len(took) * 3 // 4], 1)
         self.assert_consistent()
 
     def test_what_the_host_reaches_is_known_after_a_start(self):
