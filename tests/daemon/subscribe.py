@@ -75,7 +75,7 @@ class Lister:
             try:
                 os.close(self.writer)
                 took = []
-                while not select.select([reader], [], [], 0)[0]:
+                while not took or not select.select([reader], [], [], 0)[0]:
                     start = time.monotonic()
                     assert ask("List", {"name": ".host"}) == OK
                     took.append(time.monotonic() - start)
