@@ -62,6 +62,7 @@ pub use introspection::introspect;
 pub use joining::{appears_at, join_at, join_bus, join_peer, session_bus, system_bus};
 pub use label::Label;
 pub use link::{Link, Traffic, listen};
+pub use long_reply::LongReply;
 pub use queue::Limits;
 pub use server::Server;
 pub use table::{

@@ -6,10 +6,12 @@
 //! length and padding, and the structures of each piece, each piece padded to 8 bytes, as D-Bus Specification, "Marshaling", has it.
 #![allow(unsafe_code, reason = "see Safety")]
 
+use std::marker::PhantomData;
+
 use serde::Serialize;
 use tokio::task::yield_now;
 use zbus::message::Message;
-use zbus::wire::Type;
+use zbus::wire::{Signature, Type};
 
 use crate::call::{Call, REPLY_MAX, Reply};
 use crate::error_reply::ErrorReply;
@@ -29,33 +31,64 @@ impl Call {
         rows: impl IntoIterator<Item = R>,
     ) -> Result<Reply, ErrorReply> {
         let mut rows = rows.into_iter();
-        let mut body = vec![0; HEAD];
+        let mut reply = self.long_reply();
         loop {
             let piece: Vec<R> = rows.by_ref().take(PIECE).collect();
-            let is_last = piece.len() < PIECE;
-            let Reply(message) = self.reply(&(piece,))?;
-            if is_last && body.len() == HEAD {
-                return Ok(Reply(message));
-            }
-            let piece = message.body();
-            body.resize(body.len().next_multiple_of(HEAD), 0);
-            body.extend_from_slice(piece.data().bytes().get(HEAD..).unwrap_or_default());
-            if body.len() > REPLY_MAX {
-                return Err(ErrorReply::limits_exceeded("The reply is too large."));
-            }
-            if is_last {
-                let length = u32::try_from(body.len().saturating_sub(HEAD)).unwrap_or_default().to_ne_bytes();
-                if let Some(head) = body.first_chunk_mut() {
-                    *head = length;
-                }
-                let signature = piece.signature().clone();
-                let reply = Message::method_return(&self.message().header());
-                // SAFETY: see the head of the file.
-                let whole = unsafe { reply.build_raw_body(&body, signature, Vec::new()) };
-                return whole.map(Reply).map_err(|error| ErrorReply::limits_exceeded(error.to_string()));
+            reply.add(&piece)?;
+            if piece.len() < PIECE {
+                return reply.whole();
             }
             yield_now().await;
         }
+    }
+
+    /// A reply that is one array of structures, which are added as they come.
+    pub const fn long_reply<R>(&self) -> LongReply<'_, R> {
+        LongReply { call: self, body: Vec::new(), signature: None, rows: PhantomData }
+    }
+}
+
+/// A reply that is made piece by piece.
+pub struct LongReply<'call, R> {
+    call: &'call Call,
+    /// What there is already; at its head there is room for the length.
+    body: Vec<u8>,
+    /// That of the body, once there is a piece of it.
+    signature: Option<Signature>,
+    rows: PhantomData<R>,
+}
+
+impl<R: Serialize + Type> LongReply<'_, R> {
+    /// Adds structures, which should be few: all of them are made at once.
+    ///
+    /// # Errors
+    /// As for [`Call::reply`].
+    pub fn add(&mut self, rows: &[R]) -> Result<(), ErrorReply> {
+        let Reply(message) = self.call.reply(&(rows,))?;
+        let piece = message.body();
+        self.body.resize(self.body.len().next_multiple_of(HEAD).max(HEAD), 0);
+        self.body.extend_from_slice(piece.data().bytes().get(HEAD..).unwrap_or_default());
+        if self.body.len() > REPLY_MAX {
+            return Err(ErrorReply::limits_exceeded("The reply is too large."));
+        }
+        self.signature.get_or_insert_with(|| piece.signature().clone());
+        Ok(())
+    }
+
+    /// The reply with all that was added.
+    ///
+    /// # Errors
+    /// As for [`Call::reply`].
+    pub fn whole(mut self) -> Result<Reply, ErrorReply> {
+        let Some(signature) = self.signature else { return self.call.reply(&(Vec::<R>::new(),)) };
+        let length = u32::try_from(self.body.len().saturating_sub(HEAD)).unwrap_or_default().to_ne_bytes();
+        if let Some(head) = self.body.first_chunk_mut() {
+            *head = length;
+        }
+        let reply = Message::method_return(&self.call.message().header());
+        // SAFETY: see the head of the file.
+        let whole = unsafe { reply.build_raw_body(&self.body, signature, Vec::new()) };
+        whole.map(Reply).map_err(|error| ErrorReply::limits_exceeded(error.to_string()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Which images there are.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, open, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, open, openat};
 use rustix::io::Errno;
 
 use crate::attributes::{Around, Found, Seen, look};
@@ -40,6 +41,11 @@ impl Form {
         }
     }
 
+    /// Those that count before this one.
+    fn better(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().take_while(move |&form| form < self)
+    }
+
     /// The form of a file, and the name of the image; `None` if it is none.
     fn of(file: &str, kind: FileType) -> Option<(Self, &str)> {
         let has_dot = || file.as_bytes().contains(&b'.');
@@ -62,18 +68,12 @@ pub(crate) fn stands_for(file: &str, kind: FileType, image: &str) -> bool {
 }
 
 /// A file that stands for an image.
-struct Candidate {
-    file: String,
+struct Candidate<'a> {
+    file: &'a str,
     /// How much of that is the image's name.
-    length: usize,
+    name: &'a str,
     form: Form,
     seen: Seen,
-}
-
-impl Candidate {
-    fn name(&self) -> &str {
-        self.file.get(..self.length).unwrap_or_default()
-    }
 }
 
 /// Describes all images, and hands over each as it is found; those that have a better one of the same name before
@@ -85,32 +85,43 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
     let mut known = HashSet::new();
     for path in places.directories() {
         let Some(directory) = open_directory(&path)? else { continue };
-        let mut candidates = Vec::new();
-        for entry in Dir::read_from(&directory).map_err(Error::of("read", &path))? {
-            let entry = entry.map_err(Error::of("read", &path))?;
-            let Ok(file) = entry.file_name().to_str() else { continue };
-            if matches!(file, "." | "..") || file.starts_with(".sysupdate.") {
-                continue;
-            }
-            // A link that leads nowhere, or that may not be followed, is no image.
-            let Ok(seen) = look(&directory, file) else { continue };
-            let Some((form, name)) = Form::of(file, seen.file_type()) else { continue };
-            if ImageName::is_one(name) {
-                candidates.push(Candidate { file: file.to_owned(), length: name.len(), form, seen });
-            }
-        }
-        // In the order of names, and of each name the best.
-        candidates.sort_unstable_by(|one, other| (one.name(), one.form).cmp(&(other.name(), other.form)));
+        let files = files(&path, &directory)?;
+        let in_order = OnceCell::new();
+        let is_there = |name: &str, suffix: &str| {
+            let files = in_order.get_or_init(|| {
+                let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+                files.sort_unstable();
+                files
+            });
+            files.binary_search_by(|file| file.bytes().cmp(name.bytes().chain(suffix.bytes()))).is_ok()
+        };
         let around = Around::of(&directory);
-        for candidate in candidates {
-            if known.contains(candidate.name()) {
-                continue;
-            }
-            if let Ok(Some(image)) = describe(places, &path, &directory, &candidate, around) {
+        let mut tell = |candidate: &Candidate<'_>| {
+            if !known.contains(candidate.name)
+                && let Ok(Some(image)) = describe(places, &path, &directory, candidate, around)
+            {
                 known.insert(image.name.clone());
                 found(image);
             }
+        };
+        // Those that are images only if another file, which would be a better one of their name, is none.
+        let mut second = Vec::new();
+        for file in &files {
+            // A link that leads nowhere, or that may not be followed, is no image.
+            let Ok(seen) = look(&directory, file) else { continue };
+            let Some((form, name)) = Form::of(file, seen.file_type()) else { continue };
+            if !ImageName::is_one(name) {
+                continue;
+            }
+            let candidate = Candidate { file, name, form, seen };
+            if form.better().any(|better| is_there(name, better.suffix())) {
+                second.push(candidate);
+            } else {
+                tell(&candidate);
+            }
         }
+        second.sort_by_key(|candidate| candidate.form);
+        second.iter().for_each(tell);
     }
     if !known.contains(HOST_NAME)
         && let Some(path) = places.host()
@@ -139,7 +150,7 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
             if Form::of(&file, seen.file_type()) != Some((form, name)) {
                 continue;
             }
-            let candidate = Candidate { file, length: name.len(), form, seen };
+            let candidate = Candidate { file: &file, name, form, seen };
             if let Some(image) = describe(places, &path, &directory, &candidate, None)? {
                 return Ok(image);
             }
@@ -149,6 +160,24 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
         Some(path) => host(&path),
         None => Err(Error::NoSuchImage(name.to_owned())),
     }
+}
+
+/// The files of a directory that may stand for images, in no order.
+fn files(path: &str, directory: &OwnedFd) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(Error::of("read", path))?;
+        match entry.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(file) if file.starts_with(".sysupdate.") => {}
+            // What belongs to images, mostly.
+            Ok(file) if entry.file_type() == FileType::RegularFile && !file.ends_with(".raw") => {}
+            Ok(file) => files.push(file.to_owned()),
+        }
+    }
+    Ok(files)
 }
 
 fn open_directory(path: &str) -> Result<Option<OwnedFd>> {
@@ -164,11 +193,11 @@ fn describe(
     places: &Places,
     directory_path: &str,
     directory: &OwnedFd,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     around: Option<Around>,
 ) -> Result<Option<Image>> {
-    let (name, file, form) = (candidate.name(), candidate.file.as_str(), candidate.form);
-    let path = format!("{directory_path}/{file}");
+    let &Candidate { file, name, form, seen } = candidate;
+    let path = [directory_path, "/", file].concat();
     let vendor = places.is_vendors(&path);
     let (suffix, types): (_, &[FileType]) = match form {
         Form::Plain | Form::Raw | Form::Mstack => {
@@ -177,7 +206,7 @@ fn describe(
                 path: &path,
                 directory: directory.as_fd(),
                 file,
-                seen: candidate.seen,
+                seen,
                 around,
                 is_mstack: form == Form::Mstack,
                 vendor,

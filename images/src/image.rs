@@ -1,13 +1,10 @@
 //! What is known of an image.
 
-use serde::{Deserialize, Serialize};
-
 /// The image that the host itself runs from.
 pub const HOST_NAME: &str = ".host";
 
 /// What an image is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A tree of files.
     Directory,

@@ -83,6 +83,29 @@ fn of_images_with_one_name_the_first_on_the_path_is_found() {
 }
 
 #[test]
+fn of_files_with_one_name_the_best_that_is_an_image_is_found() {
+    let scratch = Scratch::new("best");
+    let pool = "var/lib/machines";
+    // Of each name the better ones are no images: a file, a link that leads nowhere, a directory without versions.
+    scratch.file(&format!("{pool}/a"), "");
+    scratch.file(&format!("{pool}/a.raw"), "");
+    scratch.link(&format!("{pool}/b.raw"), "missing");
+    scratch.directory(&format!("{pool}/b.v"));
+    scratch.directory(&format!("{pool}/b.mstack"));
+    scratch.directory(&format!("{pool}/c.mstack"));
+    scratch.directory(&format!("{pool}/c.v/c_1"));
+    scratch.file(&format!("{pool}/c.raw.v/c_1.raw"), "");
+    let places = scratch.places();
+    let images = listed(&places);
+    let paths: Vec<_> = images.values().map(|image| image.path.as_str()).skip(1).collect();
+    let expected = ["a.raw", "b.mstack", "c.v/c_1"].map(|file| scratch.text(&format!("{pool}/{file}")));
+    assert_eq!(paths, expected);
+    for name in ["a", "b", "c"] {
+        assert_eq!(found(&places, name).unwrap(), images[name]);
+    }
+}
+
+#[test]
 fn links_are_followed_and_those_that_lead_nowhere_are_no_images() {
     let scratch = Scratch::new("links");
     scratch.directory("elsewhere/tree");

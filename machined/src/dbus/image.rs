@@ -144,14 +144,24 @@ pub(super) async fn image(operations: Rc<Operations>, call: Call) -> Result<Repl
 
 /// `ListImages`.
 pub(super) async fn list(operations: Rc<Operations>, call: Call) -> Result<Reply, ErrorReply> {
-    let images = call.turn.passing(operations.images()).await;
-    let images = images.map_err(|error| errors::of_operation(error, ""))?;
     let row = |image: Image| {
         let Image { name, kind, read_only, created, modified, space, .. } = image;
         let (path, usage) = (path_of(&name), space.usage.unwrap_or(UNKNOWN));
         (name, kind.name(), read_only, created, modified, usage, path)
     };
-    call.reply_rows(images.into_iter().map(row)).await
+    // While others are still looked at.
+    let mut reply = call.long_reply();
+    let mut is_made = Ok(());
+    let add = |images: Vec<Image>| {
+        if is_made.is_ok() {
+            let rows: Vec<_> = images.into_iter().map(row).collect();
+            is_made = reply.add(&rows);
+        }
+    };
+    let listed = call.turn.passing(operations.images_as_found(add)).await;
+    listed.map_err(|error| errors::of_operation(error, ""))?;
+    is_made?;
+    reply.whole()
 }
 
 /// What is inside the image that a method of the manager, which names it, or of the image itself, is about.

@@ -65,8 +65,16 @@ fn serve(mut requests: impl BufRead, mut writer: impl Write, places: &Places) ->
 }
 
 fn say(writer: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
+    let mut packed = Vec::new();
+    if let Answer::Images(images) = answer {
+        images.iter().for_each(|image| images::pack(image, &mut packed));
+    }
+    let mut line = match answer {
+        Answer::Images(_) => serde_json::to_vec(&Answer::Packed(packed.len()))?,
+        answer => serde_json::to_vec(answer)?,
+    };
     line.push(b'\n');
+    line.append(&mut packed);
     writer.write_all(&line)
 }
 
@@ -176,6 +184,25 @@ mod tests {
 
     use super::*;
 
+    /// What a worker has said.
+    fn told(mut written: &[u8]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while let Some(end) = written.iter().position(|&byte| byte == b'\n') {
+            let (line, rest) = written.split_at(end + 1);
+            written = rest;
+            answers.push(match serde_json::from_slice(line).unwrap() {
+                Answer::Packed(length) => {
+                    let (packed, rest) = written.split_at(length);
+                    written = rest;
+                    Answer::Images(images::unpack(packed).unwrap())
+                }
+                answer => answer,
+            });
+        }
+        assert!(written.is_empty());
+        answers
+    }
+
     #[test]
     fn requests_are_answered_one_after_the_other_until_there_are_no_more() {
         let root = std::env::temp_dir().join(format!("image-worker-{}", std::process::id()));
@@ -199,8 +226,7 @@ mod tests {
         let mut written = Vec::new();
         serve(text.as_bytes(), &mut written, &places).unwrap();
         std::fs::remove_dir_all(&root).unwrap();
-        let written = String::from_utf8(written).unwrap();
-        let mut answers = written.lines().map(|line| serde_json::from_str::<Answer>(line).unwrap());
+        let mut answers = told(&written).into_iter();
         let mut listed = Vec::new();
         let end = answers.find(|answer| match answer {
             Answer::Images(images) => {
@@ -232,8 +258,7 @@ mod tests {
             requests.iter().map(|request| serde_json::to_string(request).unwrap() + "\n").collect();
         let mut written = Vec::new();
         serve(text.as_bytes(), &mut written, places).unwrap();
-        let lines = String::from_utf8(written).unwrap();
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        told(&written)
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the daemon and its workers say to each other: JSON, one message per line.
+//! What the daemon and its workers say to each other: JSON, one message per line; but images, of which there may be many, are
+//! packed bytes behind the line that says how many.
 
 use images::{Image, Pool, Progress};
 use rustix::io::Errno;
@@ -77,8 +78,11 @@ mod limit {
 /// What it answers, [`Answer::Done`] or [`Answer::Failed`] last.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// Some images.
-    Images(#[serde(with = "rows")] Vec<Image>),
+    /// Some images, which are told as [`Answer::Packed`].
+    #[serde(skip)]
+    Images(Vec<Image>),
+    /// Images of so many bytes, which follow.
+    Packed(usize),
     /// The pool.
     Pool(Pool),
     /// What is inside an image.
@@ -91,34 +95,6 @@ pub enum Answer {
     Done,
     /// That is why there is no more.
     Failed(Failure),
-}
-
-/// Images without the names of their fields, which would be most of what there is to write and to read.
-mod rows {
-    use images::{Image, Kind, Space};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    type Row<Text> = (Text, Text, Kind, bool, bool, u64, u64, Sizes);
-    type Sizes = (Option<u64>, Option<u64>, Option<u64>, Option<u64>);
-
-    pub fn serialize<S: Serializer>(images: &[Image], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(images.iter().map(|image| -> Row<&str> {
-            let Image { name, path, kind, read_only, vendor, created, modified, space } = image;
-            let Space { usage, usage_exclusive, limit, limit_exclusive } = *space;
-            let sizes = (usage, usage_exclusive, limit, limit_exclusive);
-            (name, path, *kind, *read_only, *vendor, *created, *modified, sizes)
-        }))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Image>, D::Error> {
-        let rows = Vec::<Row<String>>::deserialize(deserializer)?;
-        let image = |(name, path, kind, read_only, vendor, created, modified, sizes)| {
-            let (usage, usage_exclusive, limit, limit_exclusive) = sizes;
-            let space = Space { usage, usage_exclusive, limit, limit_exclusive };
-            Image { name, path, kind, read_only, vendor, created, modified, space }
-        };
-        Ok(rows.into_iter().map(image).collect())
-    }
 }
 
 /// Why a worker could not do what it was asked for.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 
+use images::Image;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -10,7 +11,7 @@ use super::request::{Answer, Failure, Request};
 use crate::jobs::{Jobs, Party};
 use crate::own_process::OwnProcess;
 
-/// The longest line that a worker says, in bytes. Images are told of a few at a time.
+/// The longest line that a worker says, and the most that images take at a time, in bytes.
 const LONGEST: u64 = 1 << 20;
 /// What says whether nspawn's locks are wanted.
 const LOCK_VARIABLE: &str = "SYSTEMD_NSPAWN_LOCK";
@@ -60,11 +61,21 @@ impl Worker {
             match serde_json::from_slice(&line)? {
                 Answer::Done => return Ok(Ok(())),
                 Answer::Failed(failure) => return Ok(Err(failure)),
+                Answer::Packed(length) => each(Answer::Images(self.images(length).await?)),
                 answer => each(answer),
             }
             // All else goes on meanwhile.
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn images(&mut self, length: usize) -> io::Result<Vec<Image>> {
+        if u64::try_from(length).is_ok_and(|length| length > LONGEST) {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let mut bytes = vec![0; length];
+        self.socket.read_exact(&mut bytes).await?;
+        images::unpack(&bytes).ok_or_else(|| ErrorKind::InvalidData.into())
     }
 }
 

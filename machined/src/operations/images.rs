@@ -34,13 +34,21 @@ impl Operations {
     /// [`Error::Image`]: a directory with images cannot be read.
     pub async fn images(&self) -> Result<Vec<Image>, Error> {
         let mut all = Vec::new();
+        self.images_as_found(|images| all.extend(images)).await?;
+        Ok(all)
+    }
+
+    /// All images, in no order, some at a time, as they are found.
+    ///
+    /// # Errors
+    /// [`Error::Image`]: a directory with images cannot be read. There may have been some before that.
+    pub async fn images_as_found(&self, mut some: impl FnMut(Vec<Image>)) -> Result<(), Error> {
         let each = |answer| {
             if let Answer::Images(images) = answer {
-                all.extend(images);
+                some(images);
             }
         };
-        self.image_workers.ask(&Request::List, each).await?;
-        Ok(all)
+        self.image_workers.ask(&Request::List, each).await
     }
 
     /// The pool that new images are put into.
