@@ -197,6 +197,39 @@ class ReadOnly(WithPool):
         mount("-o", "remount,rw", POOL)
 
 
+# Who has the files of an image that user namespaces are mapped to, systemd-nspawn(1): the first of those.
+FOREIGN = 2147352576
+CHATTR = shutil.which("chattr", path="/usr/bin:/bin:/usr/sbin:/sbin")
+
+
+@world.needs_root
+class Foreign(WithPool):
+    def test_a_tree_that_nobody_may_write_to_and_that_is_other_users_is_copied_and_removed(self):
+        root = self.tree(hostname="box\n", files=3)
+        (root / "etc/hostname").chmod(0o400)
+        for number, path in enumerate([root, *root.rglob("*")]):
+            os.chown(path, FOREIGN + number, FOREIGN + 2 * number, follow_symlinks=False)
+            if path.is_dir():
+                path.chmod(0o555)
+        (root / "etc").chmod(0)
+        if CHATTR and subprocess.run([CHATTR, "+i", root], stderr=subprocess.DEVNULL, check=False).returncode:
+            print("# a tmpfs has no immutable directories before Linux 6.6", flush=True)
+
+        def state(name):
+            paths = [POOL / name, *(POOL / name).rglob("*")]
+            stats = {str(path.relative_to(POOL / name)): path.lstat() for path in paths}
+            return {path: (stat.st_uid, stat.st_gid, stat.st_mode) for path, stat in stats.items()}
+
+        before = state("tree")
+        self.assertGreater(before["etc/hostname"][0], FOREIGN)
+        self.start()
+        self.assertEqual(ask(f"{IMAGE}Clone", {"name": "tree", "newName": "copy"}), OK)
+        self.assertEqual((state("copy"), state("tree")), (before, before))
+        self.assertEqual(ask(f"{IMAGE}Remove", {"name": "tree"}), OK)
+        self.assertEqual(ask(f"{IMAGE}Remove", {"name": "copy"}), OK)
+        self.assertEqual((self.images(), self.staged()), ([], []))
+
+
 class Killed(WithPool):
     """A daemon that is killed in the middle of a change, at many moments."""
 
