@@ -4,6 +4,7 @@ use registry::MachineName;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
+use crate::names::all_names;
 use crate::registries::Registries;
 use crate::snapshot::Snapshot;
 
@@ -25,7 +26,7 @@ impl AllMachines {
     #[inline(never)]
     pub fn read() -> Result<Self, Errno> {
         let mut all = Self::default();
-        for name in Registries::look().names()?.iter() {
+        for name in all_names(Registries::look())?.iter() {
             match Snapshot::of(name) {
                 Ok(machine) => all.machines.push(machine)?,
                 // It has gone meanwhile.

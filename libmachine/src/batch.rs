@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, each_process};
 use crate::machine_group::MachineGroup;
-use crate::names::each_entry;
+use crate::names::{all_names, each_entry};
 use crate::nearest::{machines_of_group, path_of};
 use crate::pid::machine_of_unit;
 use crate::pid_table::PidTable;
@@ -45,7 +45,7 @@ impl Batch {
         let mut batch = Self::default();
         batch.places.fill(0, pids.len())?;
         let registries = Registries::look();
-        let machines = registries.names()?;
+        let machines = all_names(registries)?;
         if machines.is_empty() {
             return Ok(batch);
         }

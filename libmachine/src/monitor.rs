@@ -12,7 +12,7 @@ use crate::errno::Errno;
 use crate::event::{Change, Event, MonitorOptions};
 use crate::inotify::Notice;
 use crate::known::{Known, Table, Watched};
-use crate::names::{Listing, each_name_in};
+use crate::names::{Listing, all_names, each_name_in};
 use crate::notices::Notices;
 use crate::origin::Origin;
 use crate::registries::{Registries, Registry};
@@ -380,7 +380,7 @@ impl Monitor {
         match self.options.only {
             Some(only) => self.take_in_one(known, machines, only)?,
             None => {
-                let mut names = Registries::look().names()?;
+                let mut names = all_names(Registries::look())?;
                 // So that each has its place behind those before it.
                 sort(&mut names, |one: &MachineName, other| one < other);
                 for &name in names.iter() {

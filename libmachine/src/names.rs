@@ -1,11 +1,11 @@
 //! The names of all machines, as sd_get_machine_names(3) lists them.
 
-use registry::MachineName;
+use registry::{MachineName, record_path};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::registries::Registry;
-use crate::system::{Descriptor, entries};
+use crate::registries::{Registries, Registry};
+use crate::system::{Descriptor, entries, status_of_itself};
 
 /// How much of a directory is read at a time.
 const PIECE: usize = 16 * 1024;
@@ -83,6 +83,22 @@ pub enum Listing {
     All,
     /// Those that sd_get_machine_names(3) does not take for hidden files and backups, as it takes `web.old`.
     AsStock,
+}
+
+/// The names of all machines of these registries, each once, in the order of the directories.
+///
+/// # Errors
+/// Why a directory cannot be read. That there is none is no error.
+pub(crate) fn all_names(registries: Registries) -> Result<Buffer<MachineName>, Errno> {
+    let mut names = Buffer::new();
+    for registry in registries.iter() {
+        each_name_in(registry, Listing::All, &mut |name| {
+            let is_listed = registry != Registry::SYSTEM
+                && Registry::SYSTEM.at(&record_path(&name), status_of_itself).is_ok();
+            if is_listed { Ok(()) } else { names.push(name) }
+        })?;
+    }
+    Ok(names)
 }
 
 /// Takes the name of each machine of the system's registry in turn, in the order of the directory.

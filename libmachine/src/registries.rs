@@ -11,10 +11,8 @@ use core::ffi::CStr;
 
 use registry::{FileError, Files, MACHINE_DIRECTORY, MachineName, NOBODY, Path, record_path};
 
-use crate::buffer::Buffer;
 use crate::errno::Errno;
 use crate::host::file_error;
-use crate::names::{Listing, each_name_in};
 use crate::system::{Descriptor, open, read, read_link, status, status_of_itself};
 
 /// A registry.
@@ -148,22 +146,6 @@ impl Registries {
     /// Each of them, the system's first.
     pub fn iter(self) -> impl Iterator<Item = Registry> {
         core::iter::once(Registry::SYSTEM).chain(self.own)
-    }
-
-    /// The names of all machines, each once, in the order of the directories.
-    ///
-    /// # Errors
-    /// Why a directory cannot be read. That there is none is no error.
-    pub fn names(self) -> Result<Buffer<MachineName>, Errno> {
-        let mut names = Buffer::new();
-        each_name_in(Registry::SYSTEM, Listing::All, &mut |name| names.push(name))?;
-        if let Some(own) = self.own {
-            each_name_in(own, Listing::All, &mut |name| {
-                let is_there = Registry::SYSTEM.at(&record_path(&name), status_of_itself).is_ok();
-                if is_there { Ok(()) } else { names.push(name) }
-            })?;
-        }
-        Ok(names)
     }
 }
 
