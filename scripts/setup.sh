@@ -123,8 +123,24 @@ add_targets() {
   fi
 }
 
+# Miri comes with a nightly toolchain of rustup's alone.
+add_miri() {
+  case $purposes in *" long "*) ;; *) return 0 ;; esac
+  local toolchain
+  toolchain=$(dirname "$("$here/cargo.sh" --which)")
+  if [ -x "$toolchain/rustup" ]; then
+    ! "$toolchain/cargo" +nightly miri --version >/dev/null 2>&1 || return 0
+    if timeout 600 "$toolchain/rustup" toolchain install nightly --profile minimal --component miri,rust-src; then
+      echo 'setup: added Miri, of the nightly toolchain'
+      return 0
+    fi
+  fi
+  echo 'setup: Miri is not to be had here; it comes with a nightly toolchain of rustup' >&2
+}
+
 if [ ${#packages[@]} = 0 ]; then
   add_targets
+  add_miri
   [ $# -gt 0 ] || echo 'setup: everything is there'
   exit 0
 fi
@@ -169,3 +185,4 @@ if [ -n "$toolchain" ]; then
   echo "setup: installed $("$here/cargo.sh" --version)"
 fi
 add_targets
+add_miri
