@@ -84,6 +84,7 @@ pub use path::{
     MACHINE_DIRECTORY, NAME_DIRECTORY, Path, UID_DIRECTORY, record_path,
 };
 pub use record_scan::{AddressState, ClassState, Item, RecordHead, RecordScan, RecordSink};
+pub use sha256::sha256;
 pub use text::Text;
 
 #[cfg(feature = "std")]

@@ -16,7 +16,7 @@ const START: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The hash of a message, as eight big-endian words.
-pub(crate) fn sha256(message: &[u8]) -> [u32; 8] {
+pub fn sha256(message: &[u8]) -> [u32; 8] {
     let mut state = START;
     let (blocks, rest) = message.as_chunks::<64>();
     blocks.iter().for_each(|block| compress(&mut state, block));
