@@ -162,6 +162,10 @@ pub struct Watch {
     /// Output.
     #[command(flatten)]
     pub output: Output,
+    /// What to tell, in this order, as for list
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', default_values = USUAL, hide_default_value = true,
+        add = ArgValueCandidates::new(column_candidates))]
+    pub columns: Vec<String>,
 }
 
 /// The manager that has a hook call `register`.

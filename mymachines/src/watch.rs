@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
 
 use crate::cli;
-use crate::columns::{USUAL, chosen, table};
+use crate::columns::{chosen, table};
 use crate::failure::Failure;
 use crate::machine::{Machine, Machines};
 use crate::table::{Format, Table, Value, write_csv};
@@ -19,8 +19,7 @@ use crate::table::{Format, Table, Value, write_csv};
 /// # Errors
 /// The registry cannot be watched, or the output not be written.
 pub fn watch(options: &cli::Watch) -> Result<u8, Failure> {
-    let usual: Vec<String> = USUAL.iter().map(ToString::to_string).collect();
-    let columns = chosen(&usual)?;
+    let columns = chosen(&options.columns)?;
     let mut out = io::stdout();
     let mut telling = Telling { columns, format: options.output.format, out: &mut out };
     if !options.output.no_legend {
@@ -172,9 +171,11 @@ impl Telling<'_> {
         let mut row = vec![Value::text(Some(change))];
         match known.rows.into_iter().next() {
             Some(values) => row.extend(values),
+            // All that is known of it is its name.
             None => {
-                row.push(Value::text(Some(name)));
-                row.resize(self.columns.len().saturating_add(1), Value::None);
+                row.extend(self.columns.iter().map(|column| {
+                    if column.name == "machine" { Value::text(Some(name)) } else { Value::None }
+                }))
             }
         }
         let mut titles = vec!["change"];

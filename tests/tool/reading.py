@@ -1,6 +1,7 @@
 """What only reads, from records and from a daemon in every state."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -229,6 +230,22 @@ class Real(tool.Case):
         self.start()
         self.register("web", self.leader())
         self.assertEqual(watch.stdout.readline().split(",")[:2], ["new", "web"])
+
+    def test_watch_tells_the_columns_that_are_asked_for(self):
+        watch = subprocess.Popen([tool.MYMACHINES, "watch", "--format", "json", "--columns", "owner,addresses,machine"],
+                                 stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.stdout.close)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        until(lambda: watches(watch.pid))
+        leader = self.leader()
+        self.register("web", leader)
+        told = json.loads(watch.stdout.readline())
+        self.assertEqual((list(told), told["change"], told["owner"], told["machine"]),
+                         (["change", "owner", "addresses", "machine"], "new", 0, "web"))
+        leader.kill()
+        until(lambda: told.update(json.loads(watch.stdout.readline())) or told["change"] == "gone")
+        self.assertEqual((told["machine"], told["owner"]), ("web", None))
 
     def test_who_watches_for_nobody_ends(self):
         watch = subprocess.Popen([tool.MYMACHINES, "watch"], stdout=subprocess.PIPE)
