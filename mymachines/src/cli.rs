@@ -4,8 +4,13 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
+use std::path::PathBuf;
+
 use crate::columns::{COLUMNS, USUAL};
 use crate::names::candidates;
+use crate::publish::name::DnsName;
+use crate::publish::network::Network;
+use crate::publish::server;
 use crate::table::Format;
 
 /// The environment variable by which a shell asks how a line goes on.
@@ -73,6 +78,8 @@ pub enum Verb {
     /// program's input too. Exit status 0 means that it was to be started: neither the program's own is known, nor whether there
     /// is such a user or program, which the journal says.
     Shell(Shell),
+    /// Publish the names of machines where other hosts find them
+    Publish(Publish),
     /// Say what is wrong, and the command that mends it
     ///
     /// Looks at the daemon, the NSS module, nsswitch.conf, userdb, the records, polkit and denials of AppArmor and
@@ -283,6 +290,70 @@ pub struct Shell {
     /// Show the machine's login prompt instead
     #[arg(long, conflicts_with_all = ["command", "setenv"])]
     pub login: bool,
+}
+
+/// `publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Where
+    #[command(subcommand)]
+    pub place: Place,
+}
+
+/// Where names are published.
+#[derive(Debug, Subcommand)]
+pub enum Place {
+    /// Keep a zone of a DNS server as the machines of this host are, until it is ended
+    ///
+    /// Each machine has A and AAAA records, a PTR record for each address, and a TXT record that names this host. They are changed
+    /// by updates as in RFC 2136, signed by the key, which dig and nsupdate send. Who has a name first keeps it; who comes
+    /// second is told on standard error. Other records of the zone stay as they are. Machines that users registered for
+    /// themselves are left out.
+    ///
+    /// When it is ended what is published stays, for when it is started again. When the host does not come back, any other
+    /// publisher of the zone removes it after the time of --expiry. A server that does not answer is asked until it does. Exit
+    /// status 1: it cannot go on until something is changed, which it says.
+    Dns(Box<PublishDns>),
+}
+
+/// `publish dns`.
+#[derive(Debug, Args)]
+pub struct PublishDns {
+    /// The zone of the names
+    #[arg(long, value_parser = dns_name)]
+    pub zone: DnsName,
+    /// The primary server of the zone, by address or name, HOST:PORT or [ADDRESS]:PORT
+    #[arg(long, value_name = "HOST")]
+    pub server: server::Place,
+    /// The key that the server lets transfer and update the zones, as tsig-keygen writes it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Publish addresses of this network, as 10.9.0.0/16, and no others; may be given several times
+    #[arg(long = "network", required = true, value_name = "ADDRESS/BITS")]
+    pub networks: Vec<Network>,
+    /// A zone for the names of addresses, as 9.10.in-addr.arpa, in the place of those that the server has for the networks; may
+    /// be given several times
+    #[arg(long = "reverse-zone", value_name = "ZONE", value_parser = dns_name)]
+    pub reverse_zones: Vec<DnsName>,
+    /// What this host is called in the zone; its own name by default, to the first dot
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// How long what is published stays when this host is gone, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(10..=2_592_000))]
+    pub expiry: u64,
+    /// How long others may remember what they were told, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub ttl: u32,
+    /// Say on standard error what is changed
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Take away all that this host has published in the zone, and end
+    #[arg(long)]
+    pub withdraw: bool,
+}
+
+fn dns_name(text: &str) -> Result<DnsName, String> {
+    DnsName::new(text).map_err(|rule| rule.to_string())
 }
 
 /// `doctor`.

@@ -23,6 +23,7 @@ mod machine;
 mod manage;
 mod names;
 mod progress;
+mod publish;
 mod register;
 mod resolve;
 mod shell;
@@ -60,6 +61,7 @@ pub fn run() -> ExitCode {
         Verb::Images(images) => images::images(images),
         Verb::Copy(copy) => copy::copy(copy),
         Verb::Shell(shell) => shell::shell(shell),
+        Verb::Publish(publish) => publish::publish(publish),
         Verb::Doctor(doctor) => doctor::doctor(doctor),
     };
     match result {

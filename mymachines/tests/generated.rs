@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use clap_mangen::Man;
 use mymachines::cli::{COMPLETION_VARIABLE, Options};
@@ -71,7 +71,7 @@ fn page() -> String {
     );
     man.render_description_section(&mut page).unwrap();
     page.extend_from_slice(b".SH COMMANDS\n");
-    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+    for verb in verbs(&command) {
         let mut verb = verb.clone().disable_help_flag(true).disable_version_flag(true);
         let usage = verb.render_usage().to_string();
         let usage = usage.trim_start_matches("Usage: ").replace('-', "\\-");
@@ -93,6 +93,21 @@ fn page() -> String {
     page.extend_from_slice(include_bytes!("../man/more.roff"));
     let text = String::from_utf8(page).unwrap();
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// What can be done: a verb, or what there is below it.
+fn verbs(command: &Command) -> Vec<&Command> {
+    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+    verbs
+        .flat_map(|verb| {
+            let below = verbs_below(verb);
+            if below.is_empty() { vec![verb] } else { below }
+        })
+        .collect()
+}
+
+fn verbs_below(verb: &Command) -> Vec<&Command> {
+    verb.get_subcommands().filter(|verb| verb.get_name() != "help").collect()
 }
 
 /// Paragraphs of plain text; a line that begins with a dot would be a request.
