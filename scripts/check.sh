@@ -12,7 +12,7 @@ itself counts as one test. What this host has no tool for is skipped, and said s
 
   --fast  only what needs no Debian to boot and no release build: a few minutes, between two edits
   --long  instead, what does not fit into the others: a kernel of its own, other processors, Debian 12's boot, other
-          container managers, packages, minutes of made-up input for each reader, and Miri
+          container managers, name servers, packages, minutes of made-up input for each reader, and Miri
   --next  instead, the system tests on the newest Debian (sid) and its systemd, which change from day to day
 U
 }
@@ -225,6 +225,8 @@ long() {
   # nscd is no part of the lab's Debian: it is fetched.
   step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
   step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
+  step dns 1800 env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns
+  step directories 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines directories
   step clients 1800 tests/clients/run.sh
   step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh

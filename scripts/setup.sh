@@ -54,6 +54,13 @@ check libsystemd-dev    /usr/include/systemd/sd-login.h       the library that l
 check python3-pip       /usr/lib/python3/dist-packages/pip   installs the module for Python
 check python3-setuptools /usr/lib/python3/dist-packages/setuptools builds it
 check python3-wheel     /usr/lib/python3/dist-packages/wheel packs it
+long  bind9             named                                 is a name server with zones that change
+long  knot              knotd                                 is another one
+long  bind9-dnsutils    nsupdate                              changes these zones
+long  etcd-server       etcd                                  is a directory of another kind
+long  etcd-client       etcdctl                               changes what is in it
+long  jq                jq                                    reads JSON for the examples
+long  curl              curl                                  asks for what is like Consul
 long  golang-go         go                                    compiles the example in Go
 long  rpm               rpmbuild                              makes RPM packages
 long  dpkg-dev          dpkg-buildpackage                     makes Debian packages
@@ -162,6 +169,24 @@ if [ "$(id -u)" != 0 ]; then
   fi
 fi
 
+# Servers are for tests, which start them: none is to run on this host now or after its next boot.
+daemons=()
+for pair in bind9=named knot=knot etcd-server=etcd; do
+  case " ${packages[*]} " in *" ${pair%=*} "*) daemons+=("${pair#*=}.service") ;; esac
+done
+policy=/usr/sbin/policy-rc.d
+quiet() {
+  [ ${#daemons[@]} != 0 ] || return 0
+  if [ "$1" = end ]; then
+    [ -z "${placed-}" ] || "${become[@]}" rm -f $policy
+    [ ! -d /run/systemd/system ] || "${become[@]}" systemctl --quiet disable "${daemons[@]}" 2>/dev/null || true
+  elif [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${become[@]}" tee $policy >/dev/null
+    "${become[@]}" chmod 755 $policy
+    placed=yes
+  fi
+}
+
 apt() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
 apt update
 if [ -n "$toolchain" ]; then
@@ -175,6 +200,8 @@ if [ -n "$toolchain" ]; then
     exit 1
   fi
 fi
+quiet begin
+trap 'quiet end' EXIT
 if ! apt install -y --no-install-recommends --no-remove "${packages[@]}" </dev/null >/dev/null; then
   echo 'setup: apt could not install them. If it says that packages would be removed (rustc and rustc-web exclude each' >&2
   echo 'setup: other): remove those yourself, or install a newer toolchain with rustup.' >&2

@@ -6,7 +6,8 @@ usage() {
   cat <<'U'
 usage: run.sh [--tool FILE] [OPTION...] [PROGRAM...]
 
-Runs PROGRAM (reading, calling, hooks, whose; all by default) as ../daemon/run.sh runs its own, and takes its other options.
+Runs PROGRAM (reading, calling, hooks, whose: all by default; dns and directories, which need servers that setup.sh long
+installs) as ../daemon/run.sh runs its own, and takes its other options.
 
   --tool FILE      the program to test; by default it is built (cargo build --release)
 U
