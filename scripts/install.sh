@@ -92,6 +92,12 @@ files() {
     case $page in *.md | ./dinit/* | */type) mode=644 ;; *) mode=755 ;; esac
     echo "$mode services/${page#./} $prefix/share/mymachines/services/${page#./}"
   done
+  for page in README.md publish-dns.service; do
+    echo "644 examples/names/$page $prefix/share/mymachines/examples/names/$page"
+  done
+  for page in to-etcd to-consul; do
+    echo "755 examples/names/$page $prefix/share/mymachines/examples/names/$page"
+  done
   echo "755 hooks/incus-follow $prefix/share/mymachines/hooks/incus-follow"
   [ "${NSS:-yes}" = no ] || echo "644 target/nss/$module ${nssdir%/}/$module"
   echo "755 $built/$library ${libdir%/}/$library"
@@ -246,11 +252,11 @@ install_all() {
 
 sed_or_copy() {
   case $1 in
-    *.in | hooks/* | services/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
+    *.in | hooks/* | services/* | examples/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
       -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     # Its links lead to where things are once they are installed; those to what is not installed become text.
-    *.md) sed -e 's|](docs/|](|g' -e 's|](\.\./hooks/|](hooks/|g' \
-      -e 's#](\(hooks\|services\)/#](../../mymachines/\1/#g' \
+    *.md) sed -e 's|](docs/|](|g' -e 's|](\.\./\(hooks\|examples\)/|](\1/|g' \
+      -e 's#](\(hooks\|services\|examples\)/#](../../mymachines/\1/#g' \
       -e 's#\[\([^]]*\)\](\(CONTRIBUTING\|packaging/README\)\.md)#\1#g' "$1" >"$2" ;;
     *) cp "$1" "$2" ;;
   esac
