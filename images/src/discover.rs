@@ -58,7 +58,11 @@ impl Form {
             FileType::Directory => &[Self::Plain],
             _ => &[],
         };
-        suffixes.iter().find_map(|form| Some((*form, file.strip_suffix(form.suffix())?)))
+        suffixes.iter().find_map(|form| match form.suffix() {
+            // Comparing nothing takes longer than all else here: memcmp(3) trips over the address that an empty slice has.
+            "" => Some((*form, file)),
+            suffix => Some((*form, file.strip_suffix(suffix)?)),
+        })
     }
 }
 
@@ -96,9 +100,10 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
             files.binary_search_by(|file| file.bytes().cmp(name.bytes().chain(suffix.bytes()))).is_ok()
         };
         let around = Around::of(&directory);
+        let directory = Directory { around, ..Directory::new(places, &path, directory) };
         let mut tell = |candidate: &Candidate<'_>| {
             if !known.contains(candidate.name)
-                && let Ok(Some(image)) = describe(places, &path, &directory, candidate, around)
+                && let Ok(Some(image)) = directory.describe(candidate)
             {
                 known.insert(image.name.clone());
                 found(image);
@@ -108,7 +113,7 @@ pub fn list(places: &Places, mut found: impl FnMut(Image)) -> Result<()> {
         let mut second = Vec::new();
         for file in &files {
             // A link that leads nowhere, or that may not be followed, is no image.
-            let Ok(seen) = look(&directory, file) else { continue };
+            let Ok(seen) = look(&directory.descriptor, file) else { continue };
             let Some((form, name)) = Form::of(file, seen.file_type()) else { continue };
             if !ImageName::is_one(name) {
                 continue;
@@ -139,9 +144,10 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
     let name = name.as_str();
     for path in places.directories() {
         let Some(directory) = open_directory(&path)? else { continue };
+        let directory = Directory::new(places, &path, directory);
         for form in Form::ALL {
             let file = format!("{name}{}", form.suffix());
-            let seen = match look(&directory, &file) {
+            let seen = match look(&directory.descriptor, &file) {
                 Ok(seen) => seen,
                 // No file is called that, or one is that leads nowhere.
                 Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::LOOP) => continue,
@@ -151,7 +157,7 @@ pub fn find(places: &Places, name: &ImageName) -> Result<Image> {
                 continue;
             }
             let candidate = Candidate { file: &file, name, form, seen };
-            if let Some(image) = describe(places, &path, &directory, &candidate, None)? {
+            if let Some(image) = directory.describe(&candidate)? {
                 return Ok(image);
             }
         }
@@ -189,49 +195,59 @@ fn open_directory(path: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn describe(
-    places: &Places,
-    directory_path: &str,
-    directory: &OwnedFd,
-    candidate: &Candidate<'_>,
+/// A directory with images.
+struct Directory<'a> {
+    path: &'a str,
+    descriptor: OwnedFd,
+    /// Its place, where many images of it are described.
     around: Option<Around>,
-) -> Result<Option<Image>> {
-    let &Candidate { file, name, form, seen } = candidate;
-    let path = [directory_path, "/", file].concat();
-    let vendor = places.is_vendors(&path);
-    let (suffix, types): (_, &[FileType]) = match form {
-        Form::Plain | Form::Raw | Form::Mstack => {
-            let found = Found {
-                name,
-                path: &path,
-                directory: directory.as_fd(),
-                file,
-                seen,
-                around,
-                is_mstack: form == Form::Mstack,
-                vendor,
-            };
-            return found.describe().map_err(Error::of("look at", &path));
-        }
-        Form::Versions => ("", &[FileType::Directory]),
-        Form::RawVersions => (".raw", &[FileType::RegularFile, FileType::BlockDevice]),
-        Form::MstackVersions => (".mstack", &[FileType::Directory]),
-    };
-    let fail = Error::of("look at", &path);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let versions = openat(directory, file, flags, Mode::empty()).map_err(&fail)?;
-    let Some((version, seen)) = pick(&versions, name, suffix, types).map_err(&fail)? else { return Ok(None) };
-    let found = Found {
-        name,
-        path: &format!("{path}/{version}"),
-        directory: versions.as_fd(),
-        file: &version,
-        seen,
-        around: None,
-        is_mstack: form == Form::MstackVersions,
-        vendor,
-    };
-    found.describe().map_err(fail)
+    is_vendors: bool,
+}
+
+impl<'a> Directory<'a> {
+    fn new(places: &Places, path: &'a str, descriptor: OwnedFd) -> Self {
+        Self { path, descriptor, around: None, is_vendors: places.is_vendors(path) }
+    }
+
+    fn describe(&self, candidate: &Candidate<'_>) -> Result<Option<Image>> {
+        let &Candidate { file, name, form, seen } = candidate;
+        let path = [self.path, "/", file].concat();
+        let (suffix, types): (_, &[FileType]) = match form {
+            Form::Plain | Form::Raw | Form::Mstack => {
+                let found = Found {
+                    name,
+                    path: &path,
+                    directory: self.descriptor.as_fd(),
+                    file,
+                    seen,
+                    around: self.around,
+                    is_mstack: form == Form::Mstack,
+                    vendor: self.is_vendors,
+                };
+                return found.describe().map_err(Error::of("look at", &path));
+            }
+            Form::Versions => ("", &[FileType::Directory]),
+            Form::RawVersions => (".raw", &[FileType::RegularFile, FileType::BlockDevice]),
+            Form::MstackVersions => (".mstack", &[FileType::Directory]),
+        };
+        let fail = Error::of("look at", &path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let versions = openat(&self.descriptor, file, flags, Mode::empty()).map_err(&fail)?;
+        let Some((version, seen)) = pick(&versions, name, suffix, types).map_err(&fail)? else {
+            return Ok(None);
+        };
+        let found = Found {
+            name,
+            path: &format!("{path}/{version}"),
+            directory: versions.as_fd(),
+            file: &version,
+            seen,
+            around: None,
+            is_mstack: form == Form::MstackVersions,
+            vendor: self.is_vendors,
+        };
+        found.describe().map_err(fail)
+    }
 }
 
 /// What the host runs from.

@@ -14,7 +14,7 @@ use super::request::{Answer, Failure, Metadata, Request, Update};
 use crate::os_release;
 
 /// How many images are told of at a time.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 /// The longest request, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
@@ -207,7 +207,7 @@ mod tests {
     fn requests_are_answered_one_after_the_other_until_there_are_no_more() {
         let root = std::env::temp_dir().join(format!("image-worker-{}", std::process::id()));
         let pool = root.join("var/lib/machines");
-        for number in 0..100 {
+        for number in 0..300 {
             std::fs::create_dir_all(pool.join(format!("web{number}/etc"))).unwrap();
         }
         std::fs::write(pool.join("web1/etc/hostname"), "# the name\n\nweb.example.\n").unwrap();
@@ -236,7 +236,7 @@ mod tests {
             }
             _ => true,
         });
-        assert_eq!((end, listed.len()), (Some(Answer::Done), 101));
+        assert_eq!((end, listed.len()), (Some(Answer::Done), 301));
         let Some(Answer::Images(found)) = answers.next() else { panic!("no image") };
         assert_eq!(found.first().map(|image| image.name.as_str()), Some("web1"));
         assert_eq!(answers.next(), Some(Answer::Done));
