@@ -264,7 +264,7 @@ pub unsafe extern "C" fn machine_name_by_gid(
 }
 
 /// Finds the machine that an address leads to from the host, by the index that gethostbyaddr(3) asks as well. An address that
-/// several machines have leads to none of them: go through a list with machine_get_address() to find them all.
+/// several machines have leads to none of them.
 ///
 /// Parameters:
 ///   family   AF_INET or AF_INET6
@@ -272,8 +272,9 @@ pub unsafe extern "C" fn machine_name_by_gid(
 ///   flags    0
 ///   ret      where the machine goes
 ///
-/// Returns: 0, or a negative errno. -ENXIO: it leads to no living machine. -EAFNOSUPPORT: another family. -EINVAL:
-/// address or ret is NULL, or a flag is not known. -EBADMSG: the record that decides is damaged.
+/// Returns: 0, or a negative errno. -ENXIO: it leads to no living machine. -ENOTUNIQ: more than one has it; go through a list
+/// with machine_get_address() to find them. -EAFNOSUPPORT: another family. -EINVAL: address or ret is NULL, or a flag is not
+/// known. -EBADMSG: the record that decides is damaged.
 ///
 /// Memory: machine_free() the machine.
 #[unsafe(no_mangle)]

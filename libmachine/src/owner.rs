@@ -4,10 +4,11 @@
 use core::net::IpAddr;
 
 use registry::{
-    IdKind, IdRange, LookupError, MappedId, address_link, linked_machine, map_to_host, map_to_machine,
+    AddressHolder, IdKind, IdRange, LookupError, MappedId, address_holder, map_to_host, map_to_machine,
     mapped_id_by_id,
 };
 
+use crate::all::only_machine;
 use crate::errno::Errno;
 use crate::host::System;
 use crate::registries::{Registries, Registry};
@@ -72,10 +73,22 @@ fn translated(
 /// The machine that an address leads to from the host. One that several machines have leads to none of them.
 ///
 /// # Errors
-/// `ENXIO`: it leads to no living machine. `EBADMSG`: the record that decides is damaged.
+/// `ENXIO`: it leads to no living machine. `ENOTUNIQ`: it would lead to more than one. `EBADMSG`: the record that decides is
+/// damaged.
 pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
+    let has_it = |machine: &Snapshot| {
+        machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip))
+    };
     for registry in Registries::one_by_one() {
-        let Some(name) = linked_machine(&registry, &address_link(ip)).map_err(Errno)? else { continue };
+        let name = match address_holder(&registry, ip).map_err(Errno)? {
+            AddressHolder::One(name) => name,
+            AddressHolder::Nobody => continue,
+            // The index may be behind: whether they are still more than one, their records say.
+            AddressHolder::Several => match only_machine(&has_it) {
+                Err(errno) if errno == Errno::NOTUNIQ || errno.is_shortage() => return Err(errno),
+                _ => continue,
+            },
+        };
         let found = match registry.user() {
             Some(_) => Snapshot::if_there_in(registry, &name)?,
             None => match Snapshot::of(&name) {
@@ -84,8 +97,7 @@ pub fn machine_of_address(ip: IpAddr) -> Result<Snapshot, Errno> {
             },
         };
         let Some(machine) = found else { continue };
-        let has_it = machine.addresses().is_ok_and(|list| list.iter().any(|address| address.ip == ip));
-        if has_it && machine.is_alive() {
+        if has_it(&machine) && machine.is_alive() {
             return Ok(machine);
         }
     }

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use registry::{
-    Addresses, Alias, Directory, Error, IdKind, IdList, MachineName, Record, address_link, group_link,
-    leader_link, leader_only_link,
+    Addresses, Alias, Directory, Error, IdKind, IdList, MachineName, Record, SHARED_ADDRESS, address_link,
+    group_link, leader_link, leader_only_link,
 };
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -114,7 +114,11 @@ impl Publisher {
                     unlinked
                 }
                 Effect::IndexAddress(ip, name) => {
-                    self.indexed(point(&self.addresses, &entry(*ip), name));
+                    self.indexed(point(&self.addresses, &entry(*ip), name.as_str()));
+                    Ok(())
+                }
+                Effect::IndexSharedAddress(ip) => {
+                    self.indexed(point(&self.addresses, &entry(*ip), SHARED_ADDRESS));
                     Ok(())
                 }
                 Effect::UnindexAddress(ip) => {
@@ -122,7 +126,7 @@ impl Publisher {
                     Ok(())
                 }
                 Effect::IndexGroup(group, name) => {
-                    self.indexed(point(&self.groups, &group_entry(group), name));
+                    self.indexed(point(&self.groups, &group_entry(group), name.as_str()));
                     Ok(())
                 }
                 Effect::UnindexGroup(group) => {
@@ -140,7 +144,7 @@ impl Publisher {
                 Effect::IndexLeaderOnly(pid) => {
                     let entry = leader_only_entry(*pid);
                     self.indexed(match machines.leader_only(*pid) {
-                        Some(name) => point(&self.leaders, &entry, &name),
+                        Some(name) => point(&self.leaders, &entry, name.as_str()),
                         None => self.leaders.unlink(&entry),
                     });
                     Ok(())
@@ -151,7 +155,7 @@ impl Publisher {
                 }
                 Effect::IndexName(lower) => {
                     self.indexed(match machines.in_any_case(lower) {
-                        Some(name) => point(&self.names, lower.as_str(), &name),
+                        Some(name) => point(&self.names, lower.as_str(), name.as_str()),
                         None => self.names.unlink(lower.as_str()),
                     });
                     Ok(())
@@ -225,7 +229,7 @@ impl Publisher {
 
     fn index_alias(&self, machines: &Machines, alias: &Alias) -> Result<(), Error> {
         match machines.alias(alias) {
-            Some(name) => point(&self.aliases, alias.as_str(), name),
+            Some(name) => point(&self.aliases, alias.as_str(), name.as_str()),
             None => self.aliases.unlink(alias.as_str()),
         }
     }
@@ -293,27 +297,33 @@ impl Publisher {
     fn tidy_units(&self, machines: &Machines) -> Result<(), Error> {
         let units = machines.units().map(|(unit, name)| (unit.to_owned(), name)).collect();
         let link = |unit: &str, name: &MachineName| self.records.link_unit(unit, name);
-        tidy_links(self.records.unit_links()?, units, link, |unit| self.records.unlink_unit(unit))
+        tidy_links(self.records.unit_links()?, units, MachineName::as_str, link, |unit| {
+            self.records.unlink_unit(unit)
+        })
     }
 
     fn tidy_names(&self, machines: &Machines) -> Result<(), Error> {
         let names = machines.in_lower_case().map(|(lower, name)| (lower.as_str().to_owned(), name));
-        tidy_directory(&self.names, names.collect())
+        tidy_directory(&self.names, names.collect(), MachineName::as_str)
     }
 
     fn tidy_addresses(&self, machines: &Machines) -> Result<(), Error> {
-        tidy_directory(&self.addresses, machines.index().map(|(ip, name)| (entry(ip), name)).collect())
+        fn target(name: &Option<MachineName>) -> &str {
+            name.as_ref().map_or(SHARED_ADDRESS, MachineName::as_str)
+        }
+        let index = machines.index().map(|(ip, name)| (entry(ip), name)).collect();
+        tidy_directory(&self.addresses, index, target)
     }
 
     fn tidy_groups(&self, machines: &Machines) -> Result<(), Error> {
         let groups = machines.groups().map(|(group, name)| (group_entry(group), name)).collect();
-        tidy_directory(&self.groups, groups)
+        tidy_directory(&self.groups, groups, MachineName::as_str)
     }
 
     fn tidy_leaders(&self, machines: &Machines) -> Result<(), Error> {
         let alone = machines.lone_leaders().map(|(pid, name)| (leader_entry(pid), name));
         let only = machines.leaders_only().map(|(pid, name)| (leader_only_entry(pid), name));
-        tidy_directory(&self.leaders, alone.chain(only).collect())
+        tidy_directory(&self.leaders, alone.chain(only).collect(), MachineName::as_str)
     }
 
     fn tidy_ids(&self, machines: &Machines) -> Result<(), Error> {
@@ -336,31 +346,36 @@ impl Publisher {
 
 /// Points a link at a machine. Where there is no room for a new link beside the old one, there may be in its place; and if not,
 /// it leads to nobody any more.
-fn point(directory: &Directory, entry: &str, name: &MachineName) -> Result<(), Error> {
-    let link = || directory.link(entry, name.as_str());
+fn point(directory: &Directory, entry: &str, target: &str) -> Result<(), Error> {
+    let link = || directory.link(entry, target);
     link().or_else(|_| directory.unlink(entry).and_then(|()| link()))
 }
 
-fn tidy_directory(directory: &Directory, index: HashMap<String, MachineName>) -> Result<(), Error> {
-    let link = |entry: &str, name: &MachineName| point(directory, entry, name);
-    tidy_links(directory.links()?, index, link, |entry| directory.unlink(entry))
+fn tidy_directory<T>(
+    directory: &Directory,
+    index: HashMap<String, T>,
+    target: impl Fn(&T) -> &str,
+) -> Result<(), Error> {
+    let link = |entry: &str, to: &T| point(directory, entry, target(to));
+    tidy_links(directory.links()?, index, &target, link, |entry| directory.unlink(entry))
 }
 
 /// Makes these the links, and no others of those there are.
-fn tidy_links(
+fn tidy_links<T>(
     links: Vec<(String, String)>,
-    mut index: HashMap<String, MachineName>,
-    make: impl Fn(&str, &MachineName) -> Result<(), Error>,
+    mut index: HashMap<String, T>,
+    target: impl Fn(&T) -> &str,
+    make: impl Fn(&str, &T) -> Result<(), Error>,
     remove: impl Fn(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for (link, target) in links {
+    for (link, is) in links {
         match index.remove(&link) {
-            Some(name) if name.as_str() == target => {}
-            Some(name) => make(&link, &name)?,
+            Some(to) if target(&to) == is => {}
+            Some(to) => make(&link, &to)?,
             None => remove(&link)?,
         }
     }
-    index.iter().try_for_each(|(link, name)| make(link, name))
+    index.iter().try_for_each(|(link, to)| make(link, to))
 }
 
 fn is_too_long(error: &Error) -> bool {

@@ -83,7 +83,7 @@ def by_gid(gid: int) -> tuple[Machine, int]:
 
 
 def by_address(address: Union[str, IPAddress]) -> Machine:
-    """The machine that an address leads to from the host. Raises OSError: ENXIO; ValueError if it is none."""
+    """The machine that an address leads to from the host. Raises OSError: ENXIO, ENOTUNIQ; ValueError if it is none."""
     ip = ipaddress.ip_address(address)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     return _one(lib.machine_by_address, family, ip.packed, 0)

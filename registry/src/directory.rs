@@ -271,7 +271,10 @@ impl Directory {
         // One writer, so that one name is enough.
         self.remove_entry(NEW_LINK).map_err(io)?;
         symlinkat(target, &self.fd, NEW_LINK).map_err(io)?;
-        renameat(&self.fd, NEW_LINK, &self.fd, entry).map_err(io)
+        renameat(&self.fd, NEW_LINK, &self.fd, entry).map_err(|errno| {
+            let _ = self.remove_entry(NEW_LINK);
+            io(errno)
+        })
     }
 
     /// Makes text the target of a symlink, or where it is too long for that the content of a file, in the place of what

@@ -57,7 +57,7 @@ mod record;
 mod fuzz;
 
 pub use address::Address;
-pub use address_index::address_link;
+pub use address_index::{AddressHolder, SHARED_ADDRESS, address_holder, address_link};
 #[cfg(feature = "std")]
 pub use address_source::Sources;
 pub use address_source::{AddressSource, source_at};

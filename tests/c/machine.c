@@ -669,6 +669,21 @@ static void addresses_belong_to_machines(void) {
         CHECK_EQUAL(machine_name_by_address(AF_INET, &v4, 0, &name), -ENXIO);
     }
     CHECK_EQUAL(machine_name_by_address(AF_UNIX, &v4, 0, &name), -EAFNOSUPPORT);
+    // Nobody's is one thing, and that of several another; where they are no longer several, the index is behind.
+    subject("shared");
+    pid_t other = start_process();
+    inet_pton(AF_INET, "10.0.0.2", &v4);
+    link_address("10.0.0.2", "*");
+    write_container("db", other, "10.0.0.2");
+    CHECK_EQUAL(machine_name_by_address(AF_INET, &v4, 0, &name), -ENOTUNIQ);
+    CHECK_EQUAL(machine_by_address(AF_INET, &v4, 0, &m), -ENOTUNIQ);
+    end_process(other);
+    if (has_pidfds())
+        CHECK_EQUAL(machine_by_address(AF_INET, &v4, 0, &m), -ENXIO);
+    unlink(RECORDS "/db");
+    CHECK_EQUAL(machine_by_address(AF_INET, &v4, 0, &m), -ENXIO);
+    CHECK(!name && !m);
+    link_address("10.0.0.2", "web");
     inet_pton(AF_INET, "10.0.0.2", &v4);
     write_record("web", "damaged");
     CHECK_EQUAL(machine_name_by_address(AF_INET, &v4, 0, &name), -EBADMSG);

@@ -46,12 +46,14 @@ def addresses(name):
 
 
 def index():
-    """The address index, whose entries are named by the bytes of an address: the machine of each."""
+    """The address index, whose entries are named by the bytes of an address: the machine of each, * where there are several."""
     found = {}
     for entry in os.listdir(INDEX):
         # It may go in between.
         with contextlib.suppress(FileNotFoundError):
-            found[str(ipaddress.ip_address(bytes.fromhex(entry)))] = os.readlink(f"{INDEX}/{entry}")
+            # What is not in its place yet is no address.
+            address = entry if entry.startswith(".#") else str(ipaddress.ip_address(bytes.fromhex(entry)))
+            found[address] = os.readlink(f"{INDEX}/{entry}")
     return found
 
 
@@ -62,7 +64,7 @@ def expected_index(found=None):
         for address in machine.get("ADDRESSES", "").split() if machine.get("REACHED") == "1" else []:
             if not address.startswith("fe80:"):
                 holders[address.split("%")[0]].add(name)
-    return {address: min(names) for address, names in holders.items() if len(names) == 1}
+    return {address: min(names) if len(names) == 1 else "*" for address, names in holders.items()}
 
 
 def group_index():

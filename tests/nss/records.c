@@ -443,6 +443,9 @@ static void reverse_misses(void) {
     long_name[199] = 0;
     link_address("10.99.0.6", long_name);
     expect_miss("10.99.0.6");
+    subject("a link that says that several machines have the address");
+    link_address("10.99.0.9", "*");
+    expect_miss("10.99.0.9");
     subject("no link but a file, and a directory");
     int fd = open(ADDRESSES "/0a630007", O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
     REQUIRE(fd >= 0 && mkdir(ADDRESSES "/0a630008", 0755) == 0);

@@ -75,6 +75,7 @@ impl Machines {
     fn address_effect(&self, ip: IpAddr, change: Change) -> Option<Effect> {
         match change {
             Change::Only(key) => self.name(key).map(|name| Effect::IndexAddress(ip, name)),
+            Change::Nobodys if self.by_address.has(ip) => Some(Effect::IndexSharedAddress(ip)),
             Change::Nobodys => Some(Effect::UnindexAddress(ip)),
         }
     }
@@ -90,8 +91,11 @@ impl Machines {
         others.filter_map(|other| source(self.get(other)?)).min()
     }
 
-    /// What the address index has to say: each address that one machine alone has.
-    pub fn index(&self) -> impl Iterator<Item = (IpAddr, MachineName)> {
-        self.by_address.iter().filter_map(|(ip, key)| Some((ip, self.name(key)?)))
+    /// What the address index has to say: of each address the machine that has it; `None` where there are several.
+    pub fn index(&self) -> impl Iterator<Item = (IpAddr, Option<MachineName>)> {
+        self.by_address.things().filter_map(|(ip, only)| match only {
+            Some(key) => Some((ip, Some(self.name(key)?))),
+            None => Some((ip, None)),
+        })
     }
 }

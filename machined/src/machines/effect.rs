@@ -19,7 +19,9 @@ pub enum Effect {
     UnlinkUnit(String),
     /// Point the link of this address at the machine, the only one that has it.
     IndexAddress(IpAddr, MachineName),
-    /// Remove the link of this address: no machine has it, or more than one.
+    /// Have the link of this address say that more than one machine has it.
+    IndexSharedAddress(IpAddr),
+    /// Remove the link of this address: no machine has it.
     UnindexAddress(IpAddr),
     /// Point the link of this control group at the machine.
     IndexGroup(String, MachineName),

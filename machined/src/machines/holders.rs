@@ -61,9 +61,15 @@ impl<T: Ord + Copy> Holders<T> {
         having.next().filter(|_| having.next().is_none())
     }
 
-    /// What one machine has alone, each with that.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (T, Key)> {
-        self.0.iter().copied().filter(|&(thing, key)| self.only(thing) == Some(key))
+    /// What is had, each once, with the machine that has it alone.
+    pub(super) fn things(&self) -> impl Iterator<Item = (T, Option<Key>)> {
+        let is_first = |&(thing, key): &(T, Key)| self.having(thing).next() == Some(key);
+        self.0.iter().copied().filter(is_first).map(|(thing, _)| (thing, self.only(thing)))
+    }
+
+    /// Whether any machine has it.
+    pub(super) fn has(&self, thing: T) -> bool {
+        self.having(thing).next().is_some()
     }
 
     /// All machines that have it.
@@ -84,12 +90,12 @@ mod tests {
         assert_eq!(holders.only('x'), Some(one));
         assert_eq!(holders.gain('x', two), Some(Change::Nobodys));
         assert_eq!(holders.gain('x', three), None);
-        assert_eq!((holders.only('x'), holders.iter().count()), (None, 0));
+        assert_eq!(holders.things().collect::<Vec<_>>(), [('x', None)]);
         assert_eq!(holders.lose('x', one), None);
         assert_eq!(holders.lose('x', one), None, "it has it no more");
         assert_eq!(holders.lose('x', three), Some(Change::Only(two)));
         assert_eq!(holders.lose('x', one), None);
-        assert_eq!(holders.iter().collect::<Vec<_>>(), [('x', two)]);
+        assert_eq!(holders.things().collect::<Vec<_>>(), [('x', Some(two))]);
         assert_eq!(holders.lose('x', two), Some(Change::Nobodys));
         assert_eq!(holders.lose('x', two), None);
         assert!(holders.0.is_empty());

@@ -291,8 +291,8 @@ fn an_address_is_indexed_while_one_machine_alone_has_it() {
     b.addresses = listed(&["10.0.0.1"]);
     let b_name = b.name;
     let (b, effects) = machines.insert(b);
-    assert_eq!(effects, [Effect::Publish(b), Effect::UnindexAddress(ip("10.0.0.1"))]);
-    assert_eq!(machines.index().collect::<Vec<_>>(), [(ip("fd00::1"), a_name)]);
+    assert_eq!(effects, [Effect::Publish(b), Effect::IndexSharedAddress(ip("10.0.0.1"))]);
+    assert_eq!(machines.index().collect::<Vec<_>>(), [(ip("10.0.0.1"), None), (ip("fd00::1"), Some(a_name))]);
 
     let effects = machines.set_addresses(a, resolved(&["10.0.0.9"], true));
     assert_eq!(
