@@ -42,36 +42,37 @@ typedef struct sd_login_monitor sd_login_monitor;
 /**
  * An event: a machine has come.
  */
-#define MACHINE_NEW 1
+#define MACHINE_EVENT_NEW 1
 
 /**
  * An event: a machine is there no longer.
  */
-#define MACHINE_REMOVED 2
+#define MACHINE_EVENT_REMOVED 2
 
 /**
  * An event: the record of a machine was written anew.
  */
-#define MACHINE_CHANGED 3
+#define MACHINE_EVENT_CHANGED 3
 
 /**
  * An event: a machine was there when the monitor began (MACHINE_MONITOR_LIST).
  */
-#define MACHINE_PRESENT 4
+#define MACHINE_EVENT_PRESENT 4
 
 /**
  * An event: all machines that were there have been told (MACHINE_MONITOR_LIST).
  */
-#define MACHINE_LISTED 5
+#define MACHINE_EVENT_LISTED 5
 
 /**
  * An event: the kernel kept no more, and what happened since the event before is lost. Forget all machines, and list them
- * anew; with MACHINE_MONITOR_LIST they are told again, as MACHINE_PRESENT and MACHINE_LISTED.
+ * anew; with MACHINE_MONITOR_LIST they are told again, as MACHINE_EVENT_PRESENT and MACHINE_EVENT_LISTED.
  */
-#define MACHINE_OVERFLOW 6
+#define MACHINE_EVENT_OVERFLOW 6
 
 /**
- * For machine_monitor_new(): begin with the machines that are there, as MACHINE_PRESENT, and then MACHINE_LISTED.
+ * For machine_monitor_new(): begin with the machines that are there, as MACHINE_EVENT_PRESENT, and then
+ * MACHINE_EVENT_LISTED.
  */
 #define MACHINE_MONITOR_LIST 1
 
@@ -372,12 +373,12 @@ int machine_list_keep_alive(struct machine_list *list);
  * Leaves out of a list the machines of other classes.
  *
  * Parameters:
- *   list   the list
- *   class  "container" or "vm"
+ *   list  the list
+ *   name  that of the class, "container" or "vm"
  *
  * Returns: how many are left, or a negative errno. -EINVAL: an argument is NULL.
  */
-int machine_list_keep_class(struct machine_list *list, const char *class_);
+int machine_list_keep_class(struct machine_list *list, const char *name);
 
 /**
  * Leaves out of a list the machines that other users registered.
@@ -421,7 +422,7 @@ int machine_list_keep_ifindex(struct machine_list *list, int ifindex);
  *
  * Returns: how many are left, or a negative errno. -EINVAL: an argument is NULL.
  */
-int machine_list_keep_id(struct machine_list *list, const uint8_t *id);
+int machine_list_keep_id(struct machine_list *list, const uint8_t id[16]);
 
 /**
  * Leaves out of a list the machines with other control groups.
@@ -633,7 +634,7 @@ int machine_by_ifindex(int ifindex, uint64_t flags, struct machine **ret);
  *
  * Memory: machine_free() the machine.
  */
-int machine_by_id(const uint8_t *id, uint64_t flags, struct machine **ret);
+int machine_by_id(const uint8_t id[16], uint64_t flags, struct machine **ret);
 
 /**
  * Finds the machine that has this control group for its own. All records are read for it.
@@ -688,7 +689,8 @@ int machine_monitor_get_fd(const struct machine_monitor *m);
 /**
  * Tells the next event, and does not wait for one. Call it until it returns 0, then wait for the descriptor. What came and
  * went meanwhile is told as both, in that order; where a record is replaced by another machine's of the same name, first
- * that the one was removed, then that the other is new; where more happens than the kernel keeps, MACHINE_OVERFLOW says so.
+ * that the one was removed, then that the other is new; where more happens than the kernel keeps, MACHINE_EVENT_OVERFLOW
+ * says so.
  *
  * Parameters:
  *   m      the monitor
@@ -709,8 +711,8 @@ int machine_monitor_next(struct machine_monitor *m, const struct machine_event *
  * Parameters:
  *   event  the event
  *
- * Returns: MACHINE_NEW, MACHINE_REMOVED, MACHINE_CHANGED, MACHINE_PRESENT, MACHINE_LISTED or MACHINE_OVERFLOW, or -EINVAL if
- * event is NULL. There may be others in later versions: pass over what is not known.
+ * Returns: MACHINE_EVENT_NEW, MACHINE_EVENT_REMOVED, MACHINE_EVENT_CHANGED, MACHINE_EVENT_PRESENT, MACHINE_EVENT_LISTED or
+ * MACHINE_EVENT_OVERFLOW, or -EINVAL if event is NULL. There may be others in later versions: pass over what is not known.
  */
 int machine_event_get_change(const struct machine_event *event);
 
@@ -720,7 +722,7 @@ int machine_event_get_change(const struct machine_event *event);
  * Parameters:
  *   event  the event
  *
- * Returns: its name; NULL for MACHINE_LISTED and MACHINE_OVERFLOW, and if event is NULL.
+ * Returns: its name; NULL for MACHINE_EVENT_LISTED and MACHINE_EVENT_OVERFLOW, and if event is NULL.
  *
  * Memory: the event's.
  */
@@ -744,8 +746,8 @@ int machine_event_get_incarnation(const struct machine_event *event, uint64_t *i
  * Parameters:
  *   event  the event
  *
- * Returns: the machine; NULL for MACHINE_REMOVED, MACHINE_LISTED and MACHINE_OVERFLOW, where the machine was gone before
- * its record could be read, and if event is NULL.
+ * Returns: the machine; NULL for MACHINE_EVENT_REMOVED, MACHINE_EVENT_LISTED and MACHINE_EVENT_OVERFLOW, where the machine
+ * was gone before its record could be read, and if event is NULL.
  *
  * Memory: the event's.
  */
@@ -865,14 +867,14 @@ int sd_get_machine_names(char ***machines);
  * Tells the class of a machine: "container" or "vm", or whatever its record says; "host" for ".host".
  *
  * Parameters:
- *   machine  its name
- *   class    where the class goes; may be NULL
+ *   machine    its name
+ *   ret_class  where the class goes; may be NULL
  *
  * Returns: 0, or a negative errno. -EINVAL: no valid name. -ENXIO: no such machine. -EIO: its record has no class.
  *
  * Memory: free(3) the class.
  */
-int sd_machine_get_class(const char *machine, char **class_);
+int sd_machine_get_class(const char *machine, char **ret_class);
 
 /**
  * Lists the network interfaces of the host that lead to a machine, by their indexes.
@@ -1132,7 +1134,7 @@ const char *machine_get_ssh_address(const struct machine *m);
  *
  * Memory: the machine's.
  */
-const char *machine_get_ssh_private_key(const struct machine *m);
+const char *machine_get_ssh_private_key_path(const struct machine *m);
 
 /**
  * The Varlink address of the manager of a machine.
@@ -1167,7 +1169,7 @@ const char *machine_get_control_group(const struct machine *m);
  *
  * Returns: 0, or a negative errno. -ENODATA: it is not known. -EINVAL: an argument is NULL.
  */
-int machine_get_id(const struct machine *m, uint8_t *id);
+int machine_get_id(const struct machine *m, uint8_t id[16]);
 
 /**
  * What tells the leader of a machine from every other that this host has had since it started, of whatever machine: two

@@ -4,8 +4,9 @@
 usage: api.py check    compares; prints the differences and exits 1 if there are any
        api.py write    writes it anew
 
-A line that goes or changes breaks programs that exist. It is what rustdoc says of the crate; another version of rustdoc may
-say it in a form that this does not know, which is told, and counts as skipped."""
+A line that goes or changes breaks programs that exist. What the crate exports of the crate registry is among them, and nobody
+is to need another crate for what a function takes or returns: a type that is not exported is told. It is what rustdoc says
+of the crates; another version of rustdoc may say it in a form that this does not know, which is told, and counts as skipped."""
 
 import difflib
 import json
@@ -18,23 +19,31 @@ import sys
 FORMATS = range(45, 58)
 # Traits of the compiler alone, which no program can name on a stable one.
 INTERNAL = ("Freeze", "UnsafeUnpin", "StructuralPartialEq")
+# The crates whose types the interface speaks of.
+OTHERS = ("registry", "rustix")
 HERE = pathlib.Path(__file__).resolve().parent
 DUMP = HERE / "api.txt"
 
 
-def documentation():
+def documentation(crate):
     target = HERE.parent / "target/api"
     environment = dict(os.environ, RUSTC_BOOTSTRAP="1")
-    command = [HERE.parent / "scripts/cargo.sh", "rustdoc", "--quiet", "--locked", "--lib", "-p", "libmachine", "--target-dir", target,
+    command = [HERE.parent / "scripts/cargo.sh", "rustdoc", "--quiet", "--locked", "--lib", "-p", crate, "--target-dir", target,
                "--", "-Z", "unstable-options", "--output-format", "json"]
     subprocess.run(command, cwd=HERE.parent, env=environment, check=True)
-    return json.loads((target / "doc/libmachine.json").read_text())
+    return json.loads((target / f"doc/{crate}.json").read_text())
 
 
 class Interface:
-    def __init__(self, said):
+    """What a crate exports; only some of it, if these names are given."""
+
+    def __init__(self, said, only=None):
         self.index = {str(key): item for key, item in said["index"].items()}
+        self.paths = {str(key): path["path"] for key, path in said["paths"].items()}
+        self.only = only
         self.lines = set()
+        # The types of other crates that are exported, and those that are spoken of.
+        self.exported, self.needed = set(), set()
         self.module(self.index[str(said["root"])])
 
     def item(self, number):
@@ -47,12 +56,17 @@ class Interface:
                 continue
             if "use" in item["inner"]:
                 use = item["inner"]["use"]
+                if self.only is not None and use["name"] not in self.only:
+                    continue
                 target = self.item(use["id"]) if use["id"] is not None else None
                 if target is None:
                     # Another crate's.
                     self.lines.add(f"pub use {use['source']} as {use['name']}")
+                    self.exported.add(tuple(self.paths[str(use["id"])]))
                     continue
                 item = dict(target, name=use["name"])
+            elif self.only is not None and item["name"] not in self.only:
+                continue
             self.top(item)
 
     def top(self, item):
@@ -160,6 +174,9 @@ class Interface:
         if name in ("primitive", "generic"):
             return inner
         if name == "resolved_path":
+            path = self.paths.get(str(inner["id"]), [""])
+            if path[0] in OTHERS:
+                self.needed.add(tuple(path))
             return inner["path"] + self.arguments(inner["args"])
         if name == "borrowed_ref":
             lifetime = f"{inner['lifetime']} " if inner["lifetime"] else ""
@@ -182,11 +199,16 @@ class Interface:
 def main():
     if sys.argv[1:] not in (["check"], ["write"]):
         sys.exit(__doc__)
-    said = documentation()
+    said = documentation("libmachine")
     if said["format_version"] not in FORMATS:
         print(f"SKIPPED: rustdoc has format {said['format_version']}, which libmachine/api.py does not know")
         return
-    lines = sorted(Interface(said).lines)
+    own = Interface(said)
+    others = Interface(documentation("registry"), {path[-1] for path in own.exported if path[0] == "registry"})
+    lines = sorted(own.lines | others.lines)
+    lacking = sorted("::".join(path) for path in (own.needed | others.needed) - own.exported)
+    if lacking:
+        sys.exit(f"FAILED: libmachine does not export {', '.join(lacking)}, which its interface speaks of")
     if sys.argv[1] == "write":
         DUMP.write_text("\n".join(lines) + "\n")
         return

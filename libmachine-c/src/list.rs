@@ -207,14 +207,14 @@ pub unsafe extern "C" fn machine_list_keep_alive(list: *mut machine_list) -> c_i
 /// Leaves out of a list the machines of other classes.
 ///
 /// Parameters:
-///   list   the list
-///   class  "container" or "vm"
+///   list  the list
+///   name  that of the class, "container" or "vm"
 ///
 /// Returns: how many are left, or a negative errno. -EINVAL: an argument is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_list_keep_class(list: *mut machine_list, class: *const c_char) -> c_int {
+pub unsafe extern "C" fn machine_list_keep_class(list: *mut machine_list, name: *const c_char) -> c_int {
     // SAFETY: as demanded.
-    match unsafe { given(class) } {
+    match unsafe { given(name) } {
         // SAFETY: as demanded.
         Some(class) => unsafe { keep(list, &|machine| machine.text(Field::Class) == Some(class)) },
         None => tell(Err(Errno::INVAL), |()| Ok(0)),
@@ -260,6 +260,7 @@ pub unsafe extern "C" fn machine_list_keep_ifindex(list: *mut machine_list, ifin
     unsafe { keep(list, &|machine| machine.interfaces().contains(&ifindex)) }
 }
 
+/// cbindgen:ptrs-as-arrays=[[id;16]]
 /// Leaves out of a list the machines whose systems have other ids, machine-id(5).
 ///
 /// Parameters:

@@ -143,7 +143,7 @@ pub unsafe extern "C" fn machine_path_by_pidfd(pidfd: c_int, flags: u64, path: *
 unsafe fn machine_of(kind: IdKind, id: u32, flags: u64, ret: *mut *mut machine, inside: *mut u32) -> c_int {
     let mut id_in_machine = 0;
     let found = wanted(ret).and(no_flags(flags)).and_then(|()| {
-        let found = Snapshot::of(&machine_of_id(kind, id)?.machine)?;
+        let found = Snapshot::of(machine_of_id(kind, id)?.machine())?;
         // Its record may be another machine's by now.
         id_in_machine = id_inside(&found, kind, id).map_err(|_| Errno::NXIO)?;
         if found.is_alive() { Ok(found) } else { Err(Errno::NXIO) }
@@ -163,11 +163,11 @@ unsafe fn machine_of(kind: IdKind, id: u32, flags: u64, ret: *mut *mut machine, 
 #[inline(never)]
 unsafe fn name_of(kind: IdKind, id: u32, flags: u64, place: *mut *mut c_char, inside: *mut u32) -> c_int {
     tell(no_flags(flags).and_then(|()| machine_of_id(kind, id)), |found| {
-        let name = if place.is_null() { ptr::null_mut() } else { copied(found.machine.as_bytes())? };
+        let name = if place.is_null() { ptr::null_mut() } else { copied(found.machine().as_bytes())? };
         // SAFETY: as demanded.
         unsafe {
             put(place, name);
-            put(inside, found.inside);
+            put(inside, found.inside());
         }
         Ok(0)
     })
@@ -362,6 +362,7 @@ pub unsafe extern "C" fn machine_by_ifindex(ifindex: c_int, flags: u64, ret: *mu
     unsafe { only(flags, ret, &|machine| machine.interfaces().contains(&ifindex)) }
 }
 
+/// cbindgen:ptrs-as-arrays=[[id;16]]
 /// Finds the machine whose system has an id of machine-id(5). All records are read for it.
 ///
 /// Parameters:

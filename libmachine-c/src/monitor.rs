@@ -22,20 +22,21 @@ use crate::snapshot::{give, machine, with_zero};
 use crate::text::given;
 
 /// An event: a machine has come.
-pub const MACHINE_NEW: c_int = 1;
+pub const MACHINE_EVENT_NEW: c_int = 1;
 /// An event: a machine is there no longer.
-pub const MACHINE_REMOVED: c_int = 2;
+pub const MACHINE_EVENT_REMOVED: c_int = 2;
 /// An event: the record of a machine was written anew.
-pub const MACHINE_CHANGED: c_int = 3;
+pub const MACHINE_EVENT_CHANGED: c_int = 3;
 /// An event: a machine was there when the monitor began (MACHINE_MONITOR_LIST).
-pub const MACHINE_PRESENT: c_int = 4;
+pub const MACHINE_EVENT_PRESENT: c_int = 4;
 /// An event: all machines that were there have been told (MACHINE_MONITOR_LIST).
-pub const MACHINE_LISTED: c_int = 5;
+pub const MACHINE_EVENT_LISTED: c_int = 5;
 /// An event: the kernel kept no more, and what happened since the event before is lost. Forget all machines, and list them
-/// anew; with MACHINE_MONITOR_LIST they are told again, as MACHINE_PRESENT and MACHINE_LISTED.
-pub const MACHINE_OVERFLOW: c_int = 6;
+/// anew; with MACHINE_MONITOR_LIST they are told again, as MACHINE_EVENT_PRESENT and MACHINE_EVENT_LISTED.
+pub const MACHINE_EVENT_OVERFLOW: c_int = 6;
 
-/// For machine_monitor_new(): begin with the machines that are there, as MACHINE_PRESENT, and then MACHINE_LISTED.
+/// For machine_monitor_new(): begin with the machines that are there, as MACHINE_EVENT_PRESENT, and then
+/// MACHINE_EVENT_LISTED.
 pub const MACHINE_MONITOR_LIST: u64 = 1;
 /// For machine_monitor_new(): where there is no registry, wait for it; and again where it is removed.
 pub const MACHINE_MONITOR_WAIT: u64 = 2;
@@ -78,12 +79,12 @@ impl machine_event {
 
 fn number_of(change: Change) -> c_int {
     match change {
-        Change::New => MACHINE_NEW,
-        Change::Removed => MACHINE_REMOVED,
-        Change::Present => MACHINE_PRESENT,
-        Change::Listed => MACHINE_LISTED,
-        Change::Overflow => MACHINE_OVERFLOW,
-        _ => MACHINE_CHANGED,
+        Change::New => MACHINE_EVENT_NEW,
+        Change::Removed => MACHINE_EVENT_REMOVED,
+        Change::Present => MACHINE_EVENT_PRESENT,
+        Change::Listed => MACHINE_EVENT_LISTED,
+        Change::Overflow => MACHINE_EVENT_OVERFLOW,
+        _ => MACHINE_EVENT_CHANGED,
     }
 }
 
@@ -142,7 +143,8 @@ pub unsafe extern "C" fn machine_monitor_get_fd(m: *const machine_monitor) -> c_
 
 /// Tells the next event, and does not wait for one. Call it until it returns 0, then wait for the descriptor. What came and
 /// went meanwhile is told as both, in that order; where a record is replaced by another machine's of the same name, first
-/// that the one was removed, then that the other is new; where more happens than the kernel keeps, MACHINE_OVERFLOW says so.
+/// that the one was removed, then that the other is new; where more happens than the kernel keeps, MACHINE_EVENT_OVERFLOW
+/// says so.
 ///
 /// Parameters:
 ///   m      the monitor
@@ -179,8 +181,8 @@ pub unsafe extern "C" fn machine_monitor_next(
 /// Parameters:
 ///   event  the event
 ///
-/// Returns: MACHINE_NEW, MACHINE_REMOVED, MACHINE_CHANGED, MACHINE_PRESENT, MACHINE_LISTED or MACHINE_OVERFLOW, or -EINVAL if
-/// event is NULL. There may be others in later versions: pass over what is not known.
+/// Returns: MACHINE_EVENT_NEW, MACHINE_EVENT_REMOVED, MACHINE_EVENT_CHANGED, MACHINE_EVENT_PRESENT, MACHINE_EVENT_LISTED or
+/// MACHINE_EVENT_OVERFLOW, or -EINVAL if event is NULL. There may be others in later versions: pass over what is not known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn machine_event_get_change(event: *const machine_event) -> c_int {
     // SAFETY: as demanded.
@@ -192,7 +194,7 @@ pub unsafe extern "C" fn machine_event_get_change(event: *const machine_event) -
 /// Parameters:
 ///   event  the event
 ///
-/// Returns: its name; NULL for MACHINE_LISTED and MACHINE_OVERFLOW, and if event is NULL.
+/// Returns: its name; NULL for MACHINE_EVENT_LISTED and MACHINE_EVENT_OVERFLOW, and if event is NULL.
 ///
 /// Memory: the event's.
 #[unsafe(no_mangle)]
@@ -229,8 +231,8 @@ pub unsafe extern "C" fn machine_event_get_incarnation(
 /// Parameters:
 ///   event  the event
 ///
-/// Returns: the machine; NULL for MACHINE_REMOVED, MACHINE_LISTED and MACHINE_OVERFLOW, where the machine was gone before
-/// its record could be read, and if event is NULL.
+/// Returns: the machine; NULL for MACHINE_EVENT_REMOVED, MACHINE_EVENT_LISTED and MACHINE_EVENT_OVERFLOW, where the machine
+/// was gone before its record could be read, and if event is NULL.
 ///
 /// Memory: the event's.
 #[unsafe(no_mangle)]

@@ -15,8 +15,8 @@ use core::ptr;
 
 use libc::pid_t;
 use libmachine::{
-    Borrowed, Category, Descriptor, Errno, Listing, Seen, drain, each_name, machine_of_pid, machine_of_pidfd,
-    pid_of_peer, stock_class, stock_interfaces, watch_categories,
+    Borrowed, Category, Descriptor, Errno, Listing, Seen, drain, each_name, pid_of_peer, stock_class,
+    stock_interfaces, stock_machine_of_pid, stock_machine_of_pidfd, watch_categories,
 };
 
 use crate::answer::{count, put, status, tell, wanted};
@@ -44,7 +44,7 @@ fn without_unit(errno: Errno) -> Errno {
 /// Memory: free(3) the name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_pid_get_machine_name(pid: pid_t, name: *mut *mut c_char) -> c_int {
-    let found = u32::try_from(pid).map_err(|_| Errno::INVAL).and_then(machine_of_pid);
+    let found = u32::try_from(pid).map_err(|_| Errno::INVAL).and_then(stock_machine_of_pid);
     tell(found.map_err(without_unit).and_then(owned_if(name)), |text| {
         // SAFETY: as demanded.
         unsafe { put(name, text) };
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn sd_pid_get_machine_name(pid: pid_t, name: *mut *mut c_c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sd_pidfd_get_machine_name(pidfd: c_int, name: *mut *mut c_char) -> c_int {
     // SAFETY: it is what the caller means.
-    let found = unsafe { Borrowed::from_raw(pidfd) }.ok_or(Errno::BADF).and_then(machine_of_pidfd);
+    let found = unsafe { Borrowed::from_raw(pidfd) }.ok_or(Errno::BADF).and_then(stock_machine_of_pidfd);
     tell(found.map_err(without_unit).and_then(owned_if(name)), |text| {
         // SAFETY: as demanded.
         unsafe { put(name, text) };
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn sd_peer_get_machine_name(fd: c_int, name: *mut *mut c_c
     // SAFETY: it is what the caller means.
     let pid = unsafe { Borrowed::from_raw(fd) }.ok_or(Errno::BADF).and_then(pid_of_peer);
     let pid = pid.and_then(|pid| u32::try_from(pid).ok().filter(|&pid| pid > 0).ok_or(Errno::NODATA));
-    tell(pid.and_then(machine_of_pid).and_then(owned_if(name)), |text| {
+    tell(pid.and_then(stock_machine_of_pid).and_then(owned_if(name)), |text| {
         // SAFETY: as demanded.
         unsafe { put(name, text) };
         Ok(0)
@@ -138,19 +138,19 @@ unsafe fn list(place: *mut *mut *mut c_char) -> c_int {
 /// Tells the class of a machine: "container" or "vm", or whatever its record says; "host" for ".host".
 ///
 /// Parameters:
-///   machine  its name
-///   class    where the class goes; may be NULL
+///   machine    its name
+///   ret_class  where the class goes; may be NULL
 ///
 /// Returns: 0, or a negative errno. -EINVAL: no valid name. -ENXIO: no such machine. -EIO: its record has no class.
 ///
 /// Memory: free(3) the class.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sd_machine_get_class(machine: *const c_char, class: *mut *mut c_char) -> c_int {
+pub unsafe extern "C" fn sd_machine_get_class(machine: *const c_char, ret_class: *mut *mut c_char) -> c_int {
     // SAFETY: as demanded.
     let name = unsafe { given(machine) }.ok_or(Errno::INVAL);
-    tell(name.and_then(stock_class).and_then(owned_if(class)), |text| {
+    tell(name.and_then(stock_class).and_then(owned_if(ret_class)), |text| {
         // SAFETY: as demanded.
-        unsafe { put(class, text) };
+        unsafe { put(ret_class, text) };
         Ok(0)
     })
 }

@@ -22,7 +22,7 @@ static void show(const char *what, const struct machine_event *event) {
   if (name != NULL) printf(" %s", name);
   /* NULL of one that has gone: then there is nothing more to say. */
   if (m != NULL) {
-    printf(": %s", machine_get_class(m));
+    printf(": %s", machine_get_class(m) != NULL ? machine_get_class(m) : "machine");
     if (machine_get_service(m) != NULL) printf(" of %s", machine_get_service(m));
     for (i = 0; machine_get_address(m, i, &family, &address, NULL) == 1; i++)
       printf("%s %s", i == 0 ? "," : "", inet_ntop(family, address, text, sizeof text));
@@ -32,12 +32,12 @@ static void show(const char *what, const struct machine_event *event) {
 
 static const char *word(int change) {
   switch (change) {
-    case MACHINE_PRESENT: return "there";
-    case MACHINE_LISTED: return "-- that is all; now watching";
-    case MACHINE_NEW: return "new";
-    case MACHINE_REMOVED: return "gone";
-    case MACHINE_CHANGED: return "changed";
-    case MACHINE_OVERFLOW: return "-- something was missed; all that are there now:";
+    case MACHINE_EVENT_PRESENT: return "there";
+    case MACHINE_EVENT_LISTED: return "-- that is all; now watching";
+    case MACHINE_EVENT_NEW: return "new";
+    case MACHINE_EVENT_REMOVED: return "gone";
+    case MACHINE_EVENT_CHANGED: return "changed";
+    case MACHINE_EVENT_OVERFLOW: return "-- something was missed; all that are there now:";
     default: return NULL;
   }
 }

@@ -125,8 +125,8 @@ pub use login_watch::{Category, drain, watch_categories};
 pub use monitor::Monitor;
 pub use names::{Listing, Seen, each_name};
 pub use nearest::path_of;
-pub use owner::{id_inside, id_on_host, machine_of_address, machine_of_id};
-pub use pid::{machine_of_pid, machine_of_pidfd, pid_of};
+pub use owner::{MappedId, id_inside, id_on_host, machine_of_address, machine_of_id};
+pub use pid::{machine_of_pid as stock_machine_of_pid, machine_of_pidfd as stock_machine_of_pidfd, pid_of};
 pub use record::{Field, Number};
 pub use snapshot::{Snapshot, last_name};
 pub use stock::{class as stock_class, interfaces as stock_interfaces};
@@ -137,9 +137,7 @@ pub use wait::{wait_for_end, wait_for_machine};
 // What the functions above take and return: no other crate is needed for them.
 #[cfg(feature = "std")]
 pub use registry::Process;
-pub use registry::{
-    Address, AddressSource, Class, IdKind, IdRange, MachineId, MachineName, MappedId, NameRule,
-};
+pub use registry::{Address, AddressSource, IdKind, IdRange, MachineId, MachineName, NameRule};
 #[cfg(feature = "std")]
 pub use rustix::process::{Pid, Signal};
 

@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 
 use registry::{
-    AddressHolder, IdKind, IdRange, LookupError, MappedId, address_holder, map_to_host, map_to_machine,
+    AddressHolder, IdKind, IdRange, LookupError, MachineName, address_holder, map_to_host, map_to_machine,
     mapped_id_by_id,
 };
 
@@ -13,6 +13,33 @@ use crate::errno::Errno;
 use crate::host::System;
 use crate::registries::{Registries, Registry};
 use crate::snapshot::Snapshot;
+
+/// A user or group of a machine, as the host has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedId(registry::MappedId);
+
+impl MappedId {
+    /// The machine.
+    pub const fn machine(&self) -> &MachineName {
+        &self.0.machine
+    }
+
+    /// The id inside it.
+    pub const fn inside(&self) -> u32 {
+        self.0.inside
+    }
+
+    /// The id on the host.
+    pub const fn outside(&self) -> u32 {
+        self.0.outside
+    }
+
+    /// Its name on the host, `vu-MACHINE-UID` or `vg-MACHINE-GID`; another word is in the place of a MACHINE that no user's
+    /// name can have.
+    pub fn name(&self) -> &str {
+        self.0.name.as_str()
+    }
+}
 
 /// The machine that a uid or gid of the host belongs to, and which it is inside.
 ///
@@ -37,9 +64,9 @@ fn mapped_id(registry: Registry, kind: IdKind, id: u32) -> Result<Option<MappedI
     match found {
         // Its name may be another machine's, of the system's.
         Some(found) if registry.user().is_some() => {
-            Ok(Snapshot::if_there_in(registry, &found.machine)?.map(|_| found))
+            Ok(Snapshot::if_there_in(registry, &found.machine)?.map(|_| MappedId(found)))
         }
-        found => Ok(found),
+        found => Ok(found.map(MappedId)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use libmachine::Errno;
-use registry::{IdKind, KernelFiles, KernelProcesses, MappedId, mapped_id_by_name};
+use registry::{IdKind, KernelFiles, KernelProcesses, mapped_id_by_name};
 
 use crate::cli;
 use crate::failure::{FAILED, Failure, NOT_FOUND};
@@ -69,7 +69,9 @@ fn find(subject: &str, kinds: &[Kind]) -> Result<Vec<Vec<Value>>, String> {
     for (kind, word) in [(IdKind::User, "user"), (IdKind::Group, "group")] {
         let found = mapped_id_by_name(&KernelFiles, &KernelProcesses, kind, subject.as_bytes());
         let found = found.map_err(|error| format!("'{}': cannot tell: {error:?}", subject.escape_debug()))?;
-        rows.extend(found.map(|id| row(subject, word, id.machine.as_str(), Some(&id))));
+        rows.extend(
+            found.map(|id| row(subject, word, id.machine.as_str(), Some((id.inside, id.name.as_str())))),
+        );
     }
     Ok(rows)
 }
@@ -93,7 +95,7 @@ fn of_number(kind: Kind, number: u32) -> Result<Option<Vec<Value>>, String> {
             let (kind, word) =
                 if kind == Kind::User { (IdKind::User, "user") } else { (IdKind::Group, "group") };
             let found = none_if_unknown(libmachine::machine_of_id(kind, number), &subject)?;
-            Ok(found.map(|id| row(&subject, word, id.machine.as_str(), Some(&id))))
+            Ok(found.map(|id| row(&subject, word, id.machine().as_str(), Some((id.inside(), id.name())))))
         }
     }
 }
@@ -109,13 +111,13 @@ fn none_if_unknown<T>(result: Result<T, Errno>, subject: &str) -> Result<Option<
     }
 }
 
-fn row(subject: &str, kind: &str, machine: &str, id: Option<&MappedId>) -> Vec<Value> {
+fn row(subject: &str, kind: &str, machine: &str, id: Option<(u32, &str)>) -> Vec<Value> {
     vec![
         Value::Text(subject.to_owned()),
         Value::Text(kind.to_owned()),
         Value::Text(machine.to_owned()),
-        Value::number(id.map(|id| id.inside)),
-        id.map_or(Value::None, |id| Value::Text(String::from_utf8_lossy(id.name.as_bytes()).into_owned())),
+        Value::number(id.map(|(inside, _)| inside)),
+        id.map_or(Value::None, |(_, name)| Value::Text(name.to_owned())),
     ]
 }
 

@@ -19,7 +19,7 @@ _FUNCTIONS = {
     **{
         f"machine_get_{text}": (c_char_p, _P)
         for text in (
-            "class", "service", "unit", "subgroup", "root", "ssh_address", "ssh_private_key", "control_address",
+            "class", "service", "unit", "subgroup", "root", "ssh_address", "ssh_private_key_path", "control_address",
             "control_group",
         )
     },

@@ -127,9 +127,9 @@ class Machine:
         return self._text("ssh_address")
 
     @property
-    def ssh_private_key(self) -> Optional[str]:
+    def ssh_private_key_path(self) -> Optional[str]:
         """The file with the private key for that."""
-        return self._text("ssh_private_key")
+        return self._text("ssh_private_key_path")
 
     @property
     def control_address(self) -> Optional[str]:

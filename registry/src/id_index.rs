@@ -207,7 +207,7 @@ mod text {
     use std::fmt::Write;
     use std::string::String;
 
-    /// The text of a list: ranges, and the records of the machines that have them. Entries behind [`LIST_MAX`] bytes are
+    /// The text of a list: ranges, and the records of the machines that have them. Entries behind `LIST_MAX` bytes are
     /// left out.
     pub fn list_text<'a>(entries: impl Iterator<Item = (IdRange, &'a Record)>) -> String {
         let mut text = String::new();

@@ -170,7 +170,7 @@ static void ten_thousand_machines_are_listed(void) {
     }
     int removed = 0;
     while (next_event(monitor, &event) == 1)
-        removed += event.change == MACHINE_REMOVED;
+        removed += event.change == MACHINE_EVENT_REMOVED;
     CHECK_EQUAL(removed, COUNT / 2);
     machine_monitor_free(monitor);
     end_process(pid);

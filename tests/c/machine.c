@@ -78,7 +78,7 @@ static void a_snapshot_has_all_of_a_record(void) {
     CHECK_TEXT(machine_get_subgroup(m), "payload");
     CHECK_TEXT(machine_get_root(m), "/var/lib/machines/web");
     CHECK_TEXT(machine_get_ssh_address(m), "vsock/5");
-    CHECK_TEXT(machine_get_ssh_private_key(m), "/key");
+    CHECK_TEXT(machine_get_ssh_private_key_path(m), "/key");
     CHECK_TEXT(machine_get_control_address(m), "/run/x");
     CHECK_TEXT(machine_get_control_group(m), "/machine.slice/machine-web.scope/payload");
     uint8_t id[16];
@@ -167,7 +167,7 @@ static void what_a_record_lacks_is_no_data(void) {
     REQUIRE(machine_open("web", 0, &m) == 0);
     CHECK_TEXT(machine_get_class(m), "vm");
     CHECK(!machine_get_service(m) && !machine_get_unit(m) && !machine_get_subgroup(m) && !machine_get_root(m));
-    CHECK(!machine_get_ssh_address(m) && !machine_get_ssh_private_key(m) && !machine_get_control_address(m));
+    CHECK(!machine_get_ssh_address(m) && !machine_get_ssh_private_key_path(m) && !machine_get_control_address(m));
     CHECK(!machine_get_control_group(m));
     uint8_t id[16];
     pid_t pid = 7;
@@ -226,7 +226,7 @@ static void nothing_may_be_null_that_must_not(void) {
     CHECK(!m && !machine_free(NULL));
     CHECK(!machine_get_name(NULL) && !machine_get_class(NULL) && !machine_get_service(NULL) && !machine_get_unit(NULL));
     CHECK(!machine_get_subgroup(NULL) && !machine_get_root(NULL) && !machine_get_ssh_address(NULL));
-    CHECK(!machine_get_ssh_private_key(NULL) && !machine_get_control_address(NULL) && !machine_get_control_group(NULL));
+    CHECK(!machine_get_ssh_private_key_path(NULL) && !machine_get_control_address(NULL) && !machine_get_control_group(NULL));
     uint8_t id[16];
     pid_t pid;
     uid_t uid;
@@ -726,18 +726,18 @@ static void a_monitor_says_what_changed(void) {
     write_record("old", "CLASS=vm\n");
     mkdir(RECORDS "/directory", 0755);
     rmdir(RECORDS "/directory");
-    check_change(monitor, MACHINE_NEW, "web");
-    check_change(monitor, MACHINE_CHANGED, "old");
-    check_change(monitor, MACHINE_CHANGED, "web");
-    check_change(monitor, MACHINE_NEW, "a.old");
-    check_change(monitor, MACHINE_REMOVED, "old");
-    check_change(monitor, MACHINE_NEW, "old");
+    check_change(monitor, MACHINE_EVENT_NEW, "web");
+    check_change(monitor, MACHINE_EVENT_CHANGED, "old");
+    check_change(monitor, MACHINE_EVENT_CHANGED, "web");
+    check_change(monitor, MACHINE_EVENT_NEW, "a.old");
+    check_change(monitor, MACHINE_EVENT_REMOVED, "old");
+    check_change(monitor, MACHINE_EVENT_NEW, "old");
     CHECK_EQUAL(next_event(monitor, &event), 0);
     CHECK(!is_ready(monitor));
     REQUIRE(system("rm -rf " RECORDS) == 0);
     int r, removed = 0;
     while ((r = next_event(monitor, &event)) == 1)
-        removed += event.change == MACHINE_REMOVED;
+        removed += event.change == MACHINE_EVENT_REMOVED;
     CHECK_EQUAL(removed, 3);
     CHECK_EQUAL(r, -ESTALE);
     CHECK_EQUAL(next_event(monitor, &event), -ESTALE);
@@ -773,12 +773,12 @@ static void a_monitor_of_many_machines_takes_no_more_than_a_list_of_them(void) {
     double started = processor_time(), events, present, listed;
     int came = 0, there = 0;
     while (next_event(coming, &told) == 1)
-        came += told.change == MACHINE_NEW && told.has_machine;
+        came += told.change == MACHINE_EVENT_NEW && told.has_machine;
     events = processor_time() - started;
     started = processor_time();
     REQUIRE(machine_monitor_new(MACHINE_MONITOR_LIST, &listing) == 0);
     while (next_event(listing, &told) == 1)
-        there += told.change == MACHINE_PRESENT;
+        there += told.change == MACHINE_EVENT_PRESENT;
     present = processor_time() - started;
     started = processor_time();
     REQUIRE(machine_list_new(0, &list) == 0);
@@ -816,7 +816,7 @@ static void check_event(struct machine_monitor *monitor, int change, const char 
     CHECK_EQUAL(next_event(monitor, &told), 1);
     CHECK_EQUAL(told.change, change);
     CHECK_TEXT(told.name, name);
-    CHECK_EQUAL(told.has_machine, change == MACHINE_NEW || change == MACHINE_PRESENT);
+    CHECK_EQUAL(told.has_machine, change == MACHINE_EVENT_NEW || change == MACHINE_EVENT_PRESENT);
 }
 
 static void a_monitor_that_lost_events_says_so_and_lists_anew(void) {
@@ -828,35 +828,35 @@ static void a_monitor_that_lost_events_says_so_and_lists_anew(void) {
     REQUIRE(machine_monitor_new(0, &plain) == 0);
     REQUIRE(machine_monitor_new(MACHINE_MONITOR_LIST, &listing) == 0);
     int present = 0;
-    while (next_event(listing, &told) == 1 && told.change == MACHINE_PRESENT)
+    while (next_event(listing, &told) == 1 && told.change == MACHINE_EVENT_PRESENT)
         present++;
     CHECK_EQUAL(present, 2);
-    CHECK_EQUAL(told.change, MACHINE_LISTED);
+    CHECK_EQUAL(told.change, MACHINE_EVENT_LISTED);
     flood();
     unlink(RECORDS "/gone");
     unlink(RECORDS "/m0");
     unlink(RECORDS "/m1");
     int r, overflows = 0, seen = 0;
     while ((r = next_event(plain, &told)) == 1)
-        if (told.change == MACHINE_OVERFLOW)
+        if (told.change == MACHINE_EVENT_OVERFLOW)
             overflows++;
     CHECK_EQUAL(r, 0);
     CHECK_EQUAL(overflows, 1);
     // Nothing that was before is told after.
-    while ((r = next_event(listing, &told)) == 1 && told.change != MACHINE_OVERFLOW)
+    while ((r = next_event(listing, &told)) == 1 && told.change != MACHINE_EVENT_OVERFLOW)
         seen++;
     CHECK(seen > 0);
-    CHECK_EQUAL(told.change, MACHINE_OVERFLOW);
-    check_event(listing, MACHINE_PRESENT, "stays");
-    check_event(listing, MACHINE_LISTED, "");
+    CHECK_EQUAL(told.change, MACHINE_EVENT_OVERFLOW);
+    check_event(listing, MACHINE_EVENT_PRESENT, "stays");
+    check_event(listing, MACHINE_EVENT_LISTED, "");
     CHECK_EQUAL(next_event(listing, &told), 0);
     // And it goes on from there.
     write_record("new", "CLASS=vm\n");
     unlink(RECORDS "/stays");
-    check_event(plain, MACHINE_NEW, "new");
-    check_event(plain, MACHINE_REMOVED, "stays");
-    check_event(listing, MACHINE_NEW, "new");
-    check_event(listing, MACHINE_REMOVED, "stays");
+    check_event(plain, MACHINE_EVENT_NEW, "new");
+    check_event(plain, MACHINE_EVENT_REMOVED, "stays");
+    check_event(listing, MACHINE_EVENT_NEW, "new");
+    check_event(listing, MACHINE_EVENT_REMOVED, "stays");
     machine_monitor_free(plain);
     machine_monitor_free(listing);
 }
@@ -867,8 +867,8 @@ static void a_monitor_that_cannot_list_does_so_later(void) {
     write_record("web", "CLASS=vm\n");
     struct machine_monitor *monitor = NULL;
     REQUIRE(machine_monitor_new(MACHINE_MONITOR_LIST, &monitor) == 0);
-    check_event(monitor, MACHINE_PRESENT, "web");
-    check_event(monitor, MACHINE_LISTED, "");
+    check_event(monitor, MACHINE_EVENT_PRESENT, "web");
+    check_event(monitor, MACHINE_EVENT_LISTED, "");
     flood();
     struct rlimit few, none;
     REQUIRE(getrlimit(RLIMIT_NOFILE, &few) == 0);
@@ -882,8 +882,8 @@ static void a_monitor_that_cannot_list_does_so_later(void) {
             if (++shortages == 2)
                 REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
         } else {
-            present += event.change == MACHINE_PRESENT;
-            listed += event.change == MACHINE_LISTED;
+            present += event.change == MACHINE_EVENT_PRESENT;
+            listed += event.change == MACHINE_EVENT_LISTED;
         }
         if (shortages > 2)
             break;
@@ -923,24 +923,24 @@ static void removal_comes_before_arrival_and_each_says_of_whom(void) {
     uint64_t new = incarnation_of("web");
     CHECK(old != 0 && new != 0 && old != new);
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_REMOVED && told.incarnation == old);
+    CHECK(told.change == MACHINE_EVENT_REMOVED && told.incarnation == old);
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_NEW && told.incarnation == new && told.has_machine);
+    CHECK(told.change == MACHINE_EVENT_NEW && told.incarnation == new && told.has_machine);
     CHECK_EQUAL(next_event(monitor, &told), 0);
     // Written again, and nothing else.
     write_record("web", "CLASS=container\nSERVICE=x\n%s", lines_of_leader(second));
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_CHANGED && told.incarnation == new && told.has_machine);
+    CHECK(told.change == MACHINE_EVENT_CHANGED && told.incarnation == new && told.has_machine);
     // One that came and went between two looks is told, and that nobody knows any more which it was.
     pid_t third = start_machine("db");
     unlink(RECORDS "/db");
     pid_t fourth = start_machine("db");
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_NEW && strcmp(told.name, "db") == 0 && told.incarnation == 0 && !told.has_machine);
+    CHECK(told.change == MACHINE_EVENT_NEW && strcmp(told.name, "db") == 0 && told.incarnation == 0 && !told.has_machine);
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_REMOVED && told.incarnation == 0);
+    CHECK(told.change == MACHINE_EVENT_REMOVED && told.incarnation == 0);
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_NEW && told.incarnation == incarnation_of("db"));
+    CHECK(told.change == MACHINE_EVENT_NEW && told.incarnation == incarnation_of("db"));
     CHECK_EQUAL(next_event(monitor, &told), 0);
     machine_monitor_free(monitor);
     end_process(first);
@@ -962,14 +962,14 @@ static void the_end_of_a_leader_is_told_by_nobody_but_the_kernel(void) {
     write_record("dead", "CLASS=container\nLEADER=%d\nLEADER_PIDFDID=1\n", (int)web);
     REQUIRE(machine_monitor_new(flags, &monitor) == 0);
     int present = 0;
-    while (next_event(monitor, &told) == 1 && told.change == MACHINE_PRESENT)
+    while (next_event(monitor, &told) == 1 && told.change == MACHINE_EVENT_PRESENT)
         present++;
     CHECK_EQUAL(present, 2);
     CHECK(!is_ready(monitor));
     make_zombie(web);
     CHECK(is_ready(monitor));
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_REMOVED && strcmp(told.name, "web") == 0 && told.incarnation == incarnation);
+    CHECK(told.change == MACHINE_EVENT_REMOVED && strcmp(told.name, "web") == 0 && told.incarnation == incarnation);
     CHECK_EQUAL(next_event(monitor, &told), 0);
     CHECK(!is_ready(monitor));
     // That its record goes is told no second time.
@@ -978,10 +978,10 @@ static void the_end_of_a_leader_is_told_by_nobody_but_the_kernel(void) {
     CHECK_EQUAL(next_event(monitor, &told), 0);
     // One that comes later is watched as well.
     pid_t later = start_machine("later");
-    check_event(monitor, MACHINE_NEW, "later");
+    check_event(monitor, MACHINE_EVENT_NEW, "later");
     end_process(later);
     CHECK_EQUAL(next_event(monitor, &told), 1);
-    CHECK(told.change == MACHINE_REMOVED && strcmp(told.name, "later") == 0);
+    CHECK(told.change == MACHINE_EVENT_REMOVED && strcmp(told.name, "later") == 0);
     machine_monitor_free(monitor);
     end_process(web);
     end_process(db);
@@ -994,7 +994,7 @@ static void a_monitor_waits_for_the_registry(void) {
     const uint64_t flags = MACHINE_MONITOR_WAIT | MACHINE_MONITOR_LIST;
     CHECK_EQUAL(machine_monitor_new(MACHINE_MONITOR_LIST, &monitor), -ENOENT);
     REQUIRE(machine_monitor_new(flags, &monitor) == 0);
-    check_event(monitor, MACHINE_LISTED, "");
+    check_event(monitor, MACHINE_EVENT_LISTED, "");
     for (int round = 0; round < 3; round++) {
         subject("round %d", round);
         CHECK_EQUAL(next_event(monitor, &told), 0);
@@ -1008,12 +1008,12 @@ static void a_monitor_waits_for_the_registry(void) {
             CHECK_EQUAL(next_event(monitor, &told), 0);
         write_record("web", "CLASS=vm\n");
         CHECK(is_ready(monitor));
-        check_event(monitor, MACHINE_NEW, "web");
+        check_event(monitor, MACHINE_EVENT_NEW, "web");
         // However it was come upon, it is there once.
         while (next_event(monitor, &told) == 1)
-            CHECK_EQUAL(told.change, MACHINE_CHANGED);
+            CHECK_EQUAL(told.change, MACHINE_EVENT_CHANGED);
         REQUIRE(system("rm -rf /run/systemd") == 0);
-        check_event(monitor, MACHINE_REMOVED, "web");
+        check_event(monitor, MACHINE_EVENT_REMOVED, "web");
     }
     machine_monitor_free(monitor);
 }
@@ -1034,11 +1034,11 @@ static void a_child_of_fork_takes_no_events_from_its_parent(void) {
     int status = 0;
     REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
     CHECK_EQUAL(status, 0);
-    check_event(monitor, MACHINE_NEW, "new");
+    check_event(monitor, MACHINE_EVENT_NEW, "new");
     // Nor does it take the leaders from what the parent waits for.
     end_process(leader);
     if (has_pidfds())
-        check_event(monitor, MACHINE_REMOVED, "web");
+        check_event(monitor, MACHINE_EVENT_REMOVED, "web");
     machine_monitor_free(monitor);
 }
 

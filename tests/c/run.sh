@@ -176,6 +176,13 @@ header() {
       check "and the program runs" env LD_LIBRARY_PATH="$lib" "$work/bin/header"
     done
   done
+  echo '#include <machine.h>
+    int get(const struct machine *m); int get(const struct machine *m) { uint8_t id[8]; return machine_get_id(m, id); }' >"$work/small.c"
+  # shellcheck disable=SC2086
+  check 'gcc says where there is too little room for an id' not gcc -O1 -Wall -Werror $flags -c -o /dev/null "$work/small.c"
+  sed -i 's/\[8\]/[16]/' "$work/small.c"
+  # shellcheck disable=SC2086
+  check 'and takes what has enough' gcc -O1 -Wall -Werror $flags -c -o /dev/null "$work/small.c"
   # shellcheck disable=SC2086
   check 'a program is linked statically with it alone' gcc $flags -o "$work/bin/header" "$work/header.c" "$lib/libmachine.a"
   check 'and runs' "$work/bin/header"

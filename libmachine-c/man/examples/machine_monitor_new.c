@@ -15,10 +15,10 @@ int main(void) {
   do {
     while ((r = machine_monitor_next(monitor, &event)) == 1) {
       switch (machine_event_get_change(event)) {
-        case MACHINE_PRESENT:
-        case MACHINE_NEW: printf("%s is there\n", machine_event_get_name(event)); break;
-        case MACHINE_REMOVED: printf("%s has gone\n", machine_event_get_name(event)); break;
-        case MACHINE_OVERFLOW: puts("forget all: they are told again"); break;
+        case MACHINE_EVENT_PRESENT:
+        case MACHINE_EVENT_NEW: printf("%s is there\n", machine_event_get_name(event)); break;
+        case MACHINE_EVENT_REMOVED: printf("%s has gone\n", machine_event_get_name(event)); break;
+        case MACHINE_EVENT_OVERFLOW: puts("forget all: they are told again"); break;
         default: break;
       }
     }

@@ -119,7 +119,7 @@ pub unsafe extern "C" fn machine_get_ssh_address(m: *const machine) -> *const c_
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn machine_get_ssh_private_key(m: *const machine) -> *const c_char {
+pub unsafe extern "C" fn machine_get_ssh_private_key_path(m: *const machine) -> *const c_char {
     // SAFETY: as demanded.
     unsafe { text(m, Field::SshPrivateKeyPath) }
 }
@@ -152,6 +152,7 @@ pub unsafe extern "C" fn machine_get_control_group(m: *const machine) -> *const 
     unsafe { text(m, Field::ControlGroup) }
 }
 
+/// cbindgen:ptrs-as-arrays=[[id;16]]
 /// The id that the system inside a machine has, machine-id(5).
 ///
 /// Parameters:
