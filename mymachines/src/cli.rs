@@ -19,7 +19,7 @@ pub const COMPLETION_VARIABLE: &str = "MYMACHINES_COMPLETE";
 /// Lists the containers and virtual machines of this host, tells whose a process, an id or an address is, and says
 /// what is wrong where names do not resolve.
 ///
-/// What only reads (list, status, whois, resolve, watch) reads the files of the registry, and answers whatever the state
+/// What only reads (list, status, whois, resolve, watch, wait) reads the files of the registry, and answers whatever the state
 /// of the daemon; what changes something calls machined, and gives up after a time.
 #[derive(Debug, Parser)]
 #[command(name = "mymachines", version, after_help = EXIT_STATUS, max_term_width = 100)]
@@ -49,6 +49,12 @@ pub enum Verb {
     Resolve(Resolve),
     /// Tell which machines come, go and change, until it is ended
     Watch(Watch),
+    /// Wait until machines are there
+    ///
+    /// A machine is there while its leader runs. Neither the machine nor the registry need be there yet. With --gone, wait
+    /// until the machines that have these names now are gone, whether a daemon takes them out of the registry or not; where
+    /// there is none that is at once. Exit status 2: the time was over before.
+    Wait(Wait),
     /// Register a machine
     ///
     /// With --from, the container manager says which: lxc, from a hook (LXC_NAME, LXC_PID and so on); oci, from the
@@ -173,6 +179,20 @@ pub struct Watch {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', default_values = USUAL, hide_default_value = true,
         add = ArgValueCandidates::new(column_candidates))]
     pub columns: Vec<String>,
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The machines, all of which are waited for
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
+    pub names: Vec<String>,
+    /// Wait until they are gone
+    #[arg(long)]
+    pub gone: bool,
+    /// How long at most, for all of them together; for ever if it is not given
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }
 
 /// The manager that has a hook call `register`.

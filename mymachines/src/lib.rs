@@ -1,8 +1,8 @@
 //! `mymachines`, the command line tool: which machines there are, what their names resolve to, whose a process, an id
 //! or an address is, and what is wrong where that does not work.
 //!
-//! What only reads (`list`, `status`, `whois`, `resolve`, `watch`) reads the registry's files, so that it answers
-//! whatever the daemon's state. What changes something is a call to the daemon, with a deadline.
+//! What only reads (`list`, `status`, `whois`, `resolve`, `watch`, `wait`) reads the registry's files, so that it
+//! answers whatever the daemon's state. What changes something is a call to the daemon, with a deadline.
 
 use std::io;
 use std::process::ExitCode;
@@ -29,6 +29,7 @@ mod resolve;
 mod shell;
 mod table;
 mod terminal;
+mod wait;
 mod watch;
 mod whois;
 
@@ -54,6 +55,7 @@ pub fn run() -> ExitCode {
         Verb::Whois(whois) => whois::whois(whois),
         Verb::Resolve(resolve) => resolve::resolve(resolve),
         Verb::Watch(watch) => watch::watch(watch),
+        Verb::Wait(wait) => wait::wait(wait),
         Verb::Register(register) => register::register(register),
         Verb::Unregister(named) => manage::unregister(named),
         Verb::Terminate(named) => manage::terminate(named),

@@ -247,6 +247,37 @@ class Real(tool.Case):
         until(lambda: told.update(json.loads(watch.stdout.readline())) or told["change"] == "gone")
         self.assertEqual((told["machine"], told["owner"]), ("web", None))
 
+    def test_machines_are_waited_for(self):
+        def begin(*arguments):
+            waiting = subprocess.Popen([tool.MYMACHINES, "wait", *arguments])
+            self.addCleanup(waiting.wait)
+            self.addCleanup(waiting.kill)
+            until(lambda: watches(waiting.pid))
+            return waiting
+
+        self.machined.kill()
+        subprocess.run(["rm", "-r", "/run/systemd"], check=True)
+        late = run("wait", "--timeout", "0", "web", "db")
+        self.assertEqual(late.returncode, 2)
+        self.assertEqual(late.stderr, "mymachines: machine 'web' has not come\nmymachines: machine 'db' has not come\n")
+        self.assertEqual(run("wait", "--gone", "web").returncode, 0)
+        self.assertEqual(run("wait", "not_a_name").returncode, 1)
+        both = begin("web", "db")
+        self.start()
+        leader = self.leader()
+        self.register("web", leader)
+        self.assertIsNone(both.poll())
+        self.register("db", self.leader())
+        self.assertEqual(both.wait(20), 0)
+        gone = begin("--gone", "--timeout", "60", "web")
+        # Nobody takes the record away.
+        self.machined.kill()
+        self.assertIsNone(gone.poll())
+        leader.kill()
+        self.assertEqual(gone.wait(20), 0)
+        stays = run("wait", "--gone", "--timeout", "0", "web", "db")
+        self.assertEqual((stays.returncode, stays.stderr), (2, "mymachines: machine 'db' is still there\n"))
+
     def test_who_watches_for_nobody_ends(self):
         watch = subprocess.Popen([tool.MYMACHINES, "watch"], stdout=subprocess.PIPE)
         watch.stdout.close()
