@@ -291,6 +291,7 @@ class Real(tool.Case):
         self.assertEqual(daemon()["level"], "ok")
         self.assertIn(f"process {self.machined.pid}", daemon()["finding"])
         self.machined.process.send_signal(signal.SIGSTOP)
+        until(lambda: processes.state(self.machined.pid) == "T", "a stopped process")
         frozen = daemon()
         self.assertEqual((frozen["level"], frozen["command"]), ("WRONG", f"kill -CONT {self.machined.pid}"))
         self.machined.kill()
