@@ -1058,7 +1058,7 @@ int machine_get_address_source(const struct machine *m, size_t i, int *source);
  * Parameters:
  *   m  the machine
  *
- * Returns: the text; NULL if it is not known, or if m is NULL.
+ * Returns: the text, without which no record is whole; NULL if m is.
  *
  * Memory: the machine's.
  */

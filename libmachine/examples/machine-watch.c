@@ -22,7 +22,7 @@ static void show(const char *what, const struct machine_event *event) {
   if (name != NULL) printf(" %s", name);
   /* NULL of one that has gone: then there is nothing more to say. */
   if (m != NULL) {
-    printf(": %s", machine_get_class(m) != NULL ? machine_get_class(m) : "machine");
+    printf(": %s", machine_get_class(m));
     if (machine_get_service(m) != NULL) printf(" of %s", machine_get_service(m));
     for (i = 0; machine_get_address(m, i, &family, &address, NULL) == 1; i++)
       printf("%s %s", i == 0 ? "," : "", inet_ntop(family, address, text, sizeof text));

@@ -14,7 +14,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", machine_strerror(r));
     return 1;
   }
-  printf("%s: %s\n", machine_get_name(m), machine_get_class(m) ? machine_get_class(m) : "-");
+  printf("%s: %s\n", machine_get_name(m), machine_get_class(m));
   machine_free(m);
   return 0;
 }

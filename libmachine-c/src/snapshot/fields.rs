@@ -31,7 +31,7 @@ unsafe fn text(m: *const machine, field: Field) -> *const c_char {
 /// Parameters:
 ///   m  the machine
 ///
-/// Returns: the text; NULL if it is not known, or if m is NULL.
+/// Returns: the text, without which no record is whole; NULL if m is.
 ///
 /// Memory: the machine's.
 #[unsafe(no_mangle)]
