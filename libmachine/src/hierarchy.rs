@@ -13,7 +13,7 @@ use crate::group::Group;
 use crate::names::each_entry;
 use crate::record::Number;
 use crate::snapshot::Snapshot;
-use crate::system::{Descriptor, inode_at, open, own_pid, read, status, status_at};
+use crate::system::{Descriptor, inode_at, open, own_group_id, own_pid, read, status, status_at};
 
 /// Where cgroup v2 is mounted: alone, and beside version 1.
 const MOUNTS: [(&CStr, &CStr); 2] = [
@@ -141,6 +141,13 @@ fn mount(own: &Group) -> Result<Option<Descriptor>, Errno> {
         Err(errno) if !errno.is_shortage() => return Ok(None),
         mount => mount?,
     };
+    // The list of a group of thousands of processes costs more than all else.
+    if let Some(id) = own_group_id()
+        && inode_at(Some(&mount), CStr::from_bytes_until_nul(&relative(own.path(), b"")?).unwrap_or_default())
+            == Ok(id)
+    {
+        return Ok(Some(mount));
+    }
     let mut is_there = false;
     let is_read = processes_of(&mount, own.path(), &mut |pid| {
         is_there |= pid == own_pid();
@@ -272,6 +279,31 @@ fn processes_of(
         }
         if piece.len() < LAST_PIECE {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_the_own_group_is_what_its_list_says() {
+        let own = Group::of(0).unwrap();
+        let Some((place, _)) = MOUNTS.into_iter().find(|(_, sign)| inode_at(None, sign).is_ok()) else {
+            return;
+        };
+        let mount = open(None, place, libc::O_DIRECTORY).unwrap();
+        let mut is_listed = false;
+        processes_of(&mount, own.path(), &mut |pid| {
+            is_listed |= pid == own_pid();
+            Ok(())
+        })
+        .unwrap();
+        let path = relative(own.path(), b"").unwrap();
+        let inode = inode_at(Some(&mount), CStr::from_bytes_until_nul(&path).unwrap());
+        if let Some(id) = own_group_id().filter(|_| is_listed) {
+            assert_eq!(inode, Ok(id));
         }
     }
 }

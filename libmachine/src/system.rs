@@ -19,6 +19,8 @@ use crate::errno::Errno;
 
 /// `PIDFD_GET_INFO` for the first version of its structure, linux/pidfd.h: `_IOWR(0xff, 11, 64 bytes)`.
 const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+/// `PIDFD_INFO_CGROUPID`: the kernel sets it where it tells the group, asked or not.
+const PIDFD_INFO_CGROUPID: u64 = 4;
 /// How much of a file is read at first: most are shorter, and the C library has such pieces of memory at hand.
 const PIECE: usize = 1024;
 
@@ -271,13 +273,25 @@ pub fn open_process(pid: i32) -> Result<Descriptor, Errno> {
 /// # Errors
 /// `ENOTTY`: no pidfd, or a kernel before 6.13. `ESRCH`: the process has exited and is reaped.
 pub fn process_of_pidfd(pidfd: Borrowed<'_>) -> Result<i32, Errno> {
-    // struct pidfd_info: mask, cgroupid, then pid.
-    let mut info = [0_u64; 8];
-    // SAFETY: the structure has 64 bytes, and its mask asks for nothing that is optional.
-    done(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.0, PIDFD_GET_INFO, info.as_mut_ptr()) })?;
-    let [_, _, ids, ..] = info;
+    let [_, _, ids, ..] = info_of_pidfd(pidfd)?;
     let [a, b, c, d, ..] = ids.to_ne_bytes();
     Ok(i32::from_ne_bytes([a, b, c, d]))
+}
+
+/// The id of the control group of the caller in the unified hierarchy, as the kernel has it: the inode number of its directory.
+/// `None` where the kernel does not tell, as before Linux 6.13.
+pub fn own_group_id() -> Option<u64> {
+    let own = open_process(own_pid()).ok()?;
+    let [told, group, ..] = info_of_pidfd(own.borrow()).ok()?;
+    (told & PIDFD_INFO_CGROUPID != 0).then_some(group)
+}
+
+/// `struct pidfd_info`: mask, cgroupid, then pid.
+fn info_of_pidfd(pidfd: Borrowed<'_>) -> Result<[u64; 8], Errno> {
+    let mut info = [0; 8];
+    // SAFETY: the structure has 64 bytes, and its mask asks for nothing that is optional.
+    done(unsafe { libc::syscall(libc::SYS_ioctl, pidfd.0, PIDFD_GET_INFO, info.as_mut_ptr()) })?;
+    Ok(info)
 }
 
 /// Whether a process has exited: its pidfd is readable.
