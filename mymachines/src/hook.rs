@@ -11,11 +11,15 @@ use registry::MachineName;
 use serde_json::{Map, Value};
 
 use crate::cli::Manager;
+use crate::client::{self, CallError};
 use crate::manage::{call_within, explained};
 use crate::names::checked;
+use crate::own;
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long each of two daemons has.
+const PATIENCE_EACH: Duration = Duration::from_millis(900);
 /// The longest state and configuration of an OCI runtime that are read, in bytes.
 const TEXT_MAX: u64 = 4 << 20;
 /// The annotation that has a container registered; its value is the name, or `true`.
@@ -90,7 +94,19 @@ fn submit(told: &Told) -> Result<(), String> {
     if let Some(root) = &told.root {
         parameters.insert("rootDirectory".into(), root.as_str().into());
     }
-    call_within("Register", parameters, PATIENCE).map_err(|error| explained(error, name.as_str()).to_string())
+    let Some(own) = own::socket() else {
+        return call_within("Register", parameters, PATIENCE).map_err(|error| words(error, &name));
+    };
+    // With both, as systemd-nspawn without root does: one of them is enough.
+    let of_own = client::call(&own, PATIENCE_EACH, "io.systemd.Machine.Register", &parameters);
+    match call_within("Register", parameters, PATIENCE_EACH) {
+        Err(error) if of_own.is_err() => Err(words(error, &name)),
+        _ => Ok(()),
+    }
+}
+
+fn words(error: CallError, name: &MachineName) -> String {
+    explained(error, name.as_str()).to_string()
 }
 
 /// The name, or the one nearest to it that a machine may have.

@@ -22,6 +22,7 @@ mod list;
 mod machine;
 mod manage;
 mod names;
+mod own;
 mod progress;
 mod publish;
 mod register;

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -133,8 +134,16 @@ class Own(world.Case):
         found = [reply["parameters"] for reply in call("io.systemd.MachineImage.List", more=True)]
         self.assertEqual({image["name"]: image["path"] for image in found},
                          {name: f"{path}/{name}" for name, path in places.items()})
-        self.assertEqual(ask("io.systemd.MachineImage.Remove", {"name": "state"}), OK)
-        self.assertFalse(os.path.exists(f"{places['state']}/state"))
+        for name, path in places.items():
+            self.assertEqual(ask("io.systemd.MachineImage.Clone", {"name": name, "newName": f"{name}-copy"}), OK, name)
+            # A copy is where machines of the user's are kept.
+            self.assertTrue(os.path.isdir(f"{places['state']}/{name}-copy/usr"), name)
+            self.assertEqual(os.stat(f"{places['state']}/{name}-copy/usr").st_uid, OWN)
+            self.assertEqual(ask("io.systemd.MachineImage.Update", {"name": name, "newName": f"{name}-new"}), OK, name)
+            self.assertTrue(os.path.isdir(f"{path}/{name}-new/usr"), name)
+            for gone in f"{name}-new", f"{name}-copy":
+                self.assertEqual(ask("io.systemd.MachineImage.Remove", {"name": gone}), OK, gone)
+            self.assertEqual(os.listdir(path), [])
 
     def test_machines_outlive_a_kill_of_the_daemon(self):
         self.start_own()
@@ -162,6 +171,40 @@ class Own(world.Case):
     def test_addresses_that_may_not_be_looked_at_are_not_told(self):
         self.start_own()
         container = self.container("10.9.0.2/24")
+        self.register("web", container)
+        self.assertNotIn("ADDRESSES", self.record("web"))
+
+    def rootless(self):
+        """A process of the user's in a user and network namespace of its own, as containers without root are."""
+        process = subprocess.Popen(["unshare", "--user", "--map-root-user", "--net", "sleep", "infinity"], user=OWN, group=OWN,
+                                   extra_groups=[], cwd="/")
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        until(lambda: pathlib.Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the container")
+        return process
+
+    def test_addresses_behind_a_veth_of_a_container_without_root_are_told_without_privileges(self):
+        self.start_own()
+        container = self.rootless()
+        # As systemd-nsresourced and networkd make it.
+        inside = ["nsenter", "--target", str(container.pid), "--net"]
+        for command in (["ip", "link", "add", "host0", "type", "veth", "peer", "name", "inner0", "netns", str(container.pid)],
+                        ["ip", "address", "add", "10.9.3.1/24", "dev", "host0"], ["ip", "link", "set", "host0", "up"],
+                        [*inside, "ip", "address", "add", "10.9.3.2/24", "dev", "inner0"], [*inside, "ip", "link", "set", "inner0", "up"]):
+            subprocess.run(command, check=True)
+        self.addCleanup(subprocess.run, ["ip", "link", "delete", "host0"], stderr=subprocess.DEVNULL, check=False)
+        self.register("web", container, ifIndices=[socket.if_nametoindex("host0")])
+        until(lambda: self.record("web").get("ADDRESSES", "").split() == ["10.9.3.2"], "the address")
+        subprocess.run([*inside, "ip", "address", "add", "10.9.3.3/24", "dev", "inner0"], check=True)
+        until(lambda: self.record("web")["ADDRESSES"].split() == ["10.9.3.2", "10.9.3.3"], "the other address")
+
+    def test_a_container_without_root_whose_network_is_a_programs_has_no_addresses(self):
+        # As pasta and slirp4netns make it: an interface that leads to a program, and to nobody from the host.
+        self.start_own()
+        container = self.rootless()
+        inside = ["nsenter", "--target", str(container.pid), "--net"]
+        subprocess.run([*inside, "ip", "tuntap", "add", "tap0", "mode", "tap"], check=True)
+        subprocess.run([*inside, "ip", "address", "add", "10.0.2.100/24", "dev", "tap0"], check=True)
+        subprocess.run([*inside, "ip", "link", "set", "tap0", "up"], check=True)
         self.register("web", container)
         self.assertNotIn("ADDRESSES", self.record("web"))
 

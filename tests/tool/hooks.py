@@ -88,6 +88,34 @@ class Hooks(tool.Case):
         self.assertEqual(done[0].returncode, 0)
         self.assertIn("took more than 2 s", done[0].stderr)
 
+    @tool.world.needs_root
+    def test_a_users_container_is_registered_with_the_users_own_daemon(self):
+        uid, runtime = 1, "/run/user/1"
+        for path in runtime, "/run/home":
+            os.makedirs(path)
+            os.chown(path, uid, uid)
+        become = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+        self.start("--user", prefix=become, env={"XDG_RUNTIME_DIR": runtime, "HOME": "/run/home"})
+
+        def registered(name, *way):
+            leader = subprocess.Popen([*become, "sleep", "infinity"])
+            self.addCleanup(lambda: (leader.kill(), leader.wait()))
+            until(lambda: os.stat(f"/proc/{leader.pid}").st_uid == uid, "the leader")
+            state = {"id": "8f3c0f5a9d1e77b2", "pid": leader.pid, "annotations": {"io.mymachines.register": name}}
+            done = subprocess.run([*become, *way, tool.MYMACHINES, "register", "--from", "oci"], input=json.dumps(state), text=True,
+                                  capture_output=True, timeout=20, env={"PATH": os.environ["PATH"]}, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), way)
+            self.assertTrue(os.path.exists(f"{runtime}/systemd/machines/{name}"), way)
+
+        # By the environment, by the uid, and as a hook of rootless Podman, which is root of a user namespace.
+        registered("one", "env", f"XDG_RUNTIME_DIR={runtime}")
+        registered("two", "env")
+        registered("three", "unshare", "--user", "--map-root-user")
+        # That of the system is asked, too, where it is there; what it says does not matter then.
+        self.start()
+        registered("four", "env")
+        self.assertFalse(os.path.exists("/run/systemd/machines/four"))
+
     def test_standard_error_that_nobody_reads_costs_two_seconds(self):
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
