@@ -205,7 +205,7 @@ all() {
   # The stock daemon first, and ours in the same boot.
   step system 1500 tests/system/run.sh $suite
   # Users' own machines: the original has them since 258.
-  [ -z "$next" ] || step user 600 booted $suite 400 tests/user/booted.sh --in .:/src
+  [ -z "$next" ] || step user 900 booted $suite 700 tests/user/booted.sh --in .:/src
   # No older systemd has hooks.
   [ -z "$next" ] || step resolve 600 booted $suite 500 tests/resolve/hook.sh --in .:/src
   step userdb-ours 1200 booted $suite 1000 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
@@ -231,6 +231,7 @@ long() {
   step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh
   step procps 1200 tests/c/procps.sh
+  step mac 1800 tests/tool/mac.sh
   step musl 1800 scripts/musl.sh
   step vendor 3600 packaging/vendor.sh --test
   step rpm 3600 packaging/rpm.sh --test

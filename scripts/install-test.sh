@@ -82,6 +82,7 @@ into_destdir() {
     share/polkit-1/actions/mymachines.policy share/dbus-1/system-services/org.freedesktop.machine1.service \
     lib/systemd/user/machined.service lib/systemd/user/machined.socket lib/systemd/user/machine.slice \
     lib/systemd/user/machines.target share/dbus-1/services/mymachines-user.service \
+    share/mymachines/selinux/mymachines.te share/mymachines/selinux/mymachines.fc \
     lib/systemd/system/systemd-machined.service.d/bus-name.conf; do
     check "DESTDIR has $file" test -f "$destdir/usr/local/$file"
   done

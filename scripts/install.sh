@@ -129,6 +129,13 @@ files() {
   echo "644 policy/mymachines-user.service $prefix/share/dbus-1/services/mymachines-user.service"
   echo "644 policy/mymachines.policy $prefix/share/polkit-1/actions/mymachines.policy"
   echo "644 policy/mymachines.conf $busdir/mymachines.conf"
+  # Where AppArmor is. A package has its module where the distribution's rule is for.
+  if [ -z "$destdir" ] && [ "${NSS:-yes}" != no ] && [ -d /etc/apparmor.d/abstractions ]; then
+    echo "644 policy/apparmor.in /etc/apparmor.d/abstractions/nameservice.d/mymachines"
+  fi
+  for page in mymachines.te mymachines.fc mymachines.if; do
+    echo "644 policy/selinux/$page $prefix/share/mymachines/selinux/$page"
+  done
   # The bus wants a file of this name; below /usr it is systemd's, and says the same.
   [ "$prefix" = /usr ] ||
     echo "644 policy/$activation $prefix/share/dbus-1/system-services/$activation"
@@ -197,14 +204,15 @@ undo() {
 }
 
 install_all() {
-  local list libdir mode from to complaints='' sums='' sum was=''
+  local list libdir nssdir mode from to complaints='' sums='' sum was=''
   cd "$root"
   for from in target/release/machined target/release/mymachines target/release/machined-image-reader "$built/$library" "$built/libmachine.a" \
     $([ "${NSS:-yes}" = no ] || echo "target/nss/$module"); do
     [ -f "$from" ] || fail "$from is not built: run make first"
   done
   list=$(files)
-  libdir=$(find_libdir)
+  libdir=$(find_libdir) nssdir=${NSSDIR:-$(find_nssdir)}
+  nssdir=${nssdir%/}
   # shellcheck disable=SC2046
   [ -n "$destdir" ] || find_owners $(awk '{ print $3 }' <<<"$list") "$record"
   complaints=$(
@@ -253,7 +261,7 @@ install_all() {
 sed_or_copy() {
   case $1 in
     *.in | hooks/* | services/* | examples/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
-      -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
+      -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@NSSDIR@|$nssdir|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     # Its links lead to where things are once they are installed; those to what is not installed become text.
     *.md) sed -e 's|](docs/|](|g' -e 's|](\.\./\(hooks\|examples\)/|](\1/|g' \
       -e 's#](\(hooks\|services\|examples\)/#](../../mymachines/\1/#g' \
