@@ -37,6 +37,7 @@ impl Registry {
     /// The registry of the user as whom this process acts, there or not. It acts as one where its real, effective and saved
     /// uid are all the same, and it was not started with the rights of another. Who has no name, as in a user namespace, has
     /// no registry.
+    #[inline(never)]
     pub fn of_caller() -> Option<Self> {
         let (mut real, mut effective, mut saved) = (0, 0, 0);
         // SAFETY: the three are the kernel's to write for the length of the call.
@@ -53,6 +54,7 @@ impl Registry {
     }
 
     /// The directory of the records.
+    #[inline(never)]
     pub fn directory(self) -> Path {
         let system = entry(MACHINE_DIRECTORY);
         match self.user {
@@ -83,6 +85,7 @@ impl Registry {
     /// # Errors
     /// `ENXIO`: there is none; what is another user's in a registry of a user's is as good as missing. `EBADMSG`: what is there
     /// is no file. Others: why it cannot be opened.
+    #[inline(never)]
     pub fn open_record(self, name: &MachineName) -> Result<Descriptor, Errno> {
         let opened = self.at(&record_path(name), |path| open(None, path, libc::O_NOFOLLOW));
         let file = opened.map_err(|errno| match errno.0 {
@@ -121,6 +124,7 @@ impl Files for Registry {
         read(file.borrow(), buffer).map_err(file_error)
     }
 
+    #[inline(never)]
     fn read_link<'a>(&self, path: &Path, buffer: &'a mut [u8]) -> Result<&'a [u8], FileError> {
         self.at(path, |path| read_link(path, buffer)).map_err(file_error)
     }
