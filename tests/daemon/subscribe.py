@@ -3,9 +3,11 @@
 import json
 import os
 import select
+import signal
 import tempfile
 import time
 
+import users
 import world
 from varlink import INVALID, OK, Client, ask, listed, message, verdict
 from waiting import DEADLINE, until
@@ -176,6 +178,39 @@ class Subscribing(world.Case):
         # The other one goes with the first of its network.
         container.remove("10.1.0.2/24")
         follower.until(lambda machines: not machines["web"]["addresses"], "no address")
+
+    @world.needs_root
+    def test_maps_that_come_late_are_told(self):
+        leader = self.leader(users.unmapped)
+        self.register("late", leader)
+        follower = self.follow().snapshot()
+        self.assertIsNone(follower.machines["late"].get("uidMap"))
+        users.write_map(leader, [(0, 100000, 10)], [(0, 300000, 10)])
+        lines = lambda outside: [{"inside": 0, "outside": outside, "count": 10}]
+        follower.until(lambda machines: (machines["late"].get("uidMap"), machines["late"].get("gidMap")) ==
+                       (lines(100000), lines(300000)), "its maps")
+
+    @world.needs_root
+    @world.needs_cgroup
+    def test_a_state_that_changes_is_told(self):
+        def forks_when_told():
+            signal.signal(signal.SIGUSR1, lambda *_: os.fork())
+            # What is left is told to end.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+        leader = self.leader(forks_when_told)
+        self.register("web", leader, allocateUnit=True)
+        follower = self.follow().snapshot()
+        self.assertEqual(follower.machines["web"]["state"], "running")
+        group = f"{world.CGROUP}{follower.machines['web']['controlGroup']}/cgroup.procs"
+        left = lambda: [int(pid) for pid in open(group).read().split() if int(pid) != leader.pid]
+        leader.tell(signal.SIGUSR1)
+        child, = until(left, "a child in its group")
+        leader.kill()
+        follower.until(lambda machines: machines["web"]["state"] == "closing", "the end of its leader")
+        self.assert_as_listed(follower)
+        os.kill(child, signal.SIGKILL)
+        follower.until(lambda machines: not machines, "the end of its group")
 
     def test_only_what_is_wanted_is_told(self):
         follower, vms = self.follow(names=["b", "none"]), self.follow(**{"class": "vm"})

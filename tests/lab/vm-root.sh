@@ -30,7 +30,8 @@ flock 9
 if [ ! -e "$dest/.vm-complete" ]; then
   packages=(linux-image-cloud-amd64 initramfs-tools)
   [ "$suite" = bookworm ] ||
-    packages+=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86)
+    packages+=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 ipxe-qemu
+      dnsmasq-base nftables)
   root=$("$here/root.sh" "$suite" 9>&-)
   rm -rf --one-file-system "$dest"
   cp -a "$root" "$dest"

@@ -11,9 +11,11 @@ that are named:
 
   libvirt  Debian 13: a domain of libvirt, cgroup controllers, and every registrar, with the stock daemon first and with
            ours then, as run.sh does
+  leases   Debian 13: guests that lease their addresses of libvirt's default network and of systemd-networkd, ours only; with
+           the processor's help, where there is /dev/kvm
   oldest   Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
 
-  --stock    only the stock daemon, and no oldest
+  --stock    only the stock daemon, and no oldest and leases
   --out DIR  where the logs and consoles of the boots go; they are thrown away otherwise
 
 One line per test; the last line counts. Some ten minutes. Needs qemu-system-x86_64, the lab and, without --stock, a build;
@@ -27,13 +29,13 @@ while [ $# -gt 0 ]; do
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
     --out) out=${2:?--out needs a directory}; shift ;;
-    libvirt | oldest) parts+=("$1") ;;
+    libvirt | leases | oldest) parts+=("$1") ;;
     *) usage >&2; exit 2 ;;
   esac
   shift
 done
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
-[ ${#parts[@]} -gt 0 ] || parts=(libvirt oldest)
+[ ${#parts[@]} -gt 0 ] || parts=(libvirt leases oldest)
 
 top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 work=$(mktemp -d /var/tmp/mymachines-check-vm.XXXXXX)
@@ -50,12 +52,12 @@ if [ "$mode" = both ]; then
     -not -path '*/debug/*' -not -path '*/deps/*' -printf '%P\n' | tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
 fi
 
-# boot NAME SUITE SECONDS: runs the script on standard input in a machine, and shows what it said.
+# boot NAME SUITE SECONDS OPTION...: runs the script on standard input in a machine, and shows what it said.
 boot() {
-  local name=$1 suite=$2 seconds=$3 status=0
+  local name=$1 suite=$2 seconds=$3 options=("${@:4}") status=0
   cat >"$work/$name"
   logs+=("$out/$name/log")
-  "$top/tests/lab/vm.sh" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
+  "$top/tests/lab/vm.sh" "${options[@]}" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
   echo "== $name"
   cat "$out/$name/log" || tail -n 30 "$out/$name/console"
   [ "$status" = 0 ] || failed=1
@@ -70,6 +72,13 @@ for part in "${parts[@]}"; do
 #!/bin/sh
 export DEADLINE=200
 exec /src/tests/system/inside.sh $mode --groups libvirt,registering
+S
+      ;;
+    leases)
+      [ "$mode" = both ] || continue
+      boot leases trixie 1500 --kvm <<S
+#!/bin/sh
+exec /src/tests/system/leases.sh
 S
       ;;
     oldest)
