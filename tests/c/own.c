@@ -263,21 +263,21 @@ static void step(char done) {
 static void watches(void) {
     struct machine_monitor *monitor = NULL;
     REQUIRE(machine_monitor_new(MACHINE_MONITOR_LIST, &monitor) == 0);
-    check_next(monitor, MACHINE_PRESENT, "system");
-    check_next(monitor, MACHINE_PRESENT, "web");
-    check_next(monitor, MACHINE_LISTED, "");
+    check_next(monitor, MACHINE_EVENT_PRESENT, "system");
+    check_next(monitor, MACHINE_EVENT_PRESENT, "web");
+    check_next(monitor, MACHINE_EVENT_LISTED, "");
     check_nothing(monitor);
     step('a');
-    check_next(monitor, MACHINE_CHANGED, "web");
+    check_next(monitor, MACHINE_EVENT_CHANGED, "web");
     step('b');
     // The system's registry has none of this name any more, the own one has.
-    check_next(monitor, MACHINE_CHANGED, "web");
+    check_next(monitor, MACHINE_EVENT_CHANGED, "web");
     step('c');
-    check_next(monitor, MACHINE_REMOVED, "web");
+    check_next(monitor, MACHINE_EVENT_REMOVED, "web");
     check_nothing(monitor);
     step('d');
     // The directory comes anew, with a machine in it.
-    check_next(monitor, MACHINE_NEW, "web");
+    check_next(monitor, MACHINE_EVENT_NEW, "web");
     machine_monitor_free(monitor);
 }
 
