@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ps as it is, and with our patch: runs inside the boot that procps.sh makes.
+# ps as it is, and with our patch, and htop with ours: runs inside the boot that procps.sh makes.
 set -uo pipefail
 [ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see procps.sh --help" >&2; exit 2; }
 # shellcheck source=tests/tool/checks.sh
@@ -33,6 +33,22 @@ compiles() {
 check 'with the patch and without libmachine' compiles WITH_LIBMACHINE
 check 'with neither libmachine nor systemd' compiles 'WITH_LIBMACHINE|WITH_SYSTEMD'
 
+cp -r /htop /tmp/htop
+check 'the patch for htop fits' patch -d /tmp/htop -p1 --fuzz=0 --input=/src/packaging/htop.patch
+build_htop() { (cd /tmp/htop && autoreconf -fi && ./configure --enable-libmachine --disable-unicode && make -j2); }
+check 'htop is built with the patch' build_htop
+cat >/tmp/htoprc <<'R'
+config_reader_min_version=3
+screen:Main=PID CONTAINER Command
+.sort_key=PID
+.tree_view=0
+R
+# shows PID NAME: htop has that in its column of containers.
+shows() {
+  says "$1 $2 " sh -c "sleep 3 | env HTOPRC=/tmp/htoprc TERM=xterm timeout 20 script --quiet --command \
+    'stty rows 20 cols 120; timeout --foreground 2 /tmp/htop/htop --no-color --readonly -d 2 -p $1' /tmp/screen >/dev/null 2>&1; cat /tmp/screen"
+}
+
 # names PID NAME: what ps with the patch says.
 names() { says "^$2 *$" /tmp/patched.ps -o machine= -p "$1"; }
 # ordinary PID NAME: as it is.
@@ -55,12 +71,16 @@ mymachines register --leader "$loose" loose
 check 'a machine in no unit has its name' names "$loose" loose
 check 'which it has not without the patch' ordinary "$loose" -
 
+check 'htop shows the one in a unit' shows "$(pid_of box)" box
+check 'and the one in none' shows "$loose" loose
+
 # A machine in another.
 inner=$(beside loose/inner)
 check 'what runs below a machine is in it' names "$inner" loose
 mymachines register --leader "$inner" inner
 check 'a machine in another has its own name' names "$inner" inner
 check 'and that one its own' names "$loose" loose
+check 'htop shows both' shows "$inner" loose/inner
 
 # One that a user registered.
 systemd-run --quiet --uid=testuser --unit=mine --service-type=exec sleep infinity

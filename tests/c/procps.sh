@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ps of procps-ng with packaging/procps.patch: names machines by libmachine.
+# ps of procps-ng with packaging/procps.patch, and htop with packaging/htop.patch: they name machines by libmachine.
 set -euo pipefail
 
 usage() {
@@ -7,7 +7,7 @@ usage() {
 usage: procps.sh [--out DIR]
 
 Fetches the source of Debian 13's procps, and builds its ps in a booted Debian 13, as it is and with packaging/procps.patch
-against what `make` built. Both are asked about machines. One line per test; the last line counts. Needs the lab
+against what `make` built; and htop with packaging/htop.patch. They are asked about machines. One line per test; the last line counts. Needs the lab
 (../lab/setup.sh), a build, and a mirror.
 
   --out DIR  where log and console of the boot go; they are thrown away otherwise
@@ -35,10 +35,14 @@ apt=(apt-get -qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourc
   -o Dir::Etc::trusted=/dev/null -o Dir::Etc::trustedparts="$root/etc/apt/trusted.gpg.d")
 "${apt[@]}" update
 (cd "$work/source" && "${apt[@]}" source --download-only procps)
-mkdir "$work/procps"
-tar -C "$work/procps" --strip-components=1 -xf "$work"/source/procps_*.orig.tar.*
+# What Debian adds is not needed, and is not always on every mirror.
+(cd "$work/source" && "${apt[@]}" source --download-only htop) || ls "$work"/source/htop_*.orig.tar.* >/dev/null
+for name in procps htop; do
+  mkdir "$work/$name"
+  tar -C "$work/$name" --strip-components=1 -xf "$work/source/$name"_*.orig.tar.*
+done
 status=0
-"$top/tests/lab/boot.sh" --with autoconf --with automake --with libtool --with gettext --with autopoint --with make --with patch \
-  --in "$top:/src" --in "$work/procps:/procps" trixie "$out" "$top/tests/c/procps-inside.sh" 800 || status=$?
+"$top/tests/lab/boot.sh" --with autoconf --with automake --with libtool --with gettext --with autopoint --with make --with patch --with libncurses-dev \
+  --in "$top:/src" --in "$work/procps:/procps" --in "$work/htop:/htop" trixie "$out" "$top/tests/c/procps-inside.sh" 800 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"

@@ -91,6 +91,25 @@ tar -C "$template" -c . | user import --quiet - lab >/tmp/import 2>&1 || cat /tm
 check 'a user who may not register starts a container' user run -d --name one --network none --cgroups=disabled \
   --annotation io.mymachines.register=one lab /usr/sbin/init
 check 'which is not registered' exits 2 mymachines status one
+# With a daemon of the user's own.
+own() { runuser -u testuser -- env -C / XDG_RUNTIME_DIR=/run/user/4711 "$@"; }
+systemctl --global enable --quiet machined
+own systemctl --user daemon-reload
+own systemctl --user start machined.socket
+check 'nor is the next one with the system, where the user has a daemon, too' user run -d --name own --network none --systemd always \
+  --annotation io.mymachines.register=own lab /usr/sbin/init
+check 'as before' exits 2 mymachines status own
+registered() { own varlinkctl call /run/user/4711/systemd/machine/io.systemd.Machine io.systemd.Machine.List "{\"name\":\"$1\"}"; }
+check 'but with the daemon of the user' says '"service" ?: ?"podman"' registered own
+leader=$(user inspect -f '{{.State.Pid}}' own)
+check 'which the programs of that user know' says ' own' own mymachines whois --no-legend --pid "$leader"
+check 'and no others' exits 2 mymachines whois --pid "$leader"
+kill -STOP "$(own systemctl --user show --value --property=MainPID machined)"
+check 'a container is started while the daemon of the user is frozen' user run -d --name frozen --network none --cgroups=disabled \
+  --annotation io.mymachines.register=frozen lab /usr/sbin/init
+kill -CONT "$(own systemctl --user show --value --property=MainPID machined)"
+user kill own >/dev/null
+check 'a container of a user that ends is gone' becomes not registered own
 cat >/etc/polkit-1/rules.d/10-lab.rules <<'R'
 polkit.addRule(function(action, subject) {
   if (action.id == "org.freedesktop.machine1.register-machine" && subject.user == "testuser") return polkit.Result.YES;
@@ -100,4 +119,5 @@ systemctl restart polkit
 check 'a user who may register starts a container' user run -d --name two --network none --systemd always \
   --annotation io.mymachines.register=two lab /usr/sbin/init
 check 'which is registered as that user' becomes says '^two +4711$' mymachines list --no-legend --columns machine,owner
+check 'and with the daemon of the user' says '"name" ?: ?"two"' registered two
 finish
