@@ -1,13 +1,14 @@
 """Images: copied, renamed, made read-only, limited and removed, in the pool and in pools on file systems of their own."""
 
 import json
+import os
 import pathlib
 import shutil
 
 import bus
-from images import INVALID, POOL, UNKNOWN, ImageCase, make_loop_devices, shown, told
+from images import INVALID, POOL, UNKNOWN, ImageCase, listed, make_loop_devices, shown, told
 from machines import Container
-from scene import out, refused, run
+from scene import OURS, SYSTEMD, out, refused, run
 
 # File systems that were made outside, by kind; see run.sh.
 POOLS = pathlib.Path("/pools")
@@ -96,11 +97,44 @@ class Changing(ImageCase):
         self.assertEqual(told("tree", "Limit"), UNKNOWN)
         self.assert_cleaned()
 
+    def test_the_pool_is_limited_and_cleaned_by_varlink(self):
+        if not OURS and SYSTEMD < 262:
+            self.skipTest("the original has that since 258")
+        self.mount("btrfs")
+        socket, interface = "/run/systemd/machine/io.systemd.MachineImage", "io.systemd.MachineImage."
+        out("varlinkctl", "call", socket, f"{interface}SetPoolLimit", json.dumps({"limit": 50 << 20}))
+        self.assertEqual(told_of_pool("PoolLimit"), 50 << 20)
+        for name in "one", "two", ".aside", ".other":
+            (POOL / name).mkdir()
+        for mode, expected in ("hidden", {".aside", ".other"}), ("all", {"one", "two"}):
+            told = out("varlinkctl", "call", "--more", "--json=short", socket, f"{interface}CleanPool", json.dumps({"mode": mode}))
+            replies = [json.loads(line) for line in told.replace("\x1e", "").splitlines() if line]
+            self.assertEqual({reply["name"] for reply in replies}, expected)
+        self.assertEqual(names(), [])
+        self.assertRegex(refused("varlinkctl", "call", socket, f"{interface}CleanPool", json.dumps({"mode": "all"})),
+                         "ExpectedMore|called without 'more' flag")
+
+    def test_a_copy_of_a_disk_on_btrfs_takes_no_room(self):
+        self.mount("btrfs")
+        (POOL / "disk.raw").write_bytes(os.urandom(1 << 20) * 48)
+
+        def used():
+            os.sync()
+            there = os.statvfs(POOL)
+            return (there.f_blocks - there.f_bfree) * there.f_frsize
+
+        before = used()
+        out("machinectl", "clone", "disk", "copy")
+        out("cmp", POOL / "disk.raw", POOL / "copy.raw")
+        self.assertLess(used() - before, 16 << 20)
+
     def test_a_container_that_runs_is_not_changed(self):
         box = Container("box")
         self.addCleanup(box.end)
         for command in ("remove", "box"), ("rename", "box", "other"), ("read-only", "box", "yes"):
             self.assertIn("busy", refused("machinectl", *command).lower(), command)
+            # What failed has not made anybody forget it.
+            self.assertEqual((told("box", "Name"), shown("box")["Path"], listed()["box"][0]), ("box", str(POOL / "box"), "directory"))
         self.assertTrue((POOL / "box").is_dir())
 
     def test_raw_images_are_copied_and_made_read_only(self):
