@@ -147,6 +147,37 @@ def a_machine_is_there_again_when_the_service_was_restarted():
 
 
 @test()
+def sockets_and_links_are_where_clients_look():
+    directory, registry = os.path.dirname(OWN), f"{RUNTIME}/varlink/registry"
+    assert os.stat(OWN).st_mode & 0o777 == 0o600
+    for path in (f"{directory}/io.systemd.MachineImage", f"{registry}/io.systemd.Machine", f"{registry}/io.systemd.MachineImage"):
+        assert os.path.realpath(path) == OWN, path
+    info = json.loads(run("varlinkctl", "info", "--json=short", OWN))
+    assert {"io.systemd.Machine", "io.systemd.MachineImage"} <= set(info["interfaces"]), info
+
+
+@test()
+def the_calls_of_mkosi_and_of_systemd_nspawn_are_taken():
+    leader = Leader("vm")
+    details = {"service": "mkosi", "rootDirectory": "/tmp", "vSockCid": 4711, "sshAddress": "vsock/4711", "sshPrivateKeyPath": "/tmp/key"}
+    call("Register", name="debian", **{"class": "vm"}, leader=leader.pid, **details)
+    found = listed("debian")
+    assert {key: found[key] for key in details} == details and found["class"] == "vm", found
+    call("Unregister", name="debian")
+    gone("debian")
+    call("Register", name="spawned", **{"class": "container"}, leader=leader.pid, service="systemd-nspawn", rootDirectory="/tmp",
+         id="0123456789abcdef0123456789abcdef", allocateUnit=False, allowInteractiveAuthentication=False)
+    assert listed("spawned")["service"] == "systemd-nspawn"
+    call("Unregister", name="spawned")
+    gone("spawned")
+
+
+@test()
+def the_host_is_no_machine_of_a_users():
+    assert "NoSuchMachine" in call("List", code=None, name=".host")
+
+
+@test()
 def the_system_instance_wants_an_administrator():
     leader = Leader("leader")
     told = call("Register", code=None, socket=SYSTEMS, name="theirs", **{"class": "container"}, leader=leader.pid)

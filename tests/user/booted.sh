@@ -8,6 +8,7 @@ user=testuser uid=$(id -u testuser)
 runtime=/run/user/$uid
 as_user() { runuser -u $user -- env -C / XDG_RUNTIME_DIR="$runtime" HOME=/home/$user PYTHONDONTWRITEBYTECODE=1 "$@"; }
 table() { python3 -B /src/tests/user/table.py | tee -a /tmp/told; }
+other() { timeout 300 python3 -B "/src/tests/user/$1.py" | tee -a /tmp/told; }
 body() { as_user python3 /src/tests/user/body.py "$@" | tee -a /tmp/told; }
 
 # The bus of a session as dbus-user-session has it, which the lab has not: it is started in the middle.
@@ -38,6 +39,8 @@ if [ -e $stock ]; then
   as_user systemctl --user restart systemd-machined.socket
   echo "== the original"
   body --stock --bus
+  echo "== the original, of containers without root"
+  other without_root
   as_user systemctl --user stop --quiet systemd-machined.socket systemd-machined.service
   session_bus stop
   echo "== the original of the system"
@@ -53,8 +56,13 @@ body
 session_bus start
 echo "== ours, with one"
 body --bus
+[ ! -e $stock ] || { echo "== ours, of containers without root"; other without_root; }
 echo "== ours of the system"
 table
+echo "== lookups of a user's own machines"
+other lookups
+echo "== what a user plants"
+other hostile
 passed=$(grep -c '^ok ' /tmp/told) failed=$(grep -c '^FAILED' /tmp/told)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

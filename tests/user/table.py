@@ -10,6 +10,7 @@ import time
 SOCKET = "/run/systemd/machine/io.systemd.Machine"
 RECORDS = "/run/systemd/machines"
 USER, UID = "testuser", 4711
+INSIDE = f"{USER} as root of a user namespace"
 RUNTIME = f"/run/user/{UID}"
 # What polkit says without a password to any user: as it says yes to whoever is at the console.
 RULE = """polkit.addRule(function(action, subject) {
@@ -22,7 +23,11 @@ INVALID, EXISTS = "Invalid argument", "io.systemd.Machine.MachineExists"
 
 
 def run(*command, user=None):
-    become = ["runuser", "-u", user, "--", "env", "-C", "/"] if user else []
+    become = []
+    if user:
+        become = ["runuser", "-u", USER if user == INSIDE else user, "--", "env", "-C", "/"]
+    if user == INSIDE:
+        become += ["unshare", "--user", "--map-root-user", "--"]
     return subprocess.run([*become, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
                           check=False)
 
@@ -60,6 +65,22 @@ class Leader:
                 assert time.monotonic() < deadline, "no user namespace"
                 time.sleep(0.02)
 
+    @classmethod
+    def mapped(cls):
+        """One in a user namespace of the user's with ids that are not the user's, as of /etc/subuid."""
+        go = f"/tmp/table-{os.getpid()}-{Leader.number}"
+        script = f"while [ ! -e {go} ]; do sleep 0.02; done; exec setpriv --reuid=5 --regid=5 --clear-groups sleep infinity"
+        leader = cls(USER, "unshare", "--user", "--keep-caps", "sh", "-c", script)
+        for kind in "uid", "gid":
+            pathlib.Path(f"/proc/{leader.pid}/{kind}_map").write_text("0 300000 10\n")
+        pathlib.Path(go).touch()
+        deadline = time.monotonic() + 20
+        while os.stat(f"/proc/{leader.pid}").st_uid != 300005:
+            assert time.monotonic() < deadline, "no ids of the namespace"
+            time.sleep(0.02)
+        os.unlink(go)
+        return leader
+
     def is_running(self):
         try:
             return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -90,6 +111,14 @@ def main():
     tell(has_both, "its record has the user and the unit of the user's systemd")
     tell(not os.path.lexists(f"{RECORDS}/unit:user@{UID}.service"), "which is not the machine's alone")
     register("and one in a user namespace of its own", OK, USER, "b", inside)
+    mapped = Leader.mapped()
+    register("and one that has ids of a namespace of the user's", OK, USER, "m", mapped)
+    register("which is not another user's to register", PASSWORD, "nobody", "n", mapped)
+    register("a virtual machine is as a container", OK, USER, "v", Leader(USER), **{"class": "vm"})
+    register("mkosi's call", OK, USER, "mkosi", Leader(USER), **{"class": "vm", "service": "mkosi", "rootDirectory": "/tmp", "vSockCid": 4711,
+                                                                 "sshAddress": "vsock/4711", "sshPrivateKeyPath": "/tmp/key"})
+    register("as root of a user namespace a user is the same user", OK, INSIDE, "u", Leader(USER))
+    register("and no root", DENIED, INSIDE, "c", roots)
     register("but not one of root's", DENIED, USER, "c", roots)
     register("nor with a unit", PASSWORD, USER, "e", Leader(USER), allocateUnit=True)
     register("nor the host", INVALID, USER, "f", Leader(USER), **{"class": "host"})
@@ -101,12 +130,16 @@ def main():
     for method, more in ("Kill", {"whom": "leader", "signal": 10}), ("Terminate", {}), ("Unregister", {}):
         row(f"{method} by another user", PASSWORD, "nobody", method, name="a", **more)
         row(f"{method} of root's by a user", PASSWORD, USER, method, name="r", **more)
+        row(f"{method} of root's by the root of a user namespace", PASSWORD, INSIDE, method, name="r", **more)
     row("a shell of the host's by way of a machine", DENIED, USER, "Open", name="a", mode="shell")
     row("a terminal, too", DENIED, USER, "Open", name="a", mode="tty")
     row("another user's", PASSWORD, "nobody", "Open", name="b", mode="tty")
     row("its metadata to the owner", PASSWORD, USER, "List", name="a", acquireMetadata="yes")
     row("its root directory to the owner", PASSWORD, USER, "OpenRootDirectory", name="b")
     row("a mount by the owner", PASSWORD, USER, "BindMount", name="b", source="/tmp")
+    row("a root directory, by the root of a user namespace", PASSWORD, INSIDE, "OpenRootDirectory", name="m")
+    for name in "m", "v", "u", "mkosi":
+        row(f"the owner unregisters {name}", OK, INSIDE if name == "m" else USER, "Unregister", name=name)
     row("the owner unregisters it", OK, USER, "Unregister", name="b")
     row("and kills it", OK, USER, "Kill", name="a", whom="leader", signal=9)
     deadline = time.monotonic() + 20
