@@ -72,7 +72,6 @@ mod event;
 mod fuzz;
 mod group;
 mod hierarchy;
-mod host;
 mod inotify;
 mod known;
 mod login_watch;

@@ -4,7 +4,7 @@ use registry::{MachineName, record_path};
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::registries::{Registries, Registry};
+use crate::registries::{Registries, Registry, open_directory};
 use crate::system::{Descriptor, entries, status_of_itself};
 
 /// How much of a directory is read at a time.
@@ -123,7 +123,7 @@ pub(crate) fn each_name_in(
     listing: Listing,
     take: &mut dyn FnMut(MachineName) -> Result<(), Errno>,
 ) -> Result<Seen, Errno> {
-    let directory = match registry.open_directory() {
+    let directory = match open_directory(registry) {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(Seen::Nothing),
         Err(errno) => return Err(errno),

@@ -3,6 +3,7 @@
 
 use core::net::IpAddr;
 
+use registry::calls::SeenProcesses;
 use registry::{
     AddressHolder, IdKind, IdRange, LookupError, MachineName, address_holder, map_to_host, map_to_machine,
     mapped_id_by_id,
@@ -10,7 +11,6 @@ use registry::{
 
 use crate::all::only_machine;
 use crate::errno::Errno;
-use crate::host::System;
 use crate::registries::{Registries, Registry};
 use crate::snapshot::Snapshot;
 
@@ -55,7 +55,7 @@ pub fn machine_of_id(kind: IdKind, id: u32) -> Result<MappedId, Errno> {
 }
 
 fn mapped_id(registry: Registry, kind: IdKind, id: u32) -> Result<Option<MappedId>, Errno> {
-    let found = match mapped_id_by_id(&registry, &System, kind, id) {
+    let found = match mapped_id_by_id(&registry, &SeenProcesses, kind, id) {
         Ok(found) => found,
         Err(LookupError::Shared) => return Err(Errno::NOTUNIQ),
         Err(LookupError::Damaged) => return Err(Errno::BADMSG),

@@ -1,5 +1,6 @@
 //! One machine, as its record has it at one moment.
 
+use registry::calls::SeenProcesses;
 use registry::{
     Address, AddressSource, AddressState, IdKind, IdRange, LeaderIdentity, MachineId, MachineName, Processes,
     RECORD_MAX, asked_name, is_alive, machine_in_any_case, source_at,
@@ -7,10 +8,9 @@ use registry::{
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
-use crate::host::System;
 use crate::pid::runs;
 use crate::record::{Contents, Field, Fields, Number, Numbers};
-use crate::registries::{Registries, Registry};
+use crate::registries::{Registries, Registry, open_record};
 use crate::system::{Descriptor, open_process, read_all, status};
 
 /// What the record of a machine said when it was read. It changes no more.
@@ -134,7 +134,7 @@ impl Snapshot {
     /// Reads the record that a registry has of this name.
     #[inline(never)]
     fn in_registry(registry: Registry, name: &MachineName) -> Result<Self, Errno> {
-        let file = registry.open_record(name)?;
+        let file = open_record(registry, name)?;
         let text = read_all(&file, RECORD_MAX)
             .map_err(|errno| if errno == Errno::TOOBIG { Errno::BADMSG } else { errno })?;
         let mut machine = Self::parse(name, &text)?;
@@ -214,13 +214,13 @@ impl Snapshot {
     /// Whether its leader may still run: it is not provably gone.
     #[inline(never)]
     pub fn is_alive(&self) -> bool {
-        is_alive(&self.leader, &System)
+        is_alive(&self.leader, &SeenProcesses)
     }
 
     /// Whether the process ids of the record mean something in this PID namespace.
     pub fn is_numbered_here(&self) -> bool {
         let namespace = self.leader.pid_namespace;
-        namespace == 0 || System.pid_namespace() == Some(namespace)
+        namespace == 0 || SeenProcesses.pid_namespace() == Some(namespace)
     }
 
     /// Whether its leader runs, as far as can be told from here.
@@ -266,7 +266,7 @@ impl Snapshot {
         let process = self.opened(pid, pidfd_id)?;
         if pidfd_id == 0 && start_time != 0 {
             // Now that it is open, its number cannot become another's.
-            let found = System.start_time(pid).ok_or(Errno::NODATA)?;
+            let found = SeenProcesses.start_time(pid).ok_or(Errno::NODATA)?;
             if found != start_time {
                 return Err(Errno::SRCH);
             }

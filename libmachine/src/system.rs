@@ -1,7 +1,5 @@
-//! The few system calls of the lookups.
-//!
-//! open, read and close of the C library are cancellation points, pthreads(7): a thread that is cancelled in one of them
-//! would leave a descriptor open for good. So the kernel is called by syscall(2), which is none.
+//! The system calls of the lookups: those of the module, [`registry::calls`], and what else is asked here. As there, the kernel
+//! is called by syscall(2), which is no cancellation point.
 //!
 //! # Safety
 //! Plain system calls: paths end in a zero byte, buffers are as long as the kernel is told, a descriptor lives as long as
@@ -11,8 +9,11 @@
 
 use core::ffi::{CStr, c_int, c_long};
 use core::marker::PhantomData;
-use core::mem::{size_of, zeroed};
+use core::mem::size_of;
 use core::ptr;
+
+use registry::calls;
+pub use registry::calls::FileStatus;
 
 use crate::buffer::Buffer;
 use crate::errno::Errno;
@@ -26,7 +27,7 @@ const PIECE: usize = 1024;
 
 /// An open descriptor, closed when it is dropped.
 #[derive(Debug)]
-pub struct Descriptor(c_int);
+pub struct Descriptor(calls::Descriptor);
 
 /// A descriptor that belongs to somebody else, who keeps it open meanwhile.
 ///
@@ -58,14 +59,12 @@ impl Borrowed<'_> {
 impl Descriptor {
     /// Lends it.
     pub const fn borrow(&self) -> Borrowed<'_> {
-        Borrowed(self.0, PhantomData)
+        Borrowed(self.0.number(), PhantomData)
     }
 
     /// Gives it away, still open.
     pub fn into_raw(self) -> c_int {
-        let number = self.0;
-        core::mem::forget(self);
-        number
+        self.0.into_raw()
     }
 
     /// Takes one over.
@@ -73,13 +72,8 @@ impl Descriptor {
     /// # Safety
     /// It is open, and nobody else closes it.
     pub unsafe fn from_raw(number: c_int) -> Option<Self> {
-        Self::of(number)
-    }
-
-    /// One that was just opened.
-    fn of(number: c_int) -> Option<Self> {
-        // Not then_some: what that throws away is closed.
-        (number >= 0).then(|| Self(number))
+        // SAFETY: as demanded.
+        unsafe { calls::Descriptor::from_raw(number) }.map(Self)
     }
 }
 
@@ -91,14 +85,14 @@ mod with_std {
 
     impl AsRawFd for Descriptor {
         fn as_raw_fd(&self) -> RawFd {
-            self.0
+            self.0.number()
         }
     }
 
     impl AsFd for Descriptor {
         fn as_fd(&self) -> BorrowedFd<'_> {
             // SAFETY: it is open as long as the descriptor lives.
-            unsafe { BorrowedFd::borrow_raw(self.0) }
+            unsafe { BorrowedFd::borrow_raw(self.0.number()) }
         }
     }
 
@@ -116,74 +110,34 @@ mod with_std {
     }
 }
 
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: it is ours.
-        unsafe { libc::syscall(libc::SYS_close, self.0) };
-    }
-}
-
-/// What a file is.
-#[derive(Clone, Copy, Debug)]
-pub struct FileStatus {
-    /// Its inode number.
-    pub inode: u64,
-    /// How many links it has; of a control group: two, and one for each group right below.
-    pub links: libc::nlink_t,
-    /// Whose it is.
-    pub owner: libc::uid_t,
-    mode: u32,
-}
-
-impl FileStatus {
-    const fn of(stat: &libc::stat64) -> Self {
-        Self { inode: stat.st_ino, links: stat.st_nlink, owner: stat.st_uid, mode: stat.st_mode }
-    }
-
-    /// Whether it is a regular file.
-    pub const fn is_regular(&self) -> bool {
-        self.mode & libc::S_IFMT == libc::S_IFREG
-    }
-
-    /// Whether it is a directory.
-    pub const fn is_directory(&self) -> bool {
-        self.mode & libc::S_IFMT == libc::S_IFDIR
-    }
-}
-
 fn last() -> Errno {
-    // SAFETY: it is always valid.
-    Errno(unsafe { *libc::__errno_location() })
+    Errno(calls::errno())
 }
 
-fn descriptor(result: c_long) -> Result<Descriptor, Errno> {
-    c_int::try_from(result).ok().and_then(Descriptor::of).ok_or_else(last)
+/// # Safety
+/// The result is that of a call that opens a descriptor.
+unsafe fn descriptor(result: c_long) -> Result<Descriptor, Errno> {
+    // SAFETY: as demanded.
+    unsafe { calls::opened(result) }.map(Descriptor).map_err(Errno)
+}
+
+/// The number of a directory to start from.
+fn at(directory: Option<&Descriptor>) -> c_int {
+    directory.map_or(libc::AT_FDCWD, |directory| directory.0.number())
 }
 
 fn done(result: c_long) -> Result<c_long, Errno> {
     if result < 0 { Err(last()) } else { Ok(result) }
 }
 
-fn filled(buffer: &[u8], length: c_long) -> Result<&[u8], Errno> {
-    match usize::try_from(length) {
-        Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
-        Err(_) => Err(last()),
-    }
-}
-
 /// Opens a file to read it, below a directory if that is given. It never waits for the other end of a FIFO.
 pub fn open(directory: Option<&Descriptor>, path: &CStr, flags: c_int) -> Result<Descriptor, Errno> {
-    let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
-    let flags = flags | libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-    // SAFETY: the path ends in a zero byte.
-    descriptor(unsafe { libc::syscall(libc::SYS_openat, at, path.as_ptr(), flags) })
+    calls::open(at(directory), path, flags).map(Descriptor).map_err(Errno)
 }
 
 /// Reads the next piece; an empty one is the end.
 pub fn read<'a>(file: Borrowed<'_>, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-    // SAFETY: the kernel writes into the buffer, not beyond its end.
-    let length = unsafe { libc::syscall(libc::SYS_read, file.0, buffer.as_mut_ptr(), buffer.len()) };
-    filled(buffer, length)
+    calls::read(file.0, buffer).map_err(Errno)
 }
 
 /// Reads a file that is written at once: a piece that does not fill the buffer is the last.
@@ -194,7 +148,8 @@ pub fn read_all(file: &Descriptor, limit: usize) -> Result<Buffer<u8>, Errno> {
         // SAFETY: the kernel has written as much as it says, and not more than there is room for.
         let length = unsafe {
             text.append(piece, |start, room| {
-                usize::try_from(libc::syscall(libc::SYS_read, file.0, start, room)).map_err(|_| last())
+                usize::try_from(libc::syscall(libc::SYS_read, file.0.number(), start, room))
+                    .map_err(|_| last())
             })
         }?;
         if text.len() > limit {
@@ -209,52 +164,31 @@ pub fn read_all(file: &Descriptor, limit: usize) -> Result<Buffer<u8>, Errno> {
 
 /// Reads the target of a symlink, or as much of it as fits.
 pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-    let at = libc::AT_FDCWD;
-    // SAFETY: the path ends in a zero byte, and the kernel writes into the buffer, not beyond its end.
-    let length =
-        unsafe { libc::syscall(libc::SYS_readlinkat, at, path.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
-    filled(buffer, length)
+    calls::read_link(path, buffer).map_err(Errno)
 }
 
 /// Reads the next entries of a directory, `struct linux_dirent64` each.
 pub fn entries<'a>(directory: &Descriptor, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     // SAFETY: the kernel writes into the buffer, not beyond its end.
-    let length =
-        unsafe { libc::syscall(libc::SYS_getdents64, directory.0, buffer.as_mut_ptr(), buffer.len()) };
-    filled(buffer, length)
+    let length = unsafe {
+        libc::syscall(libc::SYS_getdents64, directory.0.number(), buffer.as_mut_ptr(), buffer.len())
+    };
+    calls::filled(buffer, length).map_err(Errno)
 }
 
 /// fstat(2).
 pub fn status(file: Borrowed<'_>) -> Result<FileStatus, Errno> {
-    // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
-    let mut stat: libc::stat64 = unsafe { zeroed() };
-    // Not fstat(2): on 32 bits that fails for an inode number that is longer, as that of a pidfd may be.
-    // SAFETY: it is valid.
-    if unsafe { libc::fstat64(file.0, &raw mut stat) } != 0 {
-        return Err(last());
-    }
-    Ok(FileStatus::of(&stat))
+    calls::status(file.0).map_err(Errno)
 }
 
 /// What a path leads to, below a directory if that is given.
 pub fn status_at(directory: Option<&Descriptor>, path: &CStr) -> Result<FileStatus, Errno> {
-    status_by(directory, path, 0)
+    calls::status_at(at(directory), path, 0).map_err(Errno)
 }
 
 /// What is at a path itself, be it a symlink.
 pub fn status_of_itself(path: &CStr) -> Result<FileStatus, Errno> {
-    status_by(None, path, libc::AT_SYMLINK_NOFOLLOW)
-}
-
-fn status_by(directory: Option<&Descriptor>, path: &CStr, flags: c_int) -> Result<FileStatus, Errno> {
-    let at = directory.map_or(libc::AT_FDCWD, |directory| directory.0);
-    // SAFETY: a stat of zeros is a stat, and the kernel fills it in.
-    let mut stat: libc::stat64 = unsafe { zeroed() };
-    // SAFETY: it is valid, and the path ends in a zero byte.
-    if unsafe { libc::fstatat64(at, path.as_ptr(), &raw mut stat, flags) } != 0 {
-        return Err(last());
-    }
-    Ok(FileStatus::of(&stat))
+    calls::status_at(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).map_err(Errno)
 }
 
 /// The inode number of what a path leads to, below a directory if that is given.
@@ -264,8 +198,7 @@ pub fn inode_at(directory: Option<&Descriptor>, path: &CStr) -> Result<u64, Errn
 
 /// pidfd_open(2).
 pub fn open_process(pid: i32) -> Result<Descriptor, Errno> {
-    // SAFETY: it takes two integers.
-    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+    calls::open_process(pid).map(Descriptor).map_err(Errno)
 }
 
 /// What `PIDFD_GET_INFO` says of a process: its id here, 0 if it has none here.
@@ -296,11 +229,7 @@ fn info_of_pidfd(pidfd: Borrowed<'_>) -> Result<[u64; 8], Errno> {
 
 /// Whether a process has exited: its pidfd is readable.
 pub fn is_readable(file: Borrowed<'_>) -> bool {
-    let mut poll = libc::pollfd { fd: file.0, events: libc::POLLIN, revents: 0 };
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let no_mask = ptr::null::<libc::sigset_t>();
-    // SAFETY: one entry, no wait, and signals stay blocked as they are.
-    unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, &raw const now, no_mask, 0) > 0 }
+    calls::is_readable(file.0)
 }
 
 /// The process at the other end of a Unix socket, `SO_PEERCRED`; 0 if there is none in this namespace.
@@ -321,12 +250,6 @@ pub fn peer(socket: Borrowed<'_>) -> Result<i32, Errno> {
     Ok(credentials.pid)
 }
 
-/// kill(2) with signal 0, which is sent to nobody: whether there is no process with this number.
-pub fn is_nobody(pid: i32) -> bool {
-    // SAFETY: it takes two integers, and no signal is sent.
-    unsafe { libc::syscall(libc::SYS_kill, pid, 0) != 0 && last() == Errno::SRCH }
-}
-
 /// The caller's process id.
 pub fn own_pid() -> i32 {
     // SAFETY: it always succeeds.
@@ -335,27 +258,28 @@ pub fn own_pid() -> i32 {
 
 /// inotify_init1(2): not blocking, closed on exec.
 pub fn watch() -> Result<Descriptor, Errno> {
-    // SAFETY: it takes an integer.
-    descriptor(unsafe { libc::syscall(libc::SYS_inotify_init1, libc::IN_NONBLOCK | libc::IN_CLOEXEC) })
+    // SAFETY: it takes an integer, and opens a descriptor.
+    unsafe { descriptor(libc::syscall(libc::SYS_inotify_init1, libc::IN_NONBLOCK | libc::IN_CLOEXEC)) }
 }
 
 /// inotify_add_watch(2): the number of the watch.
 pub fn watch_path(watch: &Descriptor, path: &CStr, events: u32) -> Result<i32, Errno> {
     // SAFETY: the path ends in a zero byte.
-    let number = unsafe { libc::syscall(libc::SYS_inotify_add_watch, watch.0, path.as_ptr(), events) };
+    let number =
+        unsafe { libc::syscall(libc::SYS_inotify_add_watch, watch.0.number(), path.as_ptr(), events) };
     done(number).map(|number| i32::try_from(number).unwrap_or_default())
 }
 
 /// inotify_rm_watch(2). That there is no such watch is no error.
 pub fn unwatch(watch: &Descriptor, number: i32) {
     // SAFETY: it takes two integers.
-    unsafe { libc::syscall(libc::SYS_inotify_rm_watch, watch.0, number) };
+    unsafe { libc::syscall(libc::SYS_inotify_rm_watch, watch.0.number(), number) };
 }
 
 /// epoll_create1(2): closed on exec.
 pub fn new_poll() -> Result<Descriptor, Errno> {
-    // SAFETY: it takes an integer.
-    descriptor(unsafe { libc::syscall(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC) })
+    // SAFETY: it takes an integer, and opens a descriptor.
+    unsafe { descriptor(libc::syscall(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC)) }
 }
 
 /// epoll_ctl(2): tells of this descriptor, by its number, when it is readable. It is forgotten when it is closed.
@@ -380,7 +304,7 @@ pub fn readable_of_poll(poll: &Descriptor) -> Result<Option<c_int>, Errno> {
     let no_mask = ptr::null::<libc::sigset_t>();
     // SAFETY: there is room for one event, and signals stay blocked as they are.
     let number = unsafe {
-        libc::syscall(libc::SYS_epoll_pwait, poll.0, &raw mut event, 1, 0, no_mask, size_of::<u64>())
+        libc::syscall(libc::SYS_epoll_pwait, poll.0.number(), &raw mut event, 1, 0, no_mask, size_of::<u64>())
     };
     match done(number) {
         Ok(0) | Err(Errno(libc::EINTR)) => Ok(None),

@@ -8,6 +8,8 @@
 
 use core::ffi::c_int;
 
+use registry::calls;
+
 /// `enum nss_status`.
 pub type NssStatus = c_int;
 
@@ -63,7 +65,7 @@ impl Errors {
     /// # Safety
     /// Both point to integers, for as long as the value is used; the second may be null.
     pub unsafe fn new(errnop: *mut c_int, h_errnop: *mut c_int) -> Self {
-        Self { errnop, h_errnop, errno: errno() }
+        Self { errnop, h_errnop, errno: calls::errno() }
     }
 
     /// Tells how the lookup ended, and gives `errno` back as it was on entry.
@@ -90,10 +92,4 @@ impl Errors {
         }
         status
     }
-}
-
-/// The errno of the last system call.
-pub fn errno() -> c_int {
-    // SAFETY: errno always exists.
-    unsafe { *libc::__errno_location() }
 }

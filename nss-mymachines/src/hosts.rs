@@ -12,11 +12,11 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t};
+use registry::calls::RegistryFiles;
 use registry::{Address, HOST_NAME, Item, MachineName, RecordSink, asked_name, machine_in_any_case};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
-use crate::files::KernelFiles;
 use crate::lookup::look_up;
 
 /// `struct gaih_addrtuple`, nss.h.
@@ -75,8 +75,8 @@ unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
 unsafe fn find(name: *const c_char, look: &mut Look<'_>) -> Result<(), Failure> {
     // SAFETY: as demanded.
     let name = unsafe { machine_name(name) }?;
-    match find_in(&KernelFiles::SYSTEM, &name, look) {
-        Err(Failure::Unavailable(libc::ENXIO)) => match KernelFiles::own() {
+    match find_in(&RegistryFiles::SYSTEM, &name, look) {
+        Err(Failure::Unavailable(libc::ENXIO)) => match RegistryFiles::own() {
             Some(own) => find_in(&own, &name, look),
             None => Err(Failure::Unavailable(libc::ENXIO)),
         },
@@ -85,10 +85,10 @@ unsafe fn find(name: *const c_char, look: &mut Look<'_>) -> Result<(), Failure> 
 }
 
 /// Looks a machine up in a registry.
-type Look<'a> = dyn FnMut(&KernelFiles, &MachineName) -> Result<(), Failure> + 'a;
+type Look<'a> = dyn FnMut(&RegistryFiles, &MachineName) -> Result<(), Failure> + 'a;
 
 #[inline(never)]
-fn find_in(files: &KernelFiles, name: &MachineName, look: &mut Look<'_>) -> Result<(), Failure> {
+fn find_in(files: &RegistryFiles, name: &MachineName, look: &mut Look<'_>) -> Result<(), Failure> {
     match look(files, name) {
         Err(Failure::Unavailable(libc::ENXIO)) => match machine_in_any_case(files, name) {
             Ok(Some(other)) => look(files, &other),
@@ -242,7 +242,7 @@ impl Addresses {
 /// # Safety
 /// `buffer` has `buflen` bytes, `host` is valid.
 unsafe fn fill(
-    files: &KernelFiles,
+    files: &RegistryFiles,
     machine: &MachineName,
     family: c_int,
     host: *mut hostent,

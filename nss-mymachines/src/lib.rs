@@ -10,13 +10,10 @@
 
 mod answer;
 mod arena;
-mod caller;
-mod files;
 #[cfg(test)]
 mod fuzz;
 mod hosts;
 mod lookup;
-mod processes;
 mod reverse;
 mod users;
 

@@ -1,27 +1,27 @@
 //! From a name to the record behind it, and whether the machine lives.
 
+use registry::calls::{RegistryFiles, SeenProcesses, sole_user};
 use registry::{
     AddressState, ClassState, MachineName, RecordError, RecordHead, RecordSink, is_alive, read_record,
 };
 
 use crate::answer::Failure;
-use crate::caller::is_wholly;
-use crate::files::KernelFiles;
-use crate::processes::KernelProcesses;
 
 /// Reads the record of a machine in a registry; its addresses go to the sink.
 ///
 /// What is no record of a living machine with addresses of its own is a failure. A machine whose name is another user's
 /// alone is as unknown as one that is not there.
-pub fn look_up(files: &KernelFiles, name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
+pub fn look_up(files: &RegistryFiles, name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
     let head = read_record(files, name, sink).map_err(|error| match error {
         RecordError::Absent => Failure::Unavailable(libc::ENXIO),
         RecordError::Damaged => Failure::Unavailable(libc::EBADMSG),
         RecordError::Unreadable(errno) => Failure::of_errno(errno),
     })?;
     match head {
-        RecordHead { private_to: Some(uid), .. } if !is_wholly(uid) => Err(Failure::Unavailable(libc::ENXIO)),
-        _ if !is_alive(&head.leader, &KernelProcesses) => Err(Failure::Unavailable(libc::ENXIO)),
+        RecordHead { private_to: Some(uid), .. } if sole_user() != Some(uid) => {
+            Err(Failure::Unavailable(libc::ENXIO))
+        }
+        _ if !is_alive(&head.leader, &SeenProcesses) => Err(Failure::Unavailable(libc::ENXIO)),
         RecordHead { addresses: AddressState::SharedWithHost, .. } => Err(Failure::Unavailable(libc::ENOSYS)),
         RecordHead { addresses: AddressState::Listed, .. } => Ok(()),
         // As the original has it of every virtual machine.

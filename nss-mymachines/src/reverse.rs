@@ -10,11 +10,11 @@ use core::net::IpAddr;
 use core::ptr;
 
 use libc::{hostent, size_t, socklen_t};
+use registry::calls::RegistryFiles;
 use registry::{Item, MachineName, RecordSink, address_link, linked_machine};
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
-use crate::files::KernelFiles;
 use crate::lookup::look_up;
 
 /// Whether an address is among those of a record.
@@ -35,12 +35,12 @@ impl RecordSink for Search {
 
 /// The machine that has an address: among the system's, and then among those of the caller's own.
 fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
-    match machine_in(&KernelFiles::SYSTEM, ip) {
+    match machine_in(&RegistryFiles::SYSTEM, ip) {
         Err(Failure::NotFound) => {
-            let machine = machine_in(&KernelFiles::own().ok_or(Failure::NotFound)?, ip)?;
+            let machine = machine_in(&RegistryFiles::own().ok_or(Failure::NotFound)?, ip)?;
             // A name that leads elsewhere is not this one's.
             let mut search = Search { ip, found: false };
-            match look_up(&KernelFiles::SYSTEM, &machine, &mut search) {
+            match look_up(&RegistryFiles::SYSTEM, &machine, &mut search) {
                 Err(Failure::Unavailable(libc::ENXIO)) => Ok(machine),
                 Ok(()) if search.found => Ok(machine),
                 _ => Err(Failure::NotFound),
@@ -52,7 +52,7 @@ fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
 
 /// The machine that the address index of a registry names, if its record confirms it.
 #[inline(never)]
-fn machine_in(files: &KernelFiles, ip: IpAddr) -> Result<MachineName, Failure> {
+fn machine_in(files: &RegistryFiles, ip: IpAddr) -> Result<MachineName, Failure> {
     let machine = linked_machine(files, &address_link(ip)).map_err(Failure::of_errno)?;
     let machine = machine.ok_or(Failure::NotFound)?;
     let mut search = Search { ip, found: false };

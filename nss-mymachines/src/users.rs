@@ -14,6 +14,7 @@ use core::ffi::{c_char, c_int};
 use core::ptr;
 
 use libc::{gid_t, group, passwd, size_t, uid_t};
+use registry::calls::{RegistryFiles, SeenProcesses};
 use registry::{
     FIRST_MACHINE_ID, HOME, IdKind, IdName, LookupError, MappedId, NO_LOGIN, NOBODY, Text, is_valid_id,
     mapped_id_by_id, mapped_id_by_name,
@@ -21,8 +22,6 @@ use registry::{
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
-use crate::files::KernelFiles;
-use crate::processes::KernelProcesses;
 
 /// "See the shadow file", in which there is nobody of ours.
 const PASSWORD: &[u8] = b"x";
@@ -52,12 +51,12 @@ unsafe fn user_name(name: *const c_char) -> Text<32> {
 
 /// The user or group of this key: among those of the system's machines, and then of those of the caller's own.
 fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
-    match find_in(&KernelFiles::SYSTEM, kind, key) {
+    match find_in(&RegistryFiles::SYSTEM, kind, key) {
         Err(Failure::NotFound) if may_be_a_machines(kind, key) => {
-            let found = find_in(&KernelFiles::own().ok_or(Failure::NotFound)?, kind, key)?;
+            let found = find_in(&RegistryFiles::own().ok_or(Failure::NotFound)?, kind, key)?;
             // A name that leads to somebody else is not this one's.
             let by_name =
-                mapped_id_by_name(&KernelFiles::SYSTEM, &KernelProcesses, kind, found.name.as_bytes());
+                mapped_id_by_name(&RegistryFiles::SYSTEM, &SeenProcesses, kind, found.name.as_bytes());
             if by_name == Ok(None) { Ok(found) } else { Err(Failure::NotFound) }
         }
         outcome => outcome,
@@ -73,10 +72,10 @@ fn may_be_a_machines(kind: IdKind, key: &Key<'_>) -> bool {
 }
 
 #[inline(never)]
-fn find_in(files: &KernelFiles, kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
+fn find_in(files: &RegistryFiles, kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
     let found = match key {
-        Key::Id(id) => mapped_id_by_id(files, &KernelProcesses, kind, *id),
-        Key::Name(name) => mapped_id_by_name(files, &KernelProcesses, kind, name.get().unwrap_or_default()),
+        Key::Id(id) => mapped_id_by_id(files, &SeenProcesses, kind, *id),
+        Key::Name(name) => mapped_id_by_name(files, &SeenProcesses, kind, name.get().unwrap_or_default()),
     };
     match found {
         Ok(Some(found)) => Ok(found),

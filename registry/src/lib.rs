@@ -4,8 +4,9 @@
 //! machine reads that file; the daemon is its only writer. This crate is the format of the record and of what
 //! is derived from it, the rules for what stands in it, and the question whether the machine still lives.
 //!
-//! Without the feature `std` the crate allocates nothing, calls nothing of the C library and has no panic path
-//! that survives optimisation: it is the core of the NSS module, which runs inside every process of the host.
+//! Without the feature `std` the crate allocates nothing and has no panic path that survives optimisation: it is the
+//! core of the NSS module, which runs inside every process of the host. With the feature `libc` it asks the kernel, too: the
+//! `calls` that the module and libmachine have in common; without both it calls nothing of the C library.
 //! With it come the owned [`Record`] with its parse and emit pair, and the [`Directory`] that holds the records.
 
 #![no_std]
@@ -16,6 +17,8 @@ extern crate std;
 mod address;
 mod address_index;
 mod address_source;
+#[cfg(feature = "libc")]
+pub mod calls;
 mod case_index;
 mod class;
 mod decimal;

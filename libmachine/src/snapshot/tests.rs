@@ -160,7 +160,7 @@ fn a_leader_has_an_incarnation_with_and_without_pidfd_ids() {
 #[test]
 fn a_leader_of_another_namespace_is_not_said_to_be_gone() {
     let me = std::process::id();
-    let own = System.pid_namespace().unwrap();
+    let own = SeenProcesses.pid_namespace().unwrap();
     let record = |pid: u32, id: u64, namespace: u64| {
         let text = std::format!("CLASS=vm\nLEADER={pid}\nLEADER_PIDFDID={id}\nPIDNS={namespace}\n");
         parse(&text).unwrap()
