@@ -13,7 +13,9 @@ use crate::group::Group;
 use crate::names::each_entry;
 use crate::record::Number;
 use crate::snapshot::Snapshot;
-use crate::system::{Descriptor, inode_at, open, own_group_id, own_pid, read, status, status_at};
+use crate::system::{
+    Descriptor, inode_at, is_control_groups, open, own_group_id, own_pid, read, status, status_at,
+};
 
 /// Where cgroup v2 is mounted: alone, and beside version 1.
 const MOUNTS: [(&CStr, &CStr); 2] = [
@@ -142,7 +144,9 @@ fn mount(own: &Group) -> Result<Option<Descriptor>, Errno> {
         mount => mount?,
     };
     // The list of a group of thousands of processes costs more than all else.
+    // Inode numbers of another file system say nothing.
     if let Some(id) = own_group_id()
+        && is_control_groups(&mount)
         && inode_at(Some(&mount), CStr::from_bytes_until_nul(&relative(own.path(), b"")?).unwrap_or_default())
             == Ok(id)
     {

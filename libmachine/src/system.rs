@@ -9,7 +9,7 @@
 
 use core::ffi::{CStr, c_int, c_long};
 use core::marker::PhantomData;
-use core::mem::size_of;
+use core::mem::{size_of, zeroed};
 use core::ptr;
 
 use registry::calls;
@@ -217,6 +217,15 @@ pub fn own_group_id() -> Option<u64> {
     let own = open_process(own_pid()).ok()?;
     let [told, group, ..] = info_of_pidfd(own.borrow()).ok()?;
     (told & PIDFD_INFO_CGROUPID != 0).then_some(group)
+}
+
+/// Whether a directory is in a file system of control groups, version 2.
+pub fn is_control_groups(directory: &Descriptor) -> bool {
+    // SAFETY: a statfs of zeros is a statfs, and the kernel fills it in.
+    let mut found: libc::statfs64 = unsafe { zeroed() };
+    // SAFETY: it is valid.
+    let asked = unsafe { libc::fstatfs64(directory.0.number(), &raw mut found) };
+    asked == 0 && found.f_type == libc::CGROUP2_SUPER_MAGIC
 }
 
 /// `struct pidfd_info`: mask, cgroupid, then pid.
