@@ -59,6 +59,7 @@ long  knot              knotd                                 is another one
 long  bind9-dnsutils    nsupdate                              changes these zones
 long  etcd-server       etcd                                  is a directory of another kind
 long  etcd-client       etcdctl                               changes what is in it
+long  dnsmasq-base      dnsmasq                               leases addresses to virtual machines
 long  jq                jq                                    reads JSON for the examples
 long  curl              curl                                  asks for what is like Consul
 long  golang-go         go                                    compiles the example in Go

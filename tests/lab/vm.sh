@@ -4,12 +4,11 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: vm.sh [--kvm] [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
+usage: vm.sh [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
 
 As boot.sh, but in a machine of its own, emulated by qemu without any help of the processor's: with cgroup controllers and
 every module of Debian's kernel, and some ten times slower. ROOT is a directory, or a suite that vm-root.sh knows.
 
-  --kvm          with the processor's help, where there is /dev/kvm
   --in DIR[:AT]  copies DIR of the host into the machine, at AT (/in by default); may be given several times
 
 What SCRIPT writes to /out comes back in OUT, beside log, rc and console as with boot.sh. The exit code is that of
@@ -18,11 +17,10 @@ U
 }
 
 arguments=("$@")
-shows=() accelerators=(-accel tcg,thread=multi)
+shows=()
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
-    --kvm) accelerators=(-accel kvm "${accelerators[@]}"); shift ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
     -*) usage >&2; exit 2 ;;
     *) break ;;
@@ -83,7 +81,7 @@ truncate -s 256M "$work/back"
 
 kernels=("$work"/root/boot/vmlinuz-*)
 initrds=("$work"/root/boot/initrd.img-*)
-timeout -k 5 $((seconds + 180)) qemu-system-x86_64 -machine q35 "${accelerators[@]}" -cpu max -smp 2 -m 3072 \
+timeout -k 5 $((seconds + 180)) qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 \
   -nographic -no-reboot -nic none -kernel "${kernels[-1]}" -initrd "${initrds[-1]}" \
   -append "root=/dev/vda rw console=ttyS0 quiet" \
   -drive file="$work/disk",if=virtio,format=raw -drive file="$work/back",if=virtio,format=raw \

@@ -105,7 +105,7 @@ ip tuntap add tap-bridged mode tap && ip tuntap add tap-routed mode tap
 systemctl restart systemd-networkd.service
 for kind in bridged routed; do
   within 30 bash -c "networkctl status tap-$kind | grep -q configured"
-  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=vm-$kind qemu-system-x86_64 -accel kvm -accel tcg -m 96 \
+  systemd-run --quiet --service-type=exec --slice=machine.slice --unit=vm-$kind qemu-system-x86_64 -accel tcg -m 96 \
     -nographic -nodefaults -netdev tap,id=n,ifname=tap-$kind,script=no,downscript=no \
     -device "virtio-net-pci,netdev=n,mac=52:54:00:00:00:0${#kind},bootindex=1"
   call io.systemd.Machine.Register "{\"name\":\"vm-$kind\",\"class\":\"vm\",\"leader\":$(systemctl show -P MainPID vm-$kind)}" >/dev/null

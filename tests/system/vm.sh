@@ -11,8 +11,7 @@ that are named:
 
   libvirt  Debian 13: a domain of libvirt, cgroup controllers, and every registrar, with the stock daemon first and with
            ours then, as run.sh does
-  leases   Debian 13: guests that lease their addresses of libvirt's default network and of systemd-networkd, ours only; with
-           the processor's help, where there is /dev/kvm
+  leases   Debian 13: guests that lease their addresses of libvirt's default network and of systemd-networkd, ours only
   oldest   Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
 
   --stock    only the stock daemon, and no oldest and leases
@@ -52,12 +51,12 @@ if [ "$mode" = both ]; then
     -not -path '*/debug/*' -not -path '*/deps/*' -printf '%P\n' | tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
 fi
 
-# boot NAME SUITE SECONDS OPTION...: runs the script on standard input in a machine, and shows what it said.
+# boot NAME SUITE SECONDS: runs the script on standard input in a machine, and shows what it said.
 boot() {
-  local name=$1 suite=$2 seconds=$3 options=("${@:4}") status=0
+  local name=$1 suite=$2 seconds=$3 status=0
   cat >"$work/$name"
   logs+=("$out/$name/log")
-  "$top/tests/lab/vm.sh" "${options[@]}" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
+  "$top/tests/lab/vm.sh" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
   echo "== $name"
   cat "$out/$name/log" || tail -n 30 "$out/$name/console"
   [ "$status" = 0 ] || failed=1
@@ -76,7 +75,7 @@ S
       ;;
     leases)
       [ "$mode" = both ] || continue
-      boot leases trixie 1500 --kvm <<S
+      boot leases trixie 1500 <<S
 #!/bin/sh
 exec /src/tests/system/leases.sh
 S
