@@ -48,6 +48,6 @@ pub use list::InterfaceAddress;
 pub use namespace::{Namespaces, NetnsId, Place};
 pub use notifications::{Notification, Notifications, Origin};
 pub use order::{Peer, Resolved};
-pub use rtnetlink::Nsid;
+pub use rtnetlink::{Nsid, family_and_octets};
 pub use tracker::{Tracker, Watch};
 pub use vm_keeper::Refusal;

@@ -5,14 +5,11 @@ use std::net::IpAddr;
 
 use super::Error;
 use super::message::{Attributes, Message, Request, u16_at, u32_at};
-use super::rtnetlink::ip;
+use super::rtnetlink::{AF_INET, AF_INET6, family_and_octets, ip};
 
 pub(super) const RTM_NEWROUTE: u16 = 24;
 pub(super) const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
-
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 const RTMSG: usize = 12;
 const RTA_DST: u16 = 1;
@@ -72,10 +69,7 @@ impl Prefix {
 
 /// The question for the route to an address, encoded; over `ifindex` alone where that is said.
 pub(super) fn get_route(address: IpAddr, ifindex: Option<u32>, sequence: u32) -> Vec<u8> {
-    let (family, octets) = match address {
-        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
-        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
-    };
+    let (family, octets) = family_and_octets(address);
     let length = u8::try_from(octets.len()).unwrap_or_default();
     // Behind the fixed part the one attribute that may be longer than a number.
     let mut header = vec![family, length.saturating_mul(8), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -18,8 +18,8 @@ pub(super) const RTM_NEWNSID: u16 = 88;
 pub(super) const RTM_DELNSID: u16 = 89;
 const RTM_GETNSID: u16 = 90;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
 
 const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
@@ -141,6 +141,14 @@ pub(super) fn address(message: &Message<'_>) -> Result<Option<InterfaceAddress>,
     }
     // On a point-to-point link IFA_ADDRESS is the other end.
     Ok(local.or(address).map(|address| InterfaceAddress { ifindex, address, scope, flags }))
+}
+
+/// The family of an address, and its bytes as they travel.
+pub fn family_and_octets(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    }
 }
 
 pub(super) fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {

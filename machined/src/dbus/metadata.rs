@@ -1,7 +1,6 @@
 //! The methods that tell what is known of a machine.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use dbus_server::{Call, ErrorReply, Reply, description};
@@ -12,6 +11,7 @@ use zbus::Fd;
 use super::authority;
 use super::errors;
 use super::subject::{Subject, name_of, target_of};
+use crate::addresses::family_and_octets;
 use crate::error::Error;
 use crate::operations::{Operations, Target, uid_shift};
 use crate::os_release::Fields;
@@ -32,12 +32,11 @@ pub(super) fn addresses(operations: &Operations, subject: Subject, call: &Call) 
         }
         error => errors::of_operation(error, &name_of(operations, target)),
     })?;
-    // The numbers of AF_INET and AF_INET6 on Linux.
-    let pair = |address: IpAddr| match address {
-        IpAddr::V4(ip) => (2_i32, ip.octets().to_vec()),
-        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
-    };
-    let pairs: Vec<_> = list.iter().map(|address| pair(address.address)).collect();
+    let pairs = list.iter().map(|address| {
+        let (family, octets) = family_and_octets(address.address);
+        (i32::from(family), octets)
+    });
+    let pairs: Vec<_> = pairs.collect();
     call.reply(&(pairs,))
 }
 

@@ -1,6 +1,5 @@
 //! `List`.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use registry::{HOST_NAME, Record};
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::process_id::ProcessReply;
 use super::{caller, lookup, text};
-use crate::addresses::InterfaceAddress;
+use crate::addresses::{InterfaceAddress, family_and_octets};
 use crate::authorization::{Authorized, Inspect};
 use crate::error::Error;
 use crate::host::Host;
@@ -218,12 +217,8 @@ fn registration(operations: &Operations, record: &Record) -> MachineReply {
 }
 
 fn address(address: &InterfaceAddress) -> AddressReply {
-    // The numbers of AF_INET and AF_INET6 on Linux.
-    let (family, bytes) = match address.address {
-        IpAddr::V4(ip) => (2, ip.octets().to_vec()),
-        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
-    };
-    AddressReply { ifindex: address.ifindex, family, address: bytes }
+    let (family, bytes) = family_and_octets(address.address);
+    AddressReply { ifindex: address.ifindex, family: family.into(), address: bytes }
 }
 
 fn pairs(fields: &Fields) -> Vec<String> {
