@@ -227,6 +227,7 @@ long() {
   step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step bridge 900 env DEADLINE=100 MODULE="$PWD/target/nss/libnss_mymachines.so.2" \
     tests/daemon/run.sh --machined target/release/machined bridge
+  step vm-root 1800 tests/lab/vm-root.sh trixie
   step dhcp 600 tests/daemon/run.sh --machined target/release/machined dhcp
   step hook 900 booted sid 800 tests/resolve/figures.sh --in .:/src
   step dns 1800 env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns

@@ -1,6 +1,7 @@
 """Guests of qemu that lease their addresses of a real DHCP server: it is the network card's own program (iPXE) that asks, to boot
-from the network. leases.sh of ../system has libvirt and systemd-networkd."""
+from the network. The servers are dnsmasq, libvirt's default network, and systemd-networkd, the last two of Debian 13."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,10 @@ from waiting import until
 
 # A root of Debian 13's, which ../lab/root.sh makes; older systemd writes down no leases.
 ROOT = os.path.join(os.environ.get("MYMACHINES_LAB", "/var/cache/mymachines-lab"), "trixie")
+# The same with libvirt, which ../lab/vm-root.sh makes.
+WITH_LIBVIRT = os.path.join(os.path.dirname(ROOT), "vm-trixie")
+LIBVIRTD = "/usr/sbin/libvirtd"
+LIBVIRT_LEASES = "/var/lib/libvirt/dnsmasq"
 NETWORKD = "/usr/lib/systemd/systemd-networkd"
 WRITTEN = "/var/lib/systemd/network/dhcp-server-lease"
 LEASES = "/var/lib/misc/dnsmasq.leases"
@@ -40,24 +45,55 @@ class Dhcp(world.Case):
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
 
-    def networkd(self):
-        """systemd-networkd of Debian 13, as in a container: without udev, and without a bus."""
+    def other_root(self, lower, own):
+        """A Debian to run programs of: its own but for /run, /proc, /dev, the network, and one directory."""
         top = tempfile.mkdtemp(dir=world.LOGS)
-        own = "/var/lib/systemd/network"
         os.makedirs(own, exist_ok=True)
         for source, target, kind, options in (
                 ("tmpfs", top, "tmpfs", "mode=755"), ("tmpfs", own, "tmpfs", "mode=755"),
-                ("overlay", f"{top}/root", "overlay", f"lowerdir={ROOT},upperdir={top}/upper,workdir={top}/work"),
+                ("overlay", f"{top}/root", "overlay", f"lowerdir={lower},upperdir={top}/upper,workdir={top}/work"),
                 ("proc", f"{top}/root/proc", "proc", "rw"), ("sysfs", f"{top}/root/sys", "sysfs", "ro"),
-                ("/run", f"{top}/root/run", "none", "bind"), (own, f"{top}/root{own}", "none", "bind")):
-            for directory in (f"{top}/{part}" for part in ("root", "upper", "work")):
-                if os.path.ismount(top):
-                    os.makedirs(directory, exist_ok=True)
+                ("/dev", f"{top}/root/dev", "none", "bind"), ("/run", f"{top}/root/run", "none", "bind"),
+                (own, f"{top}/root{own}", "none", "bind")):
+            if kind == "overlay":
+                for part in "root", "upper", "work":
+                    os.makedirs(f"{top}/{part}")
             os.makedirs(target, exist_ok=True)
             subprocess.run(["mount", "-t", kind, "-o", options, source, target], check=True)
             self.addCleanup(subprocess.run, ["umount", "--lazy", target], check=True)
         with open(f"{top}/root/etc/machine-id", "w") as file:
             file.write("0123456789abcdef0123456789abcdef\n")
+        return f"{top}/root"
+
+    def within(self, root, *command, **env):
+        """A program that runs until the test ends."""
+        with open(f"{world.LOGS}/{os.path.basename(command[0])}", "a") as log:
+            server = subprocess.Popen(["chroot", root, *command], stderr=log, stdout=log,
+                                      env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", **env})
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+
+    def libvirt(self):
+        """libvirt's default network."""
+        root = self.other_root(WITH_LIBVIRT, LIBVIRT_LEASES)
+        # A link of systemd-resolved's, which is not there, and dnsmasq wants a file.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{root}/etc/resolv.conf")
+        with open(f"{root}/etc/resolv.conf", "w"):
+            pass
+        self.within(root, LIBVIRTD)
+        virsh = lambda *words: subprocess.run(["chroot", root, "virsh", "--connect", "network:///system", *words], capture_output=True,
+                                              text=True, timeout=60, check=False)
+        until(lambda: virsh("net-info", "default").returncode == 0, "libvirt")
+        done = virsh("net-start", "default")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.addCleanup(virsh, "net-destroy", "default")
+        self.assertRegex(virsh("net-info", "default").stdout, r"Bridge: +virbr0")
+
+    def networkd(self):
+        """systemd-networkd of Debian 13, as in a container: without udev, and without a bus."""
+        own = os.path.dirname(WRITTEN)
+        root = self.other_root(ROOT, own)
         # It gives root's rights up.
         with open(f"{ROOT}/etc/passwd") as file:
             user = next(line.split(":") for line in file if line.startswith("systemd-network:"))
@@ -67,12 +103,7 @@ class Dhcp(world.Case):
             with open(f"/run/systemd/network/{name}.network", "w") as file:
                 file.write(f"[Match]\nName={name}\n[Network]\nAddress={address}\nDHCPServer=yes\n"
                            "ConfigureWithoutCarrier=yes\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n")
-        with open(f"{world.LOGS}/networkd", "a") as log:
-            server = subprocess.Popen(["chroot", f"{top}/root", NETWORKD], stderr=log, stdout=log, env={
-                "PATH": os.environ["PATH"], "container": "test", "SYSTEMD_LOG_LEVEL": "debug",
-                "SYSTEMD_NETWORK_PERSISTENT_STORAGE_READY": "1"})
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
+        self.within(root, NETWORKD, container="test", SYSTEMD_NETWORK_PERSISTENT_STORAGE_READY="1")
 
     def guest(self, number, bridge="guests0"):
         """A guest whose tap is a port of the bridge, or a network of its own."""
@@ -124,6 +155,19 @@ class Dhcp(world.Case):
         web.kill()
         until(lambda: "web" not in records.everything(), "the end of a guest")
         self.assert_addresses("db", leased()[db_mac])
+
+    @world.unittest.skipUnless(os.path.exists(WITH_LIBVIRT + LIBVIRTD), "needs Debian 13 of tests/lab/vm-root.sh")
+    def test_leases_of_libvirts_default_network_are_names(self):
+        """With a figure."""
+        self.libvirt()
+        guest, _ = self.guest(7, "virbr0")
+        self.register("guest", guest, **{"class": "vm"})
+        until(lambda: records.everything()["guest"].get("ADDRESSES_FROM") == "lease", "the lease", 60)
+        address, = records.addresses("guest")
+        self.assertTrue(address.startswith("192.168.122."), address)
+        late = os.stat("/run/systemd/machines/guest").st_mtime - os.stat(f"{LIBVIRT_LEASES}/virbr0.status").st_mtime
+        print(f"a lease of libvirt's default network is a name after {late:.2f} s", flush=True)
+        self.assertLess(late, 1)
 
     @world.unittest.skipUnless(os.path.exists(ROOT + NETWORKD), "needs Debian 13 of tests/lab/root.sh")
     def test_leases_of_networkd_are_names_on_a_bridge_and_on_a_tap_of_its_own(self):

@@ -11,10 +11,9 @@ that are named:
 
   libvirt  Debian 13: a domain of libvirt, cgroup controllers, and every registrar, with the stock daemon first and with
            ours then, as run.sh does
-  leases   Debian 13: guests that lease their addresses of libvirt's default network and of systemd-networkd, ours only
   oldest   Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
 
-  --stock    only the stock daemon, and no oldest and leases
+  --stock    only the stock daemon, and no oldest
   --out DIR  where the logs and consoles of the boots go; they are thrown away otherwise
 
 One line per test; the last line counts. Some ten minutes. Needs qemu-system-x86_64, the lab and, without --stock, a build;
@@ -28,13 +27,13 @@ while [ $# -gt 0 ]; do
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
     --out) out=${2:?--out needs a directory}; shift ;;
-    libvirt | leases | oldest) parts+=("$1") ;;
+    libvirt | oldest) parts+=("$1") ;;
     *) usage >&2; exit 2 ;;
   esac
   shift
 done
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
-[ ${#parts[@]} -gt 0 ] || parts=(libvirt leases oldest)
+[ ${#parts[@]} -gt 0 ] || parts=(libvirt oldest)
 
 top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 work=$(mktemp -d /var/tmp/mymachines-check-vm.XXXXXX)
@@ -71,13 +70,6 @@ for part in "${parts[@]}"; do
 #!/bin/sh
 export DEADLINE=200
 exec /src/tests/system/inside.sh $mode --groups libvirt,registering
-S
-      ;;
-    leases)
-      [ "$mode" = both ] || continue
-      boot leases trixie 1500 <<S
-#!/bin/sh
-exec /src/tests/system/leases.sh
 S
       ;;
     oldest)
