@@ -263,7 +263,7 @@ sed_or_copy() {
     *.in | hooks/* | services/* | examples/*) sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@DOCDIR@|$docs|g" -e "s|@PREFIX@|$prefix|g" \
       -e "s|@BINDIR@|$bindir|g" -e "s|@HOOKDIR@|$prefix/share/mymachines/hooks|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@NSSDIR@|$nssdir|g" -e "s|@VERSION@|$version|g" "$1" >"$2" ;;
     # Its links lead to where things are once they are installed; those to what is not installed become text.
-    *.md) sed -e 's|](docs/|](|g' -e 's|](\.\./\(hooks\|examples\)/|](\1/|g' \
+    *.md) sed -e 's|](docs/|](|g' -e 's#](\.\./\(hooks\|examples\)/#](\1/#g' \
       -e 's#](\(hooks\|services\|examples\)/#](../../mymachines/\1/#g' \
       -e 's#\[\([^]]*\)\](\(CONTRIBUTING\|packaging/README\)\.md)#\1#g' "$1" >"$2" ;;
     *) cp "$1" "$2" ;;
