@@ -122,6 +122,7 @@ elf() {
   check 'it exports what machine.map lists, under a version of its own, and nothing else' is "$(exported)" "$(wanted)"
   check 'it needs the C library and nothing else' is "$(grep -c NEEDED <<<"$dynamic") $(grep -o 'NEEDED.*\[libc.so.6\]' <<<"$dynamic" | wc -l)" '1 1'
   check 'its soname is libmachine.so.0' grep -q 'SONAME.*\[libmachine.so.0\]' <<<"$dynamic"
+  check 'it is smaller than 150 kB' test "$(stat -Lc %s "$library")" -lt 150000
   check 'it is never unloaded, and bound at once' grep -q 'FLAGS_1.*NOW NODELETE' <<<"$dynamic"
   check 'it has neither thread-local storage nor a constructor' not grep -qE 'TLS|INIT_ARRAY' <<<"$(readelf -lW "$library")$dynamic"
   check 'the static library shows the same names and no others' is \
