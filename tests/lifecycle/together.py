@@ -12,6 +12,7 @@ from place import is_active, run, show
 from waiting import until
 
 PROVIDER, SOCKET = "userdb-machined.service", "userdb-machined.socket"
+HOOKED, HOOK_SOCKET = "resolve-machined.service", "resolve-machined.socket"
 UNITS = pathlib.Path("/run/systemd/system")
 HOOK = pathlib.Path("/run/systemd/resolve.hook/io.systemd.Machine")
 # How long whoever closed it keeps the socket closed, with room for a slow machine.
@@ -26,12 +27,27 @@ def looked_up(name):
     return time.monotonic() - began
 
 
+def hooked():
+    """How long somebody waits at the hook of systemd-resolved, and whether there is an answer then."""
+    began, answer = time.monotonic(), b""
+    with contextlib.suppress(ConnectionError, FileNotFoundError), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(HOOK))
+        client.sendall(b'{"method":"org.varlink.service.GetInfo"}\0')
+        answer = client.recv(4096)
+    return time.monotonic() - began, answer != b""
+
+
 class Together(place.Case):
     def setUp(self):
         super().setUp()
-        run("systemctl", "reset-failed", "machined.service", SOCKET, PROVIDER, check=False)
-        run("systemctl", "start", SOCKET)
-        until(lambda: is_active(SOCKET) and is_active("userdb-machined.timer"), "all that belongs together")
+        run("systemctl", "reset-failed", "machined.service", SOCKET, PROVIDER, HOOK_SOCKET, HOOKED, check=False)
+        run("systemctl", "start", SOCKET, HOOK_SOCKET)
+        until(self.is_together, "all that belongs together")
+
+    @staticmethod
+    def is_together():
+        return all(map(is_active, (SOCKET, "userdb-machined.timer", HOOK_SOCKET, "resolve-machined.timer")))
 
     def unit(self, path, text):
         file = UNITS / path
@@ -61,8 +77,42 @@ class Together(place.Case):
         for target in "keeping.target", "multi-user.target":
             run("systemctl", "isolate", target, timeout=60)
             self.assertTrue(is_active("machined.service"))
-            until(lambda: is_active(SOCKET) and is_active("userdb-machined.timer"), "all that belongs together", RETURN)
+            until(self.is_together, "all that belongs together", RETURN)
             until(lambda: varlink.ask("List", {"name": ".host"}) == varlink.OK, "an answer")
+
+    def test_the_socket_of_the_hook_comes_back_when_it_was_stopped(self):
+        run("systemctl", "stop", HOOK_SOCKET)
+        until(lambda: is_active(HOOK_SOCKET), "the return of the socket", RETURN)
+        self.assertTrue(hooked()[1])
+
+    def test_a_hook_that_cannot_run_keeps_nobody_waiting(self):
+        program = pathlib.Path("/usr/local/sbin/resolve-machined")
+        self.addCleanup(program.chmod, 0o755)
+        self.addCleanup(run, "systemctl", "unmask", HOOKED)
+        dies = f"{HOOKED}.d/dies.conf"
+        def mend_what_dies():
+            (UNITS / dies).unlink()
+            run("systemctl", "daemon-reload")
+        for how, take, give in (("is not executable", lambda: program.chmod(0o644), lambda: program.chmod(0o755)),
+                                ("is masked", lambda: run("systemctl", "mask", HOOKED), lambda: run("systemctl", "unmask", HOOKED)),
+                                ("dies at once", lambda: self.unit(dies, "[Service]\nExecStart=\nExecStart=/bin/false\n"),
+                                 mend_what_dies)):
+            with self.subTest(how):
+                until(lambda: hooked()[1], "an answer", RETURN)
+                began = time.time()
+                take()
+                run("systemctl", "stop", HOOKED)
+                first, is_answered = hooked()
+                self.assertFalse(is_answered)
+                self.assertLess(first, 20)
+                rest = sorted(hooked()[0] for _ in range(20))
+                self.assertLess(rest[10], 0.5, rest)
+                self.assertLess(rest[-1], 10, rest)
+                starts = run("journalctl", "--boot", "--quiet", "--output=cat", f"--since=@{began:.6f}", "_PID=1",
+                             f"UNIT={HOOKED}").count("Starting ")
+                self.assertLessEqual(starts, 10)
+                give()
+                until(lambda: hooked()[1], "an answer again", RETURN)
 
     def assert_is_broken(self, most):
         """Lookups fail at once, and the provider is not tried for ever."""
