@@ -283,6 +283,15 @@ class Ssh(Case):
         self.served("/run/vsock-4711-22")
         self.assert_connected("machine/guest", f"LD_PRELOAD={library}")
 
+    def test_ssh_reaches_a_container_by_its_name_where_that_shows_a_socket(self):
+        if SYSTEMD < 262:
+            self.skipTest("the proxy of 257 takes all machines for virtual ones")
+        name = shared.real.name
+        self.assertRegex(self.proxied(name), rf"'/run/systemd/nspawn/{name}/unix-export/ssh'.*(No such file|does not exist)")
+        # Where the container's own sshd would have it.
+        self.served(f"/proc/{shared.real.leader}/root/run/host/unix-export/ssh")
+        self.assert_connected(f"machine/{name}")
+
     def test_the_proxy_says_what_has_no_such_way(self):
         if SYSTEMD < 262:
             self.skipTest("the proxy of 257 takes all machines for virtual ones")
