@@ -164,6 +164,15 @@ class Embedded(WithBus):
         self.assertEqual(ask("Unregister", {"name": "web"}), OK)
         self.assertEqual(client.signals(), [("MachineRemoved", "web", path_of("web"))])
 
+    def test_addresses_of_virtual_machines_are_told(self):
+        self.start_both()
+        client = self.client()
+        self.register("vm", self.leader(), **{"class": "vm"})
+        self.assertEqual(ask("io.mymachines.Registry.SetAddresses", {"name": "vm", "addresses": ["10.1.0.7", "fd00::7"]}), OK)
+        expected = [[(2, bytes([10, 1, 0, 7])), (10, bytes.fromhex("fd00" + 27 * "0" + "7"))]]
+        self.assertEqual(client.manager("GetMachineAddresses", "s", "vm"), expected)
+        self.assertEqual(client.machine("vm", "GetAddresses"), expected)
+
     def test_what_sd_bus_does_for_every_service_is_done(self):
         self.start_both()
         import standard  # Its client needs the bus.
