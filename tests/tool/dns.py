@@ -500,7 +500,7 @@ class Names:
         waits("the server is not known to have a zone for these; name it by --reverse-zone", network="10.10.0.0/16")
         alpha.machine("x", "10.9.11.9")
         waits("addresses in elsewhere.arpa do not lead to names", reverse_zone="elsewhere.arpa")
-        for refuses, texts in ((ZONE, ["the server answers", "an acl"]), (REVERSE, [f"{REVERSE} stays as it is", "an acl"])):
+        for refuses, texts in ((ZONE, ["the server answers", "acl"]), (REVERSE, [f"{REVERSE} stays as it is", "acl"])):
             self.server.close()
             self.serve(refuses=(refuses,))
             waits(*texts)
