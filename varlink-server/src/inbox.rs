@@ -249,6 +249,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "an interpreter takes an hour for 32 MB; smaller limits are tried below")]
     fn a_message_larger_than_the_limit_is_refused() {
         let mut inbox = Inbox::new(None);
         let mut message = vec![b'x'; MESSAGE_MAX - 1];
