@@ -103,15 +103,20 @@ class Sleepers:
 class Crowd(Sleepers):
     """Processes that sleep, each in a group of its own below one service: too many for scopes."""
 
+    unit = "bench-crowd.service"
+
     def place(self):
-        unit = "bench-crowd.service"
-        world.run("systemd-run", "--quiet", f"--unit={unit}", "--property=Delegate=yes", "sleep", "infinity")
+        world.run("systemd-run", "--quiet", f"--unit={self.unit}", "--property=Delegate=yes", "sleep", "infinity")
         top = pathlib.Path("/sys/fs/cgroup") / world.run(
-            "systemctl", "show", "--property=ControlGroup", "--value", unit).strip().lstrip("/")
+            "systemctl", "show", "--property=ControlGroup", "--value", self.unit).strip().lstrip("/")
         for pid in self.pids:
             group = top / f"m{pid}"
             group.mkdir()
             (group / "cgroup.procs").write_text(str(pid))
+
+    def end(self):
+        super().end()
+        world.run("systemctl", "stop", self.unit)
 
 
 def register(options, daemons):
