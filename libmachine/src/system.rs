@@ -22,6 +22,8 @@ use crate::errno::Errno;
 const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
 /// `PIDFD_INFO_CGROUPID`: the kernel sets it where it tells the group, asked or not.
 const PIDFD_INFO_CGROUPID: u64 = 4;
+/// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// How much of a file is read at first: most are shorter, and the C library has such pieces of memory at hand.
 const PIECE: usize = 1024;
 
@@ -225,7 +227,8 @@ pub fn is_control_groups(directory: &Descriptor) -> bool {
     let mut found: libc::statfs64 = unsafe { zeroed() };
     // SAFETY: it is valid.
     let asked = unsafe { libc::fstatfs64(directory.0.number(), &raw mut found) };
-    asked == 0 && found.f_type == libc::CGROUP2_SUPER_MAGIC
+    // Its type differs from one C library and processor to another.
+    asked == 0 && u64::try_from(found.f_type) == Ok(CGROUP2_SUPER_MAGIC)
 }
 
 /// `struct pidfd_info`: mask, cgroupid, then pid.
