@@ -66,7 +66,7 @@ demo:
 	@demo/run.sh
 
 check:
-	@scripts/setup.sh build demo check
+	@scripts/setup.sh build $(if $(FAST),fast,demo check)
 	@scripts/check.sh $(if $(FAST),--fast)
 
 # All there is, to the end, whatever fails.

@@ -8,9 +8,10 @@ usage: check.sh [--fast | --next | --long] [STEP]...
 
 Runs every step, or those that are named, to the end even if one fails; the log of each is target/check/STEP.log. Prints
 a summary, whose last line is "N passed, N failed, N skipped"; exits 1 if anything failed. A step that counts nothing
-itself counts as one test. What this host has no tool for is skipped, and said so loudly.
+itself counts as one test. What this host has no tool for is skipped, and said so loudly. Who is not root is asked by sudo
+for a password at the beginning, if it wants one, and if there are steps that boot a Debian.
 
-  --fast  only what needs no Debian to boot and no release build: a few minutes, between two edits
+  --fast  only what needs no root, no Debian to boot and no release build: a few minutes, between two edits
   --long  instead, what does not fit into the others: a kernel of its own, other processors, Debian 12's boot, other
           container managers, name servers, packages, minutes of made-up input for each reader, and Miri
   --next  instead, the system tests on the newest Debian (sid) and its systemd, which change from day to day
@@ -33,7 +34,7 @@ export PATH=${cargo%/*}:$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never
 unset CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
 logs=$PWD/target/check
 mkdir -p "$logs"
-summary='' passed=0 failed=0 skipped=0 names='' total=0 number=0
+summary='' passed=0 failed=0 skipped=0 names='' total=0 root_steps=0 number=0
 
 # counts LOG: passed, failed and skipped, as the test runners' closing lines say, and how many of those lines there are.
 counts() {
@@ -62,12 +63,14 @@ tell_each_minute() {
   done
 }
 
+wanted() { case " ${only[*]-} " in '  ' | *" $1 "*) ;; *) return 1 ;; esac }
+
 # step NAME SECONDS COMMAND...: the limit is for what hangs; what is slow on a busy machine is well within it.
 step() {
   local teller name=$1 limit=$2 log=$logs/$1.log rc=0 p f s lines verdict told began=$SECONDS
   shift 2
   names+=" $name "
-  case " ${only[*]-} " in '  ' | *" $name "*) ;; *) return ;; esac
+  wanted "$name" || return
   if [ -n "$counting" ]; then
     total=$((total + 1))
     return
@@ -105,6 +108,25 @@ step() {
   [ "$f" = 0 ] || told='^SKIPPED|^FAILED|^test .*FAILED$|^error|^not done after'
   summary+="$verdict"$'\n'$(grep -aE "$told" "$log" | cut -c1-200 | head -n 30 | sed 's/^/         /')$'\n'
   printf '%s\n' "$verdict"
+}
+
+# root_step NAME SECONDS COMMAND...: a step that boots something, which root alone may.
+root_step() {
+  [ -z "$counting" ] || ! wanted "$1" || root_steps=$((root_steps + 1))
+  step "$@"
+}
+
+# Steps run in the background of the terminal, where sudo stops when it wants to ask for a password: it asks before them, and
+# is not to forget the answer.
+keep_sudo() {
+  echo "check.sh: $root_steps of the $total steps boot a Debian, with sudo, which may ask for your password"
+  if ! command -v sudo >/dev/null || ! sudo true; then
+    echo 'check.sh: neither root nor sudo: run it as root; what needs neither is check.sh --fast (make check FAST=1)' >&2
+    exit 1
+  fi
+  while sleep 60; do sudo -n true || break; done >/dev/null 2>&1 &
+  # shellcheck disable=SC2064
+  trap "kill $! 2>/dev/null" EXIT
 }
 
 # booted SUITE SECONDS SCRIPT [--in DIR:AT]...: a script in a booted Debian; what it said is the log.
@@ -182,70 +204,70 @@ all() {
     suite=trixie stock=257
   fi
   # The lab's Debian is built here, so that the limits below are those of the tests alone.
-  step lab 1200 tests/lab/root.sh $suite
-  step install 1800 scripts/install-test.sh $suite
-  step boot 900 tests/boot/run.sh $suite
-  step compliance-ours 1200 booted $suite 1000 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
+  root_step lab 1200 tests/lab/root.sh $suite
+  root_step install 1800 scripts/install-test.sh $suite
+  root_step boot 900 tests/boot/run.sh $suite
+  root_step compliance-ours 1200 booted $suite 1000 tests/compliance/ours.sh --in tests/compliance --in target/release:/build \
     --in policy:/policy
-  step compliance-$stock 1200 booted $suite 1000 tests/compliance/stock.sh --in tests/compliance
-  step dbus-ours 1200 booted $suite 1000 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
+  root_step compliance-$stock 1200 booted $suite 1000 tests/compliance/stock.sh --in tests/compliance
+  root_step dbus-ours 1200 booted $suite 1000 tests/dbus/ours.sh --in tests/dbus --in tests/compliance/contract:/contract \
     --in target/release:/build --in policy:/policy
-  step dbus-$stock 1200 booted $suite 1000 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
-  step broker 600 booted $suite 400 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
+  root_step dbus-$stock 1200 booted $suite 1000 tests/dbus/stock.sh --in tests/dbus --in tests/compliance/contract:/contract
+  root_step broker 600 booted $suite 400 tests/dbus/ours.sh --broker --in tests/dbus --in tests/compliance/contract:/contract \
     --in target/release:/build --in policy:/policy
-  step broker-lifecycle 600 booted $suite 400 tests/lifecycle/broker.sh --broker --in .:/src
-  step tool-ours 600 booted $suite 400 tests/tool/booted.sh --in .:/src
-  [ -n "$next" ] || step no-systemd 1200 tests/tool/no-systemd.sh
-  step lifecycle-$stock 1200 booted $suite 1000 tests/lifecycle/run.sh --in .:/src
+  root_step broker-lifecycle 600 booted $suite 400 tests/lifecycle/broker.sh --broker --in .:/src
+  root_step tool-ours 600 booted $suite 400 tests/tool/booted.sh --in .:/src
+  [ -n "$next" ] || root_step no-systemd 1200 tests/tool/no-systemd.sh
+  root_step lifecycle-$stock 1200 booted $suite 1000 tests/lifecycle/run.sh --in .:/src
   if [ -z "$next" ]; then
     # Debian 12.
-    step lab-252 1200 tests/lab/root.sh bookworm
-    step lifecycle-252 1200 booted bookworm 1000 tests/lifecycle/run.sh --in .:/src
+    root_step lab-252 1200 tests/lab/root.sh bookworm
+    root_step lifecycle-252 1200 booted bookworm 1000 tests/lifecycle/run.sh --in .:/src
   fi
   # The stock daemon first, and ours in the same boot.
-  step system 1500 tests/system/run.sh $suite
+  root_step system 1500 tests/system/run.sh $suite
   # Users' own machines: the original has them since 258.
-  [ -z "$next" ] || step user 900 booted $suite 700 tests/user/booted.sh --in .:/src
+  [ -z "$next" ] || root_step user 900 booted $suite 700 tests/user/booted.sh --in .:/src
   # No older systemd has hooks.
-  [ -z "$next" ] || step resolve 600 booted $suite 500 tests/resolve/hook.sh --in .:/src
-  step userdb-ours 1200 booted $suite 1000 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
-  step userdb-$stock 1200 booted $suite 1000 tests/compliance/userdb-stock.sh --in tests/compliance
-  step c-ours 600 booted $suite 400 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \
+  [ -z "$next" ] || root_step resolve 600 booted $suite 500 tests/resolve/hook.sh --in .:/src
+  root_step userdb-ours 1200 booted $suite 1000 tests/compliance/userdb-ours.sh --in tests/compliance --in .:/src
+  root_step userdb-$stock 1200 booted $suite 1000 tests/compliance/userdb-stock.sh --in tests/compliance
+  root_step c-ours 600 booted $suite 400 tests/c/ours.sh --in tests --in include:/include --in target/capi/lib:/build \
     --in target/release:/release --in libmachine/examples:/examples
-  step c-$stock 600 booted $suite 400 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
-  step nss-$stock 1200 booted $suite 1000 tests/nss/stock.sh --in tests/nss
+  root_step c-$stock 600 booted $suite 400 tests/c/stock.sh --in tests --in include:/include --in target/capi/lib:/build
+  root_step nss-$stock 1200 booted $suite 1000 tests/nss/stock.sh --in tests/nss
 }
 
 long() {
   step build 3600 make all
-  step lab-252 1200 tests/lab/root.sh bookworm
-  step boot-252 900 tests/boot/run.sh bookworm
-  step lifecycle-v1 600 version1 bookworm 400 tests/lifecycle/version1.sh --in .:/src
-  step containers 1800 tests/tool/containers.sh
+  root_step lab-252 1200 tests/lab/root.sh bookworm
+  root_step boot-252 900 tests/boot/run.sh bookworm
+  root_step lifecycle-v1 600 version1 bookworm 400 tests/lifecycle/version1.sh --in .:/src
+  root_step containers 1800 tests/tool/containers.sh
   # nscd is no part of the lab's Debian: it is fetched.
-  step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
+  root_step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
   step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
   step bridge 900 env DEADLINE=100 MODULE="$PWD/target/nss/libnss_mymachines.so.2" \
     tests/daemon/run.sh --machined target/release/machined bridge
-  step vm-root 1800 tests/lab/vm-root.sh trixie
+  root_step vm-root 1800 tests/lab/vm-root.sh trixie
   step dhcp 600 tests/daemon/run.sh --machined target/release/machined dhcp
-  step hook 900 booted sid 800 tests/resolve/figures.sh --in .:/src
+  root_step hook 900 booted sid 800 tests/resolve/figures.sh --in .:/src
   step dns 1800 env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns
   step directories 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines directories
-  step clients 1800 tests/clients/run.sh
-  step million 3600 tests/system/run.sh --groups trapped --files 1000000
+  root_step clients 1800 tests/clients/run.sh
+  root_step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh
-  step procps 1200 tests/c/procps.sh
-  step mac 1800 tests/tool/mac.sh
+  root_step procps 1200 tests/c/procps.sh
+  root_step mac 1800 tests/tool/mac.sh
   step musl 1800 scripts/musl.sh
   step vendor 3600 packaging/vendor.sh --test
-  step rpm 3600 packaging/rpm.sh --test
+  root_step rpm 3600 packaging/rpm.sh --test
   step pkgbuild 900 packaging/pkgbuild.sh
-  step deb 3600 bash -euc 'packaging/deb.sh --built; exec packaging/deb-test.sh bookworm trixie sid'
+  root_step deb 3600 bash -euc 'packaging/deb.sh --built; exec packaging/deb-test.sh bookworm trixie sid'
   step miri 3600 scripts/miri.sh
   step mutated-images 3600 env IMAGE_READER_ROUNDS=10000 cargo test --locked -p image-reader --test mutated --target-dir target
   step fuzz-long 5400 scripts/fuzz.sh 60
-  step vm 7200 tests/system/vm.sh
+  root_step vm 7200 tests/system/vm.sh
   step arch 7200 tests/arch/run.sh
 }
 
@@ -260,6 +282,7 @@ steps() {
 {
   counting=yes
   steps
+  [ "$root_steps" = 0 ] || [ "$(id -u)" = 0 ] || keep_sudo
   counting='' names=''
   steps
 

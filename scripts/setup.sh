@@ -4,10 +4,10 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: setup.sh [build] [demo] [check] [vm] [bench] [arch] [long]
+usage: setup.sh [build] [demo] [fast] [check] [vm] [bench] [arch] [long]
 
-Installs with apt what these need (build, demo and check, if none is named), having said what and why. Where everything
-is there it does nothing, at once. It removes no package and changes no configuration.
+Installs with apt what these need (build, demo and check, if none is named), having said what and why; fast is what of
+check needs no Debian to boot. Where everything is there it does nothing, at once. It removes no package and changes no configuration.
 
 A cargo that is missing or too old is answered with Debian's cargo-web and rustc-web; a toolchain of rustup's stays as
 it is, and its own is used if it is new enough. `make demo` and `make check` call this.
@@ -17,7 +17,7 @@ U
 for word; do
   case $word in
     -h | --help) usage; exit 0 ;;
-    build | demo | check | vm | bench | arch | long) ;;
+    build | demo | fast | check | vm | bench | arch | long) ;;
     *) usage >&2; exit 2 ;;
   esac
 done
@@ -35,6 +35,10 @@ build ca-certificates   /etc/ssl/certs/ca-certificates.crt    lets cargo downloa
 demo  iproute2          ip                                    gives the containers networks
 demo  socat             socat                                 speaks to the socket of machined
 demo  util-linux        nsenter                               makes namespaces
+fast  iproute2          ip                                    gives the tests networks
+fast  python3           python3                               runs the checks of the source
+fast  btrfs-progs       mkfs.btrfs                            makes a file system with subvolumes for images
+fast  e2fsprogs         mkfs.ext4                             makes one without
 check iproute2          ip                                    gives the containers networks
 check socat             socat                                 speaks to the socket of machined
 check procps            ps                                    looks for processes that stayed behind
@@ -107,7 +111,7 @@ if ! "$here/cargo.sh" --which >/dev/null 2>&1; then
 fi
 # Debian's linters for Debian's toolchain; rustup has its own.
 case $purposes in
-  *" check "*)
+  *" fast "* | *" check "*)
     if [ -n "$toolchain" ] || [ "$("$here/cargo.sh" --which)" = /usr/bin/cargo ]; then
       [ -x /usr/bin/cargo-fmt ] || wants rustfmt-web "checks how the code is laid out"
       [ -x /usr/bin/cargo-clippy ] || wants rust-web-clippy "Rust's linter"
@@ -161,13 +165,14 @@ if ! command -v apt-get >/dev/null; then
 fi
 become=()
 if [ "$(id -u)" != 0 ]; then
-  if command -v sudo >/dev/null; then
-    echo 'setup: sudo may ask for your password'
-    become=(sudo)
-  else
-    printf 'setup: neither root nor sudo; as root, run:\n  apt-get update && apt-get install %s\n' "${packages[*]}" >&2
+  refuse() {
+    printf 'setup: %s; as root, run:\n  apt-get update && apt-get install --no-install-recommends %s\n' "$1" "${packages[*]}" >&2
     exit 1
-  fi
+  }
+  command -v sudo >/dev/null || refuse 'neither root nor sudo'
+  echo 'setup: sudo may ask for your password'
+  sudo true || refuse 'sudo refuses'
+  become=(sudo)
 fi
 
 # Servers are for tests, which start them: none is to run on this host now or after its next boot.
@@ -191,13 +196,15 @@ quiet() {
 apt() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
 apt update
 if [ -n "$toolchain" ]; then
-  # Without Debian's security updates, apt knows an older one only.
+  # Debian 12 has an older one, and a newer one in its security updates; Debian 13 has the newer one itself.
   candidate=$(apt-cache policy cargo-web | sed -n 's/^ *Candidate: //p')
   if ! dpkg --compare-versions "${candidate:-0}" ge "$("$here/cargo.sh" --needed)"; then
     echo "setup: the newest cargo-web that apt knows is ${candidate:-none}, and $("$here/cargo.sh" --needed) is needed." >&2
-    echo "setup: Add Debian's security updates to apt's sources, or install a toolchain with rustup; for example:" >&2
+    echo "setup: Add Debian and its security updates to apt's sources, or install a toolchain with rustup; for example:" >&2
     # shellcheck disable=SC1091
-    echo "  deb http://deb.debian.org/debian-security $(. /etc/os-release && echo "$VERSION_CODENAME")-security main" >&2
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    echo "  deb http://deb.debian.org/debian $suite main" >&2
+    echo "  deb http://deb.debian.org/debian-security $suite-security main" >&2
     exit 1
   fi
 fi
