@@ -15,6 +15,7 @@ import processes
 import records
 import varlink
 from place import is_active, run, show
+from subscribe import Follower
 from varlink import MACHINE_EXISTS, OK, ask, listed, register
 from waiting import until
 
@@ -67,6 +68,25 @@ class Units(place.Case):
                        "the end of the job")
         self.assertEqual(record["SCOPE"], "machine-web.scope")
         self.assertEqual(os.readlink("/run/systemd/machines/unit:machine-web.scope"), "web")
+
+    def test_a_follower_is_told_of_the_unit_and_of_its_group_when_it_is_there(self):
+        follower = Follower().snapshot()
+        self.addCleanup(follower.close)
+        # The machine is there before the unit, as long as process 1 does nothing.
+        self.freeze()
+        leader = self.leader()
+        with varlink.Client(deadline=60) as client:
+            client.send(varlink.message("Register", {"name": "web", "class": "container", "leader": leader.pid,
+                                                     "allocateUnit": True}))
+            follower.until(lambda machines: "web" in machines, "the machine")
+            told = follower.machines["web"]
+            self.assertEqual((told["state"], told["unit"], told.get("controlGroup")), ("opening", "machine-web.scope", None))
+            place.THAWED.touch()
+            self.assertEqual(varlink.verdict(client.receive()), OK)
+        follower.until(lambda machines: machines["web"]["state"] == "running", "the end of the job")
+        self.assertEqual(follower.machines["web"]["controlGroup"], "/machine.slice/machine-web.scope")
+        self.assertEqual(ask("Terminate", {"name": "web"}), OK)
+        follower.until(lambda machines: "web" not in machines, "the end of the machine")
 
     def test_the_group_of_a_scope_is_known_from_its_start_to_its_end(self):
         leader = self.leader()
