@@ -136,4 +136,6 @@ wait "$child" || echo "boot.sh: systemd-nspawn ended with status $?" >>"$out/con
 child=
 # After a soft-reboot it was a directory like any other.
 [ ! -d "$work/upper/out" ] || cp -a "$work/upper/out/." "$out/"
+# Whoever had sudo run this is to be able to remove it.
+[ -z "${SUDO_UID-}" ] || chown -Rh "$SUDO_UID:$SUDO_GID" "$out"
 exit "$(cat "$out/rc")"
