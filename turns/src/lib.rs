@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 pub use owner::Owners;
-pub use queue::User;
+pub use queue::{Length, User};
 use queue::{Place, Queue};
 
 /// How long a turn is meant to be.
@@ -44,6 +44,8 @@ struct Inner {
     has_passed: Notify,
     /// When the present turn began.
     began: Cell<Option<Instant>>,
+    /// How long the work is whose turn it is.
+    length: Cell<Length>,
     is_given_out: Cell<bool>,
     is_run: Cell<bool>,
     worked: Cell<Duration>,
@@ -54,6 +56,7 @@ struct Inner {
 struct Waiter {
     waker: RefCell<Option<Waker>>,
     state: Cell<State>,
+    length: Cell<Length>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -105,6 +108,11 @@ impl Turns {
         self.0.began.get().is_none_or(|began| began.elapsed() >= SLICE)
     }
 
+    /// Says how long the work is whose turn it is, from its next turn on. Short unless something else is said.
+    pub fn lasts(&self, length: Length) {
+        self.0.length.set(length);
+    }
+
     /// Waits until those who wait have had turns for a while, or nobody waits: for a task that brings in more work as long as it
     /// is let, and would keep the turns from all others.
     pub async fn pass(&self) {
@@ -134,7 +142,9 @@ impl Turns {
                 }
                 let before = processor_time();
                 seat.turns.0.began.set(Some(Instant::now()));
+                seat.turns.0.length.set(seat.waiter.length.get());
                 let polled = work.as_mut().poll(context);
+                seat.waiter.length.set(seat.turns.0.length.get());
                 seat.waiter.state.set(State::Idle);
                 seat.turns.ended(user, processor_time().saturating_sub(before));
                 polled
@@ -165,7 +175,8 @@ impl Seat {
     fn queue(&self) {
         if self.waiter.state.get() == State::Idle {
             self.waiter.state.set(State::Queued);
-            self.turns.0.queue.borrow_mut().push(Place { user: self.user, value: self.waiter.clone() });
+            let (length, value) = (self.waiter.length.get(), self.waiter.clone());
+            self.turns.0.queue.borrow_mut().push(Place { user: self.user, length, value });
             self.turns.0.has_work.notify_one();
         }
     }

@@ -12,11 +12,32 @@ pub enum User {
     Uid(u32),
 }
 
+/// How many turns it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Length {
+    /// A few: somebody waits for the answer.
+    #[default]
+    Short,
+    /// As many as there are, perhaps for ever.
+    Long,
+}
+
+impl Length {
+    fn other(self) -> Self {
+        match self {
+            Self::Short => Self::Long,
+            Self::Long => Self::Short,
+        }
+    }
+}
+
 /// A place in the queue.
 #[derive(Debug)]
 pub struct Place<T> {
     /// Whose it is.
     pub user: User,
+    /// How long the work is.
+    pub length: Length,
     /// What waits.
     pub value: T,
 }
@@ -31,8 +52,39 @@ pub struct Queue<T> {
 
 #[derive(Debug)]
 struct Line<T> {
-    waiting: VecDeque<T>,
+    short: VecDeque<T>,
+    long: VecDeque<T>,
+    /// What was served last.
+    last: Length,
     used: Duration,
+}
+
+impl<T> Line<T> {
+    fn new(used: Duration) -> Self {
+        Self { short: VecDeque::new(), long: VecDeque::new(), last: Length::Long, used }
+    }
+
+    fn waiting(&mut self, length: Length) -> &mut VecDeque<T> {
+        match length {
+            Length::Short => &mut self.short,
+            Length::Long => &mut self.long,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.long.is_empty()
+    }
+
+    /// Short and long work by turns: a hundred of the one are no more in the way of the other than a single one.
+    fn next(&mut self) -> Option<(Length, T)> {
+        let wanted = self.last.other();
+        let (length, value) = match self.waiting(wanted).pop_front() {
+            Some(value) => (wanted, value),
+            None => (self.last, self.waiting(self.last).pop_front()?),
+        };
+        self.last = length;
+        Some((length, value))
+    }
 }
 
 impl<T> Default for Queue<T> {
@@ -44,37 +96,39 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     fn line(&mut self, user: User) -> &mut Line<T> {
         let clock = self.clock;
-        let line = self.lines.entry(user).or_insert(Line { waiting: VecDeque::new(), used: clock });
-        if line.waiting.is_empty() {
+        let line = self.lines.entry(user).or_insert_with(|| Line::new(clock));
+        if line.is_empty() {
             line.used = line.used.max(clock);
         }
         line
     }
 
-    /// Puts somebody behind the others of the same user.
+    /// Puts somebody behind the others of the same user whose work is as long.
     pub fn push(&mut self, place: Place<T>) {
-        self.line(place.user).waiting.push_back(place.value);
+        self.line(place.user).waiting(place.length).push_back(place.value);
     }
 
     /// Puts back who was taken out last.
     pub fn put_back(&mut self, place: Place<T>) {
-        self.line(place.user).waiting.push_front(place.value);
+        let line = self.line(place.user);
+        line.waiting(place.length).push_front(place.value);
+        line.last = place.length.other();
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.lines.values().all(|line| line.waiting.is_empty())
+        self.lines.values().all(Line::is_empty)
     }
 
     /// Takes out whose turn is next.
     pub fn next(&mut self) -> Option<Place<T>> {
-        let waiting = self.lines.iter_mut().filter(|(_, line)| !line.waiting.is_empty());
+        let waiting = self.lines.iter_mut().filter(|(_, line)| !line.is_empty());
         let (&user, line) = waiting.min_by_key(|(user, line)| (**user != User::Privileged, line.used))?;
-        let value = line.waiting.pop_front()?;
+        let (length, value) = line.next()?;
         if user != User::Privileged {
             self.clock = self.clock.max(line.used);
         }
-        Some(Place { user, value })
+        Some(Place { user, length, value })
     }
 
     /// A user has used so much time.
@@ -84,13 +138,14 @@ impl<T> Queue<T> {
             line.used = line.used.saturating_add(time);
         }
         let clock = self.clock;
-        self.lines.retain(|_, line| !line.waiting.is_empty() || line.used > clock);
+        self.lines.retain(|_, line| !line.is_empty() || line.used > clock);
     }
 
     /// Takes somebody out who does not want a turn any more.
     pub fn remove(&mut self, user: User, is_it: impl Fn(&T) -> bool) {
         if let Some(line) = self.lines.get_mut(&user) {
-            line.waiting.retain(|value| !is_it(value));
+            line.short.retain(|value| !is_it(value));
+            line.long.retain(|value| !is_it(value));
         }
     }
 }
@@ -100,6 +155,10 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    fn push(queue: &mut Queue<&'static str>, user: User, length: Length, value: &'static str) {
+        queue.push(Place { user, length, value });
+    }
 
     fn serve(queue: &mut Queue<&'static str>, time: Duration) -> &'static str {
         let place = queue.next().unwrap();
@@ -111,13 +170,13 @@ mod tests {
     fn turns_go_round_by_user_and_then_by_connection() {
         let mut queue = Queue::default();
         for value in ["a1", "a2", "a3"] {
-            queue.push(Place { user: User::Uid(1), value });
+            push(&mut queue, User::Uid(1), Length::Short, value);
         }
-        queue.push(Place { user: User::Uid(2), value: "b1" });
+        push(&mut queue, User::Uid(2), Length::Short, "b1");
         let mut order = vec![serve(&mut queue, MS), serve(&mut queue, MS)];
         order.sort_unstable();
         assert_eq!(order, ["a1", "b1"]);
-        queue.push(Place { user: User::Uid(2), value: "b1" });
+        push(&mut queue, User::Uid(2), Length::Short, "b1");
         let mut order = vec![serve(&mut queue, MS), serve(&mut queue, MS)];
         order.sort_unstable();
         assert_eq!(order, ["a2", "b1"]);
@@ -128,16 +187,16 @@ mod tests {
     #[test]
     fn who_uses_much_time_waits_until_others_have_used_as_much() {
         let mut queue = Queue::default();
-        queue.push(Place { user: User::Uid(1), value: "long" });
+        push(&mut queue, User::Uid(1), Length::Short, "long");
         assert_eq!(serve(&mut queue, 10 * MS), "long");
-        queue.push(Place { user: User::Uid(1), value: "long" });
+        push(&mut queue, User::Uid(1), Length::Short, "long");
         for _ in 0..9 {
-            queue.push(Place { user: User::Uid(2), value: "short" });
+            push(&mut queue, User::Uid(2), Length::Short, "short");
             assert_eq!(serve(&mut queue, MS), "short");
         }
-        queue.push(Place { user: User::Uid(2), value: "short" });
+        push(&mut queue, User::Uid(2), Length::Short, "short");
         serve(&mut queue, 2 * MS);
-        queue.push(Place { user: User::Uid(2), value: "short" });
+        push(&mut queue, User::Uid(2), Length::Short, "short");
         assert_eq!(serve(&mut queue, MS), "long");
     }
 
@@ -145,15 +204,15 @@ mod tests {
     fn root_goes_first_and_nobody_saves_time_up() {
         let mut queue = Queue::default();
         for _ in 0..100 {
-            queue.push(Place { user: User::Uid(1), value: "busy" });
+            push(&mut queue, User::Uid(1), Length::Short, "busy");
             serve(&mut queue, MS);
         }
-        queue.push(Place { user: User::Uid(1), value: "busy" });
-        queue.push(Place { user: User::Uid(2), value: "new" });
-        queue.push(Place { user: User::Privileged, value: "root" });
+        push(&mut queue, User::Uid(1), Length::Short, "busy");
+        push(&mut queue, User::Uid(2), Length::Short, "new");
+        push(&mut queue, User::Privileged, Length::Short, "root");
         assert_eq!(serve(&mut queue, 50 * MS), "root");
         assert_eq!(serve(&mut queue, 3 * MS), "new");
-        queue.push(Place { user: User::Uid(2), value: "new" });
+        push(&mut queue, User::Uid(2), Length::Short, "new");
         // The newcomer has had its share, and does not get the hundred turns that the other one had before.
         assert_eq!(serve(&mut queue, MS), "busy");
     }
@@ -162,19 +221,47 @@ mod tests {
     fn who_is_done_is_forgotten() {
         let mut queue = Queue::default();
         for uid in 0..1000 {
-            queue.push(Place { user: User::Uid(uid), value: "x" });
+            push(&mut queue, User::Uid(uid), Length::Short, "x");
         }
         queue.remove(User::Uid(7), |_| true);
         for _ in 0..999 {
             serve(&mut queue, MS);
         }
         assert!(queue.next().is_none());
-        queue.push(Place { user: User::Uid(7), value: "x" });
+        push(&mut queue, User::Uid(7), Length::Short, "x");
         serve(&mut queue, 2 * MS);
-        queue.push(Place { user: User::Uid(8), value: "x" });
+        push(&mut queue, User::Uid(8), Length::Short, "x");
         serve(&mut queue, 5 * MS);
-        queue.push(Place { user: User::Uid(7), value: "x" });
+        push(&mut queue, User::Uid(7), Length::Short, "x");
         serve(&mut queue, MS);
         assert!(queue.lines.len() <= 2, "{} are remembered", queue.lines.len());
+    }
+
+    #[test]
+    fn long_work_of_a_user_lets_every_second_turn_to_the_short() {
+        let mut queue = Queue::default();
+        for value in ["long 1", "long 2", "long 3", "long 4"] {
+            push(&mut queue, User::Privileged, Length::Long, value);
+        }
+        assert_eq!(serve(&mut queue, MS), "long 1");
+        push(&mut queue, User::Privileged, Length::Short, "short 1");
+        push(&mut queue, User::Privileged, Length::Short, "short 2");
+        let order: Vec<_> = (0..5).map(|_| serve(&mut queue, MS)).collect();
+        assert_eq!(order, ["short 1", "long 2", "short 2", "long 3", "long 4"]);
+        assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn who_is_put_back_is_the_next() {
+        let mut queue = Queue::default();
+        push(&mut queue, User::Uid(1), Length::Long, "long");
+        push(&mut queue, User::Uid(1), Length::Short, "short");
+        push(&mut queue, User::Uid(1), Length::Short, "short");
+        for expected in ["short", "long", "short"] {
+            let place = queue.next().unwrap();
+            assert_eq!(place.value, expected);
+            queue.put_back(place);
+            assert_eq!(serve(&mut queue, MS), expected);
+        }
     }
 }

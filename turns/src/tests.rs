@@ -51,6 +51,43 @@ fn a_crowd_of_one_user_and_one_of_another_take_turns() {
 }
 
 #[test]
+fn a_crowd_with_long_work_lets_short_work_of_the_same_user_pass() {
+    run(async {
+        let turns = Turns::default();
+        spawn_local(turns.clone().run());
+        let done = Rc::new(Cell::new(0));
+        for _ in 0..100 {
+            let (turns, done) = (turns.clone(), done.clone());
+            spawn_local(async move {
+                let busy = async {
+                    turns.lasts(Length::Long);
+                    loop {
+                        work(&turns);
+                        done.update(|done| done + 1);
+                        yield_now().await;
+                    }
+                };
+                turns.take(User::Privileged, busy).await
+            });
+        }
+        // Each has said so by then.
+        while done.get() < 200 {
+            yield_now().await;
+        }
+        let before = done.get();
+        let few = async {
+            for _ in 0..10 {
+                work(&turns);
+                yield_now().await;
+            }
+        };
+        turns.take(User::Privileged, few).await;
+        let others = done.get() - before;
+        assert!((5..=25).contains(&others), "{others} long turns for 10 short ones");
+    });
+}
+
+#[test]
 fn who_waits_for_something_holds_up_nobody_and_who_leaves_neither() {
     run(async {
         let turns = Turns::default();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
-use turns::{Turns, User};
+use turns::{Length, Turns, User};
 
 use super::admission::Permit;
 use super::descriptors::Descriptors;
@@ -154,7 +154,11 @@ impl<C: 'static> Connection<C> {
             Decision::Run(row, parameters) => {
                 let call = Call { peer: self.peer.clone(), parameters, more, oneway, descriptors };
                 let handler = (row.handler)(self.context.clone(), call, replier(row.descriptors));
-                self.drive(handler, turns).await?
+                // Who takes many answers can wait for those who wait for one.
+                turns.lasts(if more { Length::Long } else { Length::Short });
+                let replied = self.drive(handler, turns).await?;
+                turns.lasts(Length::Short);
+                replied
             }
             Decision::Info(info) => replier(Descriptors::None).reply(info),
             Decision::Description(description) => {
