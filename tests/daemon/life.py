@@ -158,7 +158,7 @@ class Life(world.Case):
 class Crowd(world.Case):
     def test_a_thousand_machines_are_listed_restored_and_end_together(self):
         self.start()
-        idle = self.machined.rss()
+        idle, allocated_idle = self.machined.rss(), self.machined.allocated()
         leaders = [self.leader() for _ in range(1000)]
         with Client() as client:
             for number, leader in enumerate(leaders):
@@ -170,10 +170,13 @@ class Crowd(world.Case):
         print(f"# {each:.0f} bytes a machine")
         self.assertLess(each, 1200)
         self.assertEqual(len(listed(acquireMetadata="graceful")), 1000)
-        full = self.machined.rss()
+        full, allocated_full = self.machined.rss(), self.machined.allocated()
         print(f"# VmRSS: {idle} KiB idle, {full} KiB with 1000 machines, just listed with metadata")
-        self.assertLess(idle, 5 << 10)
-        self.assertLess(full, 7 << 10)
+        print(f"# RssAnon: {allocated_idle} KiB idle, {allocated_full} KiB with 1000 machines")
+        self.assertLess(allocated_idle, 1 << 10)
+        self.assertLess(allocated_full, 3 << 10)
+        self.assertLess(idle, 6 << 10)
+        self.assertLess(full, 8 << 10)
         self.assert_consistent()
         self.restart()
         self.assertEqual(len(listed()), 1000)

@@ -185,8 +185,9 @@ class Resources(world.Case):
             limits = re.search(r"Max open files +(\d+) +(\d+)", file.read())
         self.assertEqual(limits.groups(), (str(hard), str(hard)))
         self.assertEqual(self.machined.status("Threads"), "1")
-        print(f"# VmRSS: {self.machined.rss()} KiB idle")
-        self.assertLess(self.machined.rss(), 5 << 10)
+        print(f"# VmRSS: {self.machined.rss()} KiB idle, RssAnon: {self.machined.allocated()} KiB")
+        self.assertLess(self.machined.allocated(), 1 << 10)
+        self.assertLess(self.machined.rss(), 6 << 10)
         # Threads that read files of containers do not stay.
         self.register("web", self.leader())
         listed(acquireMetadata="graceful")
