@@ -9,7 +9,7 @@ usage: check.sh [--fast | --next | --long] [STEP]...
 Runs every step, or those that are named, to the end even if one fails; the log of each is target/check/STEP.log. Prints
 a summary, whose last line is "N passed, N failed, N skipped"; exits 1 if anything failed. A step that counts nothing
 itself counts as one test. What this host has no tool for is skipped, and said so loudly. Who is not root is asked by sudo
-for a password at the beginning, if it wants one, and if there are steps that boot a Debian.
+for a password at the beginning, if it wants one, and if there are steps that need root.
 
   --fast  only what needs no root, no Debian to boot and no release build: a few minutes, between two edits
   --long  instead, what does not fit into the others: a kernel of its own, other processors, Debian 12's boot, other
@@ -80,7 +80,7 @@ step() {
   tell_each_minute "$name" "$log" &
   teller=$!
   # A shell of its own, whose process group the limit ends as a whole.
-  export -f booted lint version1
+  export -f as_root booted lint version1
   timeout -k 10 "$limit" bash -euo pipefail -c '"$@"' bash "$@" >"$log" 2>&1 </dev/null || rc=$?
   kill $teller && wait $teller 2>/dev/null
   read -r p f s lines <<<"$(counts "$log")"
@@ -110,7 +110,7 @@ step() {
   printf '%s\n' "$verdict"
 }
 
-# root_step NAME SECONDS COMMAND...: a step that boots something, which root alone may.
+# root_step NAME SECONDS COMMAND...: a step that boots something, or needs users and control groups, which root alone has.
 root_step() {
   [ -z "$counting" ] || ! wanted "$1" || root_steps=$((root_steps + 1))
   step "$@"
@@ -119,7 +119,7 @@ root_step() {
 # Steps run in the background of the terminal, where sudo stops when it wants to ask for a password: it asks before them, and
 # is not to forget the answer.
 keep_sudo() {
-  echo "check.sh: $root_steps of the $total steps boot a Debian, with sudo, which may ask for your password"
+  echo "check.sh: $root_steps of the $total steps need root, with sudo, which may ask for your password"
   if ! command -v sudo >/dev/null || ! sudo true; then
     echo 'check.sh: neither root nor sudo: run it as root; what needs neither is check.sh --fast (make check FAST=1)' >&2
     exit 1
@@ -127,6 +127,12 @@ keep_sudo() {
   while sleep 60; do sudo -n true || break; done >/dev/null 2>&1 &
   # shellcheck disable=SC2064
   trap "kill $! 2>/dev/null" EXIT
+}
+
+# as_root COMMAND...: with the caller's toolchain, and in his settings.
+as_root() {
+  [ "$(id -u)" = 0 ] || set -- sudo env PATH="$PATH" HOME="$HOME" ${DEADLINE:+DEADLINE="$DEADLINE"} "$@"
+  exec "$@"
 }
 
 # booted SUITE SECONDS SCRIPT [--in DIR:AT]...: a script in a booted Debian; what it said is the log.
@@ -191,14 +197,14 @@ all() {
     step build 3600 make all
     without_release
     step fuzz 600 scripts/fuzz.sh
-    step nss 1800 tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
+    root_step nss 1800 as_root tests/nss/run.sh --module target/nss/libnss_mymachines.so.2
     step c 2400 tests/c/run.sh
-    step daemon 1800 tests/daemon/run.sh --machined target/release/machined
-    step userdb 1200 tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
+    root_step daemon 1800 as_root tests/daemon/run.sh --machined target/release/machined
+    root_step userdb 1200 as_root tests/userdb/run.sh --machined target/release/machined --userdb target/release/userdb-machined \
       --module target/nss/libnss_mymachines.so.2
-    step tool 1200 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
+    root_step tool 1200 as_root tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines
     # By themselves: they measure.
-    step attack 900 env USERDB_MACHINED="$PWD/target/release/userdb-machined" tests/daemon/run.sh \
+    root_step attack 900 as_root env USERDB_MACHINED="$PWD/target/release/userdb-machined" tests/daemon/run.sh \
       --machined target/release/machined attacks
     step demo 600 demo/test.sh
     suite=trixie stock=257
@@ -246,14 +252,14 @@ long() {
   root_step containers 1800 tests/tool/containers.sh
   # nscd is no part of the lab's Debian: it is fetched.
   root_step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
-  step subscribers 1200 env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
-  step bridge 900 env DEADLINE=100 MODULE="$PWD/target/nss/libnss_mymachines.so.2" \
+  root_step subscribers 1200 as_root env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
+  root_step bridge 900 as_root env DEADLINE=100 MODULE="$PWD/target/nss/libnss_mymachines.so.2" \
     tests/daemon/run.sh --machined target/release/machined bridge
   root_step vm-root 1800 tests/lab/vm-root.sh trixie
-  step dhcp 600 tests/daemon/run.sh --machined target/release/machined dhcp
+  root_step dhcp 600 as_root tests/daemon/run.sh --machined target/release/machined dhcp
   root_step hook 900 booted sid 800 tests/resolve/figures.sh --in .:/src
-  step dns 1800 env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns
-  step directories 600 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines directories
+  root_step dns 1800 as_root env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns
+  root_step directories 600 as_root tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines directories
   root_step clients 1800 tests/clients/run.sh
   root_step million 3600 tests/system/run.sh --groups trapped --files 1000000
   step go 600 tests/c/go.sh
