@@ -33,19 +33,24 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List all machines
+    ///
+    /// Those of the system's registry, and those of the calling user's own daemon, machined --user; the column 'registry'
+    /// says which.
     List(List),
     /// Tell all that is known of machines
+    ///
+    /// A name is that of a machine of the system's registry, or else of one of the calling user's own.
     Status(Status),
     /// Tell which machine processes, users, groups and addresses belong to
     ///
     /// A number is looked up as a process, a uid and a gid, unless an option says which it is; vu-MACHINE-UID and
     /// vg-MACHINE-GID are users and groups of machines. The machine of a process that is in a machine of a machine is
-    /// told as outer/inner. Exit status 2: something belongs to no machine.
+    /// told as outer/inner. What two machines have is neither's. Exit status 2: something belongs to no machine.
     Whois(Whois),
     /// Tell what the name of a machine resolves to
     ///
-    /// What the NSS module says of it, whether or not /etc/nsswitch.conf has the module asked: the addresses, in its
-    /// order. With --verbose, why a name has none. Exit status 2: it does not resolve.
+    /// What the NSS module says of it to programs of the calling user, whether or not /etc/nsswitch.conf has the module
+    /// asked: the addresses, in its order. With --verbose, why a name has none. Exit status 2: it does not resolve.
     Resolve(Resolve),
     /// Tell which machines come, go and change, until it is ended
     Watch(Watch),

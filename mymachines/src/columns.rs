@@ -4,7 +4,7 @@
 use registry::{Addresses, IdRange, KernelProcesses, LeaderIdentity, Record, is_alive};
 
 use crate::failure::Failure;
-use crate::machine::Machine;
+use crate::machine::{Machine, record_path};
 use crate::table::{Table, Value};
 
 /// One thing that is told of a machine.
@@ -18,7 +18,7 @@ pub struct Column {
 }
 
 /// All columns.
-pub const COLUMNS: [Column; 22] = [
+pub const COLUMNS: [Column; 23] = [
     Column { name: "machine", about: "its name", of: |m| Value::Text(m.record.name.to_string()) },
     Column { name: "class", about: "container or vm", of: |m| Value::Text(m.record.class.to_string()) },
     Column {
@@ -90,7 +90,12 @@ pub const COLUMNS: [Column; 22] = [
     Column {
         name: "record",
         about: "the file that says all this",
-        of: |m| Value::Text(format!("{}/{}", registry::MACHINE_DIRECTORY, m.record.name)),
+        of: |m| Value::Text(record_path(m.registry, &m.record.name).display().to_string()),
+    },
+    Column {
+        name: "registry",
+        about: "system; or user, where it is registered with the calling user's own daemon",
+        of: |m| Value::text(Some(if m.registry.user().is_some() { "user" } else { "system" })),
     },
     Column {
         name: "addresses",
@@ -199,6 +204,7 @@ fn utc(microseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use registry::calls::RegistryFiles;
     use registry::{Class, MachineName};
 
     #[test]
@@ -228,7 +234,7 @@ mod tests {
             (2..200).map(|n| registry::Address::parse(format!("10.0.0.{n}").as_bytes()).unwrap()).collect(),
         );
         record.uid_map = vec![IdRange { inside: 0, outside: 655_360, count: 65_536 }];
-        let machine = Machine { record, is_alive: false };
+        let machine = Machine { record, is_alive: false, registry: RegistryFiles::SYSTEM };
         let all: Vec<_> = COLUMNS.iter().collect();
         let table = table(&all, &[machine]);
         let cell = |name: &str| {

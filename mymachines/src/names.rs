@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 
 use clap_complete::CompletionCandidate;
-use registry::{Directory, MachineName};
+use registry::MachineName;
 
 use crate::failure::Failure;
+use crate::machine::listed_names;
 
 /// Checks a name.
 ///
@@ -23,12 +24,9 @@ pub fn looked_for(text: &str) -> Result<MachineName, Failure> {
     checked(text).map_err(Failure::NotFound)
 }
 
-/// What the shell offers where a machine is to be named: what the directory of the records lists.
+/// What the shell offers where a machine is to be named: what the directories of the records list.
 pub fn candidates() -> Vec<CompletionCandidate> {
-    let names = Directory::open(registry::MACHINE_DIRECTORY.as_ref()).and_then(|directory| directory.names());
-    let mut names: Vec<_> = names.map(|names| names.machines).unwrap_or_default();
-    names.sort_unstable();
-    names.iter().map(|name| CompletionCandidate::new(OsStr::new(name.as_str()))).collect()
+    listed_names().iter().map(|name| CompletionCandidate::new(OsStr::new(name.as_str()))).collect()
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::io;
 use std::net::IpAddr;
 
 use libmachine::Errno;
-use registry::{IdKind, KernelFiles, KernelProcesses, mapped_id_by_name};
+use registry::calls::SeenProcesses;
+use registry::{IdKind, LookupError, mapped_id_by_name};
 
 use crate::cli;
-use crate::failure::{FAILED, Failure, NOT_FOUND};
+use crate::failure::Failure;
+use crate::machine::registries;
 use crate::table::{Table, Value};
 
 /// What a number may be.
@@ -17,6 +19,9 @@ enum Kind {
     User,
     Group,
 }
+
+/// What is known of a subject: a row for each thing that it is, or why one is not known.
+type Answers = Vec<Result<Vec<Value>, Failure>>;
 
 /// Tells which machine subjects belong to.
 ///
@@ -31,15 +36,20 @@ pub fn whois(options: &cli::Whois) -> Result<u8, Failure> {
     };
     let (mut rows, mut code) = (Vec::new(), 0);
     for subject in &options.subjects {
-        match find(subject, kinds) {
-            Ok(found) if found.is_empty() => {
-                eprintln!("mymachines: '{}' belongs to no machine", subject.escape_debug());
-                code = NOT_FOUND;
-            }
-            Ok(found) => rows.extend(found),
-            Err(reason) => {
-                eprintln!("mymachines: {reason}");
-                code = code.max(FAILED);
+        let mut answers = find(subject, kinds);
+        if answers.is_empty() {
+            answers.push(Err(Failure::NotFound(format!("{} belongs to no machine", quoted(subject)))));
+        }
+        let is_known = answers.iter().any(Result::is_ok);
+        for answer in answers {
+            match answer {
+                Ok(row) => rows.push(row),
+                Err(failure) => {
+                    failure.print();
+                    // It is something else, of a machine.
+                    let counts = !(is_known && matches!(failure, Failure::NotFound(_)));
+                    code = code.max(if counts { failure.code() } else { 0 });
+                }
             }
         }
     }
@@ -48,67 +58,109 @@ pub fn whois(options: &cli::Whois) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// The rows that there are for a subject.
-fn find(subject: &str, kinds: &[Kind]) -> Result<Vec<Vec<Value>>, String> {
-    if let Ok(number) = subject.parse::<u32>() {
-        let mut rows = Vec::new();
-        for kind in kinds {
-            rows.extend(of_number(*kind, number)?);
-        }
-        return Ok(rows);
-    }
+fn find(subject: &str, kinds: &[Kind]) -> Answers {
+    let found: Vec<_> = if let Ok(number) = subject.parse::<u32>() {
+        kinds.iter().map(|kind| of_number(*kind, number)).collect()
     // A link-local address may come with its interface, which the index does not have.
-    if let Ok(ip) = subject.split('%').next().unwrap_or_default().parse::<IpAddr>() {
-        let found = none_if_unknown(libmachine::machine_of_address(ip), subject)?;
-        return Ok(found
-            .map(|machine| row(subject, "address", machine.name().as_str(), None))
-            .into_iter()
-            .collect());
-    }
-    let mut rows = Vec::new();
-    for (kind, word) in [(IdKind::User, "user"), (IdKind::Group, "group")] {
-        let found = mapped_id_by_name(&KernelFiles, &KernelProcesses, kind, subject.as_bytes());
-        let found = found.map_err(|error| format!("'{}': cannot tell: {error:?}", subject.escape_debug()))?;
-        rows.extend(
-            found.map(|id| row(subject, word, id.machine.as_str(), Some((id.inside, id.name.as_str())))),
-        );
-    }
-    Ok(rows)
+    } else if let Ok(ip) = subject.split('%').next().unwrap_or_default().parse::<IpAddr>() {
+        vec![of_address(subject, ip)]
+    } else {
+        [IdKind::User, IdKind::Group].map(|kind| of_name(kind, subject)).into()
+    };
+    found.into_iter().filter_map(Result::transpose).collect()
 }
 
-fn of_number(kind: Kind, number: u32) -> Result<Option<Vec<Value>>, String> {
+fn of_address(subject: &str, ip: IpAddr) -> Result<Option<Vec<Value>>, Failure> {
+    let found = none_if_unknown(libmachine::machine_of_address(ip), subject, "address", "addresses")?;
+    Ok(found.map(|machine| row(subject, "address", machine.name().as_str(), None)))
+}
+
+fn of_name(kind: IdKind, subject: &str) -> Result<Option<Vec<Value>>, Failure> {
+    for registry in registries() {
+        let found = mapped_id_by_name(&registry, &SeenProcesses, kind, subject.as_bytes());
+        let found = none_if_unknown(found.map_err(errno), subject, word(kind), map(kind))?;
+        if let Some(id) = found.flatten() {
+            let inside = Some((id.inside, id.name.as_str()));
+            return Ok(Some(row(subject, word(kind), id.machine.as_str(), inside)));
+        }
+    }
+    Ok(None)
+}
+
+fn of_number(kind: Kind, number: u32) -> Result<Option<Vec<Value>>, Failure> {
     let subject = number.to_string();
+    let kind = match kind {
+        Kind::Process => return of_process(number, &subject),
+        Kind::User => IdKind::User,
+        Kind::Group => IdKind::Group,
+    };
+    let found = none_if_unknown(libmachine::machine_of_id(kind, number), &subject, word(kind), map(kind))?;
+    Ok(found.map(|id| row(&subject, word(kind), id.machine().as_str(), Some((id.inside(), id.name())))))
+}
+
+fn of_process(number: u32, subject: &str) -> Result<Option<Vec<Value>>, Failure> {
+    let machines = match libmachine::machines_of_pid(number) {
+        // Outside of the caller's cgroup namespace.
+        Err(Errno::SRCH | Errno::UNATCH) => None,
+        other => none_if_unknown(other, subject, "process", "leader")?,
+    };
+    Ok(machines.filter(|machines| !machines.is_empty()).map(|machines| {
+        let names: Vec<_> = machines.iter().map(|machine| machine.name().as_str()).collect();
+        row(subject, "process", &names.join("/"), None)
+    }))
+}
+
+const fn word(kind: IdKind) -> &'static str {
     match kind {
-        Kind::Process => {
-            let machines = match libmachine::machines_of_pid(number) {
-                // Outside of the caller's cgroup namespace.
-                Err(Errno::SRCH | Errno::UNATCH) => None,
-                other => none_if_unknown(other, &subject)?,
-            };
-            let path = machines.filter(|machines| !machines.is_empty()).map(|machines| {
-                let names: Vec<_> = machines.iter().map(|machine| machine.name().as_str()).collect();
-                names.join("/")
-            });
-            Ok(path.map(|path| row(&subject, "process", &path, None)))
-        }
-        Kind::User | Kind::Group => {
-            let (kind, word) =
-                if kind == Kind::User { (IdKind::User, "user") } else { (IdKind::Group, "group") };
-            let found = none_if_unknown(libmachine::machine_of_id(kind, number), &subject)?;
-            Ok(found.map(|id| row(&subject, word, id.machine().as_str(), Some((id.inside(), id.name())))))
-        }
+        IdKind::User => "user",
+        IdKind::Group => "group",
     }
 }
 
-fn none_if_unknown<T>(result: Result<T, Errno>, subject: &str) -> Result<Option<T>, String> {
+/// The column of `list` that says which ids a machine has.
+const fn map(kind: IdKind) -> &'static str {
+    match kind {
+        IdKind::User => "uid-map",
+        IdKind::Group => "gid-map",
+    }
+}
+
+const fn errno(error: LookupError) -> Errno {
+    match error {
+        LookupError::Shared => Errno::NOTUNIQ,
+        LookupError::Damaged => Errno::BADMSG,
+        LookupError::Unreadable(errno) => Errno(errno),
+    }
+}
+
+/// What was found of a subject, as what it was looked up; `None` if it is no machine's. The column of `list` says why
+/// it is that of several.
+fn none_if_unknown<T>(
+    result: Result<T, Errno>,
+    subject: &str,
+    word: &str,
+    column: &str,
+) -> Result<Option<T>, Failure> {
+    let subject = quoted(subject);
     match result {
         Ok(found) => Ok(Some(found)),
-        Err(Errno::NXIO | Errno::NOTUNIQ) => Ok(None),
-        Err(Errno::BADMSG) => {
-            Err(format!("'{subject}': the record that decides is damaged (mymachines list says which)"))
-        }
-        Err(errno) => Err(format!("'{subject}': {}", io::Error::from_raw_os_error(errno.0))),
+        Err(Errno::NXIO) => Ok(None),
+        Err(Errno::NOTUNIQ) => Err(Failure::NotFound(format!(
+            "{word} {subject} belongs to several machines, and so to none (mymachines list --columns machine,{column})"
+        ))),
+        Err(Errno::BADMSG) => Err(Failure::with_hint(
+            format!("{word} {subject}: the record that decides is damaged"),
+            "mymachines list says which",
+        )),
+        Err(errno) => Err(Failure::with_hint(
+            format!("{word} {subject}: {}", io::Error::from_raw_os_error(errno.0)),
+            "mymachines doctor says whether something is wrong with the registry",
+        )),
     }
+}
+
+fn quoted(subject: &str) -> String {
+    format!("'{}'", subject.escape_debug())
 }
 
 fn row(subject: &str, kind: &str, machine: &str, id: Option<(u32, &str)>) -> Vec<Value> {
@@ -124,18 +176,43 @@ fn row(subject: &str, kind: &str, machine: &str, id: Option<(u32, &str)>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{FAILED, NOT_FOUND};
 
     #[test]
     fn a_process_of_the_host_is_in_no_machine() {
         let own = std::process::id();
-        assert_eq!(of_number(Kind::Process, own), Ok(None));
-        assert_eq!(find("4294967294", &[Kind::Process]), Ok(vec![]));
+        assert!(of_number(Kind::Process, own).unwrap().is_none());
+        assert!(find("4294967294", &[Kind::Process]).is_empty());
     }
 
     #[test]
     fn what_is_no_subject_belongs_to_nobody() {
         for subject in ["", "web", "vu-", "-1", "1.2.3"] {
-            assert_eq!(find(subject, &[Kind::Process, Kind::User, Kind::Group]), Ok(vec![]), "{subject}");
+            assert!(find(subject, &[Kind::Process, Kind::User, Kind::Group]).is_empty(), "{subject}");
         }
+    }
+
+    #[test]
+    fn why_it_is_not_known_is_said_in_words() {
+        let told = |error| {
+            let failure = none_if_unknown::<()>(Err(errno(error)), "vu-a-1", "user", "uid-map").unwrap_err();
+            (failure.code(), failure.to_string())
+        };
+        assert_eq!(
+            told(LookupError::Shared),
+            (
+                NOT_FOUND,
+                "user 'vu-a-1' belongs to several machines, and so to none (mymachines list --columns machine,uid-map)"
+                    .into()
+            )
+        );
+        assert_eq!(
+            told(LookupError::Damaged),
+            (FAILED, "user 'vu-a-1': the record that decides is damaged".into())
+        );
+        assert_eq!(
+            told(LookupError::Unreadable(libc::EACCES)),
+            (FAILED, "user 'vu-a-1': Permission denied (os error 13)".into())
+        );
     }
 }

@@ -59,7 +59,7 @@ class MadeUp(tool.Case):
         self.assertEqual(wrong.returncode, 1)
         self.assertIn("there is no column 'colour'", wrong.stderr)
         self.assertIn("vsock-cid", wrong.stderr)
-        self.assertEqual(len(table("list", "--columns", "all")[0]), 22)
+        self.assertEqual(len(table("list", "--columns", "all")[0]), 23)
 
     def test_the_dead_are_listed_and_do_not_resolve(self):
         leader = self.leader()
@@ -94,6 +94,21 @@ class MadeUp(tool.Case):
         done = run("status", "bad")
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"a damaged record: {path}", done.stderr)
+
+    def test_a_damaged_record_that_decides_is_said_in_words(self):
+        self.made_up("bad", NAME="another")
+        done = run("whois", "vu-bad-1", "--no-legend")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr, "mymachines: user 'vu-bad-1': the record that decides is damaged\n"
+                                      "            mymachines list says which\n")
+
+    def test_a_name_resolves_as_it_does_for_programs(self):
+        """With a dot at its end, and in small letters where that is one machine's."""
+        self.made_up("BigTEST", self.leader(), ADDRESSES="10.1.0.2")
+        os.makedirs("/run/machined/names")
+        os.symlink("BigTEST", "/run/machined/names/bigtest")
+        for name in "BigTEST", "BigTEST.", "bigtest", "BIGTEST.":
+            self.assertEqual(table("resolve", name), [{"address": "10.1.0.2", "machine": "BigTEST"}], name)
 
     def test_status_tells_all_there_is(self):
         leader = self.leader()
@@ -204,6 +219,17 @@ class Real(tool.Case):
                 self.assertEqual(run("whois", "--gid", "100").returncode, 2)
         self.in_every_state(look)
 
+    @world.needs_root
+    def test_an_id_of_two_machines_is_said_to_be_neithers(self):
+        for name in "one", "two":
+            leader = self.leader(users.unmapped)
+            users.write_map(leader, [(0, 655360, 65536)])
+            self.register(name, leader)
+        done = run("whois", "--uid", "656360", "--no-legend")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertEqual(done.stderr, "mymachines: user '656360' belongs to several machines, and so to none "
+                                      "(mymachines list --columns machine,uid-map)\n")
+
     def test_what_comes_and_goes_is_told(self):
         self.register("before", self.leader())
         watch = subprocess.Popen([tool.MYMACHINES, "watch", "--all"], stdout=subprocess.PIPE, text=True)
@@ -306,6 +332,111 @@ class Real(tool.Case):
         found = [finding["finding"] for finding in table("doctor") if finding["about"] == "records"]
         self.assertTrue(any(path in text for text in found), found)
         self.assertTrue(any("of an earlier boot: old" in text for text in found), found)
+
+
+@world.needs_root
+class Own(tool.Case):
+    """A user's own machines, with the system's daemon beside the user's."""
+
+    USER = 1
+    RUNTIME = "/run/user/1"
+
+    def setUp(self):
+        super().setUp()
+        for path in self.RUNTIME, "/run/home":
+            os.makedirs(path)
+            os.chown(path, self.USER, self.USER)
+        self.become = ("setpriv", f"--reuid={self.USER}", f"--regid={self.USER}", "--clear-groups")
+        self.start("--user", prefix=self.become, env={"XDG_RUNTIME_DIR": self.RUNTIME, "HOME": "/run/home"})
+        os.makedirs(tool.RECORDS, exist_ok=True)
+        self.leaders = {}
+
+    def register_own(self, name):
+        leader = subprocess.Popen([*self.become, "unshare", "--user", "--map-root-user", "sleep", "infinity"])
+        self.addCleanup(lambda: (leader.kill(), leader.wait()))
+        until(lambda: os.stat(f"/proc/{leader.pid}").st_uid == self.USER, "the leader")
+        state = {"id": "8f3c0f5a9d1e77b2", "pid": leader.pid, "annotations": {"io.mymachines.register": name}}
+        done = subprocess.run([*self.become, tool.MYMACHINES, "register", "--from", "oci"], input=json.dumps(state), text=True,
+                              capture_output=True, timeout=20, env={"PATH": os.environ["PATH"]}, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.leaders[name] = leader.pid
+
+    def as_user(self, *arguments):
+        """The rows that the user is told, and the exit status."""
+        done = subprocess.run([*self.become, tool.MYMACHINES, *arguments, "--format", "json"], capture_output=True, text=True,
+                              timeout=20, env={"PATH": os.environ["PATH"]}, check=False)
+        return json.loads(done.stdout), done.returncode
+
+    def listed(self):
+        rows, code = self.as_user("list", "--columns", "machine,registry,leader,record")
+        self.assertEqual(code, 0)
+        return [tuple(row.values()) for row in rows]
+
+    def test_they_are_listed_and_told_to_that_user_alone(self):
+        self.register_own("mine")
+        leader = self.leader()
+        self.made_up("theirs", leader)
+        path = f"{self.RUNTIME}/systemd/machines/mine"
+        self.assertEqual(self.listed(), [("mine", "user", self.leaders["mine"], path),
+                                         ("theirs", "system", leader.pid, f"{tool.RECORDS}/theirs")])
+        self.assertEqual([row["machine"] for row in table("list")], ["theirs"])
+        told, code = self.as_user("status", "mine")
+        self.assertEqual((code, told[0]["leader"], told[0]["registry"]), (0, self.leaders["mine"], "user"))
+        self.assertEqual(run("status", "mine").returncode, 2)
+        # The process has no group of its own here, by which it would be in a machine of the same group.
+        whois, code = self.as_user("whois", "--pid", str(self.leaders["mine"]))
+        self.assertEqual((code, [row["machine"] for row in whois]), (0, ["mine"]))
+        self.assertEqual(run("whois", "--pid", str(self.leaders["mine"])).returncode, 2)
+        completed = subprocess.run([*self.become, tool.MYMACHINES, "--", "mymachines", "status", "mi"], capture_output=True, text=True,
+                                   timeout=20, check=False, env={"MYMACHINES_COMPLETE": "bash", "_CLAP_COMPLETE_INDEX": "2"})
+        self.assertEqual(completed.stdout.split(), ["mine"])
+
+    def plant(self, name, **fields):
+        """A record in the user's registry, as the user's daemon would have it."""
+        path = os.path.join(self.RUNTIME, "systemd/machines", name)
+        os.rename(self.made_up(name, **fields), path)
+        os.chown(path, self.USER, self.USER)
+        return path
+
+    def test_their_names_resolve_behind_those_of_the_system(self):
+        self.register_own("first")
+        leader = self.leader()
+        self.plant("mine", leader=leader, ADDRESSES="10.1.0.2")
+        self.assertEqual(self.as_user("resolve", "mine"), ([{"address": "10.1.0.2", "machine": "mine"}], 0))
+        self.assertEqual(run("resolve", "mine").returncode, 2)
+        self.made_up("mine", leader, ADDRESSES="10.1.0.3")
+        self.assertEqual(self.as_user("resolve", "mine")[0][0]["address"], "10.1.0.3")
+        # What is another user's alone is in nobody's way.
+        self.made_up("mine", leader, ADDRESSES="10.1.0.3", UID="2")
+        self.assertEqual(self.as_user("resolve", "mine")[0][0]["address"], "10.1.0.2")
+        self.assertEqual(self.as_user("status", "mine")[0][0]["registry"], "user")
+
+    def test_one_that_is_registered_with_both_is_told_once(self):
+        self.register_own("first")
+        leader = self.leader()
+        self.plant("both", leader=leader)
+        self.made_up("both", leader, UID=str(self.USER))
+        self.assertEqual([row[:2] for row in self.listed()], [("both", "system"), ("first", "user")])
+
+    def test_what_is_not_the_users_in_that_directory_is_left_out(self):
+        self.register_own("first")
+        os.chown(self.plant("planted", leader=self.leader()), 2, 2)
+        self.assertEqual([row[0] for row in self.listed()], ["first"])
+        self.assertEqual(self.as_user("status", "planted"), ([], 2))
+
+    def test_a_damaged_record_is_named_by_its_path(self):
+        self.register_own("first")
+        path = self.plant("bad", CLASS="spaceship")
+        done = subprocess.run([*self.become, tool.MYMACHINES, "list"], capture_output=True, text=True, timeout=20, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"a damaged record: {path}: CLASS", done.stderr)
+
+    def test_users_of_theirs_are_known_by_name(self):
+        self.register_own("first")
+        self.plant("mine", leader=self.leader(), UIDMAP="0:655360:10", GIDMAP="0:655360:10")
+        told, code = self.as_user("whois", "vu-mine-7")
+        self.assertEqual((code, told), (0, [{"subject": "vu-mine-7", "kind": "user", "machine": "mine", "inside": 7, "name": "vu-mine-7"}]))
+        self.assertEqual(run("whois", "vu-mine-7").returncode, 2)
 
 
 world.main()

@@ -71,6 +71,8 @@ def main():
     lines = run(PS, user=USER)[1].splitlines()
     tell(any(line.split()[:2] == [str(leader), "Mine"] for line in lines), "machine-ps of that user names its processes", lines)
     tell(" Mine" in run("mymachines", "whois", "--no-legend", "--pid", str(leader), user=USER)[1], "and so does mymachines whois")
+    tell("Mine" in run("mymachines", "list", user=USER)[1], "mymachines list has it for that user")
+    tell("10.9.3.2" in run("mymachines", "resolve", "mine", user=USER)[1], "and mymachines resolve has its address")
     tell(not os.path.exists("/run/systemd/machines/Mine"), "the system's registry has nothing of it")
     tell(run("userdbctl", "--no-pager", "user", "vu-Mine-0")[0] != 0, "nor has userdb")
     # A set-uid program acts as another.

@@ -10,7 +10,7 @@ const ABOUT: &str = "records";
 const SLACK: u64 = 3_600_000_000;
 
 pub fn check() -> Vec<Finding> {
-    match Machines::read() {
+    match Machines::of_system() {
         Ok(machines) => findings(&machines, boot_time(&fs::read_to_string("/proc/stat").unwrap_or_default())),
         Err(failure) => vec![Finding::wrong(ABOUT, failure.to_string())],
     }
@@ -62,12 +62,14 @@ fn boot_time(stat: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use registry::calls::RegistryFiles;
     use registry::{Class, MachineName, Record};
 
     fn machines(realtime: u64, is_alive: bool) -> Machines {
         let mut record = Record::new(MachineName::new(b"web").unwrap(), Class::Container);
         record.realtime = Some(realtime);
-        Machines { all: vec![Machine { record, is_alive }], complaints: vec![] }
+        let machine = Machine { record, is_alive, registry: RegistryFiles::SYSTEM };
+        Machines { all: vec![machine], complaints: vec![] }
     }
 
     #[test]
