@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::{fs, io};
 
 use super::Finding;
+use super::module::loaded;
 
 const ABOUT: &str = "denials";
 const LOCAL_RULE: &str = "/etc/apparmor.d/abstractions/nameservice.d/mymachines";
@@ -46,11 +47,9 @@ pub fn check() -> Vec<Finding> {
     findings
 }
 
+/// Whether it is where no distribution's rule allows it.
 fn is_module_local() -> bool {
-    ["lib", "lib64"].iter().any(|lib| {
-        let directory = format!("/usr/local/{lib}");
-        fs::metadata(format!("{directory}/libnss_mymachines.so.2")).is_ok()
-    })
+    loaded().is_some_and(|(path, _)| path.starts_with("/usr/local/"))
 }
 
 /// One finding for each different denial.

@@ -54,7 +54,7 @@ pub fn check() -> Vec<Finding> {
 }
 
 /// The path of the module that is loaded, and whether it is ours.
-fn loaded() -> Option<(String, bool)> {
+pub fn loaded() -> Option<(String, bool)> {
     // SAFETY: the name ends in a zero byte; no code runs but what the module runs when it is loaded, which is none.
     let module = unsafe { libc::dlopen(NAME.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
     if module.is_null() {
