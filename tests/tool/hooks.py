@@ -2,8 +2,11 @@
 
 import json
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import processes
@@ -11,6 +14,8 @@ import records
 import tool
 from tool import run
 from waiting import until
+
+HOOKS = pathlib.Path(__file__).resolve().parent.parent.parent / "hooks"
 
 
 class Hooks(tool.Case):
@@ -115,6 +120,50 @@ class Hooks(tool.Case):
         self.start()
         registered("four", "env")
         self.assertFalse(os.path.exists("/run/systemd/machines/four"))
+
+    def test_virtual_machines_of_incus_are_followed(self):
+        """With a made-up `incus`, which says what Incus's documents of its REST API and of its events have."""
+        self.start()
+        before, after, box = self.leader(), self.leader(), self.leader()
+        place = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, place)
+        instances = [{"name": name, "type": kind, "status": status} for name, kind, status in
+                     [("before", "virtual-machine", "Running"), ("off", "virtual-machine", "Stopped"), ("box", "container", "Running"),
+                      ("after", "virtual-machine", "Stopped")]]
+        replies = {"/1.0/instances?recursion=1&project=lab": instances}
+        for instance, leader in zip(instances, (before, None, box, after)):
+            path = f"/1.0/instances/{instance['name']}"
+            replies[f"{path}?project=lab"] = instance
+            replies[f"{path}/state?project=lab"] = {"status": instance["status"], "pid": leader.pid if leader else 0}
+        (place / "replies").write_text(json.dumps(replies))
+        os.mkfifo(place / "events")
+        (place / "mymachines").symlink_to(tool.MYMACHINES)
+        incus = place / "incus"
+        incus.write_text(f"""#!/bin/sh
+echo "$*" >>{place}/asked
+case $1 in
+  query) jq --exit-status --arg path "$2" '.[$path]' {place}/replies || {{ echo 'Error: not found' >&2; exit 1; }} ;;
+  monitor) exec cat {place}/events ;;
+esac
+""")
+        incus.chmod(0o755)
+        follow = subprocess.Popen([HOOKS / "incus-follow", "lab"], env={"PATH": f"{place}:{os.environ['PATH']}"})
+        self.addCleanup(follow.wait)
+        self.addCleanup(follow.kill)
+        until(lambda: records.names() == ["before"], "the one that runs already")
+        with open(place / "events", "w") as events:
+            for action, name in ("instance-started", "box"), ("instance-stopped", "off"), ("instance-started", "after"):
+                event = {"type": "lifecycle", "project": "lab", "location": "none", "metadata": {
+                    "action": action, "source": f"/1.0/instances/{name}?project=lab", "name": name, "project": "lab"}}
+                events.write(json.dumps(event) + "\n")
+                events.flush()
+            until(lambda: records.names() == ["after", "before"], "the one that was started")
+        self.assertEqual(follow.wait(20), 0)
+        record = records.record("after")
+        self.assertEqual((int(record["LEADER"]), record["CLASS"], record["SERVICE"]), (after.pid, "vm", "incus"))
+        self.assertIn("monitor --project lab --type lifecycle --format json", (place / "asked").read_text().splitlines())
+        after.kill()
+        until(lambda: records.names() == ["before"], "the end of one")
 
     def test_standard_error_that_nobody_reads_costs_two_seconds(self):
         reader, writer = os.pipe()
