@@ -22,6 +22,7 @@ DIRECTORIES = [records.RECORDS, records.DERIVED,
                *(f"{records.DERIVED}/{name}" for name in ("addresses", "cgroups", "leaders", "uids", "gids", "aliases", "names"))]
 CLONE_NEWUSER = 0x10000000
 GRACE = "0.1"
+NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 CONTAINER = {"class": "container"}
 
 
@@ -130,9 +131,14 @@ class Swept(machine1.WithBus):
 
         def answer():
             if not told:
-                with contextlib.suppress(TimeoutError, machine1.wire.Failed):
-                    client.reply(serial, 0.001)
-                    told.append(OK)
+                with contextlib.suppress(TimeoutError):
+                    try:
+                        client.reply(serial, 0.001)
+                        told.append(OK)
+                    except machine1.wire.Failed as failed:
+                        # The bus answers for a daemon that is no more. Whatever else failed would be waited for in vain.
+                        if failed.name != NO_REPLY:
+                            raise
             return told[0] if told else None
         return answer
 

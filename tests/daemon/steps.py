@@ -137,13 +137,15 @@ class Steps:
     def run(self, decide, is_settled):
         """Lets it run until `is_settled` while it waits for something. `decide` is asked of every call that is about to be
         made: None to go on, an errno to have it fail, "kill" to end the process. Returns whether it was ended."""
-        passed, is_waiting, deadline = 0, False, time.monotonic() + DEADLINE
+        # Each step takes two switches to this process and back, on a busy machine many milliseconds: what is not to be long is
+        # the time in which it changes nothing.
+        passed, is_waiting, last, deadline = 0, False, None, time.monotonic() + DEADLINE
         while True:
             self.go_on(passed)
             while (status := self.wait(os.WNOHANG if is_waiting else 0)) is None:
                 if is_settled():
                     return False
-                assert time.monotonic() < deadline, "it does not come to rest"
+                assert time.monotonic() < deadline, f"it does not come to rest; the last that it changed: {last}"
                 time.sleep(0.001)
             assert self.is_held, f"it ended by itself, with status {status}"
             passed = 0
@@ -154,6 +156,8 @@ class Steps:
             call = self.call()
             is_waiting = call is not None and call.name in WAITING
             told = decide(call) if call else None
+            if call and call.changes():
+                last, deadline = str(call), time.monotonic() + DEADLINE
             if told == "kill":
                 self.kill()
                 return True

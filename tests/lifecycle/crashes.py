@@ -84,16 +84,22 @@ class Crashes(place.Case):
         record = records.record("web")
         return record is not None and "SCOPE_JOB" not in record
 
+    @staticmethod
+    def outcome():
+        """Whether the machine is there, and its record, once list and record agree and no job is waited for; None before."""
+        is_listed, record = "web" in listed(), records.record("web")
+        if is_listed != (record is not None) or "SCOPE_JOB" in (record or ()):
+            return None
+        return is_listed, record
+
     def check_scope(self, leader, answered):
         """All of it is there, or nothing; and what is there ends."""
         self.assertTrue(processes.is_running(leader.pid))
-        until(lambda: "web" not in listed() or "SCOPE_JOB" not in (records.record("web") or ()), "the end of doubt")
-        is_there = "web" in listed()
+        is_there, record = until(self.outcome, "the end of doubt")
         if answered:
             self.assertTrue(is_there, "it was answered")
         until(lambda: is_active(SCOPE) == is_there, f"the scope with its machine, or not at all: {is_there}")
         if is_there:
-            record = records.record("web")
             self.assertEqual((record["SCOPE"], record.get("CGROUP")), (SCOPE, f"/machine.slice/{SCOPE}"))
             self.assert_in_order()
         else:
