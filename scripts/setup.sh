@@ -7,7 +7,8 @@ usage() {
 usage: setup.sh [build] [demo] [fast] [check] [vm] [bench] [arch] [long]
 
 Installs with apt what these need (build, demo and check, if none is named), having said what and why; fast is what of
-check needs no Debian to boot. Where everything is there it does nothing, at once. It removes no package and changes no configuration.
+check needs no Debian to boot, and long needs vm and arch, too. Where everything is there it does nothing, at once. It removes no
+package and changes no configuration.
 
 A cargo that is missing or too old is answered with Debian's cargo-web and rustc-web; a toolchain of rustup's stays as
 it is, and its own is used if it is new enough. `make demo` and `make check` call this.
@@ -22,6 +23,7 @@ for word; do
   esac
 done
 purposes=" ${*:-build demo check} "
+case $purposes in *' long '*) purposes+='vm arch ' ;; esac
 here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -50,6 +52,7 @@ check debootstrap       debootstrap                           makes the Debian t
 check systemd-container systemd-nspawn                        boots it
 check btrfs-progs       mkfs.btrfs                            makes a file system with subvolumes for images
 check e2fsprogs         mkfs.ext4                             makes one without
+check jq                jq                                    reads the JSON of a hook
 check gcc               gcc                                   compiles the C programs of the tests
 check g++               g++                                   sees that C++ takes the header of libmachine
 check clang             clang                                 compiles them as well
@@ -74,6 +77,7 @@ long  dh-nss            dh_installnss                         knows how a module
 long  lintian           lintian                               looks for mistakes in Debian packages
 long  makepkg           makepkg                               makes packages of Arch Linux
 long  libarchive-tools  bsdtar                                looks into them
+long  libglib2.0-bin    gdbus                                 is one of the clients that others wrote
 vm    qemu-system-x86   qemu-system-x86_64                    boots Debian with a kernel of its own
 vm    e2fsprogs         mkfs.ext4                             makes the disk of that
 bench python3           python3                               drives the measurements
@@ -119,12 +123,14 @@ case $purposes in
     ;;
 esac
 
-# Rust's standard library for other processors comes from rustup alone: Debian's toolchain has it for its own.
+# Rust's standard library for other processors and for musl comes from rustup alone: Debian's toolchain has it for its own.
 add_targets() {
-  case $purposes in *" arch "*) ;; *) return 0 ;; esac
-  local target toolchain targets=()
+  local target toolchain wanted=() targets=()
+  case $purposes in *" arch "*) wanted+=(aarch64-unknown-linux-gnu i686-unknown-linux-gnu s390x-unknown-linux-gnu) ;; esac
+  case $purposes in *" long "*) wanted+=(x86_64-unknown-linux-musl) ;; esac
+  [ ${#wanted[@]} != 0 ] || return 0
   toolchain=$(dirname "$("$here/cargo.sh" --which)")
-  for target in aarch64-unknown-linux-gnu i686-unknown-linux-gnu s390x-unknown-linux-gnu; do
+  for target in "${wanted[@]}"; do
     [ -d "$("$toolchain/rustc" --print sysroot)/lib/rustlib/$target/lib" ] || targets+=("$target")
   done
   [ ${#targets[@]} != 0 ] || return 0
