@@ -223,7 +223,7 @@ all() {
     --in target/release:/build --in policy:/policy
   root_step broker-lifecycle 600 booted $suite 400 tests/lifecycle/broker.sh --broker --in .:/src
   root_step tool-ours 600 booted $suite 400 tests/tool/booted.sh --in .:/src
-  [ -n "$next" ] || root_step no-systemd 1200 tests/tool/no-systemd.sh
+  [ -n "$next" ] || root_step no-systemd 1200 tests/tool/no-systemd.sh sysvinit
   root_step lifecycle-$stock 1200 booted $suite 1000 tests/lifecycle/run.sh --in .:/src
   if [ -z "$next" ]; then
     # Debian 12.
@@ -250,6 +250,7 @@ long() {
   root_step boot-252 900 tests/boot/run.sh bookworm
   root_step lifecycle-v1 600 version1 bookworm 400 tests/lifecycle/version1.sh --in .:/src
   root_step containers 1800 tests/tool/containers.sh
+  root_step no-systemd 1800 tests/tool/no-systemd.sh runit s6 openrc
   # nscd is no part of the lab's Debian: it is fetched.
   root_step nscd 900 booted trixie 400 tests/lifecycle/nscd.sh --with nscd --in .:/src
   root_step subscribers 1200 as_root env MACHINES=10000 SUBSCRIBERS=100 DEADLINE=100 tests/daemon/run.sh --machined target/release/machined subscribe
