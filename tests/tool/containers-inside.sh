@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LXC and Podman with our hooks: runs inside the boot that containers.sh makes.
+# LXC, Incus and Podman with our hooks: runs inside the boot that containers.sh makes.
 set -uo pipefail
 [ -e /root/lab-script ] || { echo "$0 changes the system that it runs on: see containers.sh --help" >&2; exit 2; }
 # shellcheck source=tests/tool/checks.sh
@@ -52,6 +52,36 @@ mv /usr/local/bin/mymachines /usr/local/bin/away
 check 'LXC starts it without the program' lxc-start -P /var/tmp/lxc -n box
 mv /usr/local/bin/away /usr/local/bin/mymachines
 lxc-stop -P /var/tmp/lxc -n box -k
+
+# Incus, by the profile; its virtual machines need KVM, and are not tried.
+mkdir -p /var/tmp/incus
+becomes incus admin waitready --timeout 10
+incus admin init --preseed >/tmp/incus 2>&1 <<'P' || cat /tmp/incus
+storage_pools:
+- name: default
+  driver: dir
+  config:
+    source: /var/tmp/incus
+profiles:
+- name: default
+  devices:
+    root: {path: /, pool: default, type: disk}
+P
+mkdir -p /var/tmp/incus-image/rootfs
+cp -a $template/. /var/tmp/incus-image/rootfs
+printf 'architecture: x86_64\ncreation_date: 1767225600\n' >/var/tmp/incus-image/metadata.yaml
+tar -C /var/tmp/incus-image -cf /var/tmp/incus-image.tar metadata.yaml rootfs
+check 'Incus takes an image' incus image import /var/tmp/incus-image.tar --alias lab
+check 'and our profile' sh -c "incus profile create mymachines && incus profile edit mymachines <$hooks/incus.yaml"
+check 'Incus starts a container with the profile' incus launch lab inc --profile default --profile mymachines
+check 'it is registered when it is started' says '^inc +container +running' mymachines list --no-legend
+check 'by its first process' says "^$(incus query /1.0/instances/inc/state | jq .pid) +inc$" mymachines list --no-legend --columns leader,machine
+check 'and is gone when it is stopped' sh -c 'incus stop --force inc'
+check 'from the list, too' becomes exits 2 mymachines status inc
+systemctl stop machined.socket machined.service 2>/dev/null
+check 'Incus starts it without a daemon' incus start inc
+incus stop --force inc
+systemctl start machined
 
 mkdir -p /usr/share/containers/oci/hooks.d /etc/containers
 # A lab has no kernel keyrings and no controllers; and no BPF, by which devices are kept from who is not privileged.
