@@ -29,7 +29,7 @@ sources = $(shell find $(1) -type f \( -name '*.rs' -o -name '*.toml' -o -name '
 
 crates := $(filter-out nss-mymachines libmachine-c tests,$(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml)))
 
-.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch fuzz bench deb rpm vendor clean help
+.PHONY: all header pages install uninstall demo check check-all check-next check-vm check-arch check-clients fuzz bench deb rpm vendor clean help
 all: $(MACHINED) $(if $(filter no,$(NSS)),,$(MODULE)) $(LIBRARY)
 
 # make decides whether cargo is asked at all, so that `sudo make install` needs no cargo; cargo decides the rest.
@@ -84,6 +84,12 @@ check-vm:
 	@$(MAKE) --no-print-directory all
 	@tests/system/vm.sh
 
+# Needs what the long checks need.
+check-clients:
+	@scripts/setup.sh build check long
+	@$(MAKE) --no-print-directory all
+	@PATH="$$(dirname "$$($(CARGO_SH) --which)"):$$PATH" tests/clients/run.sh
+
 check-arch:
 	@scripts/setup.sh build arch
 	@tests/arch/run.sh
@@ -121,6 +127,7 @@ help:
 	@echo 'make check-all   these, check-next, check-vm, check-arch, long fuzzing and Miri'
 	@echo 'make check-next  the tests that boot a Debian, on sid and its newest systemd, which move'
 	@echo 'make check-vm    what needs a kernel of its own: libvirt, cgroup controllers, Linux 6.1 (in qemu)'
+	@echo 'make check-clients  clients that others wrote, each against the original first: D-Bus and Varlink libraries, name caches, mkosi'
 	@echo 'make check-arch  builds and tests for arm64, i686 and s390x, under qemu-user'
 	@echo 'make fuzz        makes up inputs for each reader of strangers'"'"' text, SECONDS=300 for each, TARGET=NAME for one'
 	@echo 'make bench       measures ours beside the original'
@@ -132,4 +139,4 @@ help:
 	@echo 'make rpm         RPM packages, in target/rpm'
 	@echo 'make vendor      an archive of all crates, for builds without network, in target/vendor'
 	@echo 'make clean       removes target/'
-	@echo 'demo, check, check-all, check-next, check-vm, check-arch, fuzz and bench install missing Debian packages first, and say so.'
+	@echo 'demo, check, check-all, check-next, check-vm, check-arch, check-clients, fuzz and bench install missing Debian packages first, and say so.'

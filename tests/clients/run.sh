@@ -1,48 +1,116 @@
 #!/usr/bin/env bash
-# Clients that others wrote, on images: go-systemd's own tests of machine1 and import1, python-varlink, gdbus.
+# Clients that others wrote, each against the original first and then against ours.
 set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: run.sh [--machined FILE]
+usage: run.sh [--machined FILE] [PART]...
 
-Fetches go-systemd (Debian's packages of its source) and python-varlink, builds the former's tests, and runs them in a booted Debian
-13, against the stock daemon first and ours then; and python-varlink and gdbus against ours without systemd. One line per test;
-the last line counts. Needs root, a build, go, gdbus, pip and the network.
+Fetches clients that others wrote, and builds those that have to be; what cannot be had is skipped, and said so. The parts, all by
+default:
+
+  images    without systemd, and ours alone: python-varlink and gdbus on images
+  programs  in a booted Debian 13: go-systemd's own tests of machine1 and import1, pydbus, dbus-next, GLib and Net::DBus, and
+            mkosi's way to register
+  caches    nscd, unscd and nsncd, each in a boot of its own, asked by a static program with musl
+  control   a made-up manager at the control address of a machine, and machinectl of sid
+
+The other clients are elsewhere: libvirt in ../system/vm.sh (make check-vm), procps in ../c/procps.sh, LXC, Podman and
+Incus in ../tool. One line per test; the last line counts. Needs root, a build, go, gdbus, pip, the lab and the network.
 U
 }
 
-machined=''
+machined='' parts=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --machined) machined=$(readlink -f "${2:?--machined needs a file}"); shift ;;
+    images | programs | caches | control) parts+=("$1") ;;
     *) usage >&2; exit 2 ;;
   esac
   shift
 done
+[ ${#parts[@]} -gt 0 ] || parts=(images programs caches control)
 here=$(dirname "$(readlink -f "$0")")
 top=$(readlink -f "$here/../..")
 machined=${machined:-$top/target/release/machined}
 work=$(mktemp -d "${TMPDIR:-/tmp}/clients.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
-
-# Debian's packages of the sources: fetched, and not installed.
-mkdir "$work/packages" "$work/clients" "$work/python"
-(cd "$work/packages" && apt-get download -q golang-github-coreos-go-systemd-dev golang-dbus-dev >/dev/null 2>&1)
-for package in "$work"/packages/*.deb; do dpkg -x "$package" "$work/source"; done
-export GOPATH=$work/source/usr/share/gocode GO111MODULE=off GOFLAGS=
-for part in machine1 import1; do
-  (cd "$GOPATH/src/github.com/coreos/go-systemd" && go test -c -o "$work/clients/$part.test" "./$part")
-done
-python3 -m pip install --quiet --root-user-action=ignore --no-deps --target "$work/python" varlink==31.0.0
-
+mkdir "$work/clients"
 status=0
-CLIENTS=$work/python "$top/tests/daemon/run.sh" --machined "$machined" --in "$here" images | tee "$work/daemon" || status=1
+failed() { status=1; }
 
-printf '#!/bin/sh\nexec /src/tests/system/inside.sh both --groups clients\n' >"$work/script"
-"$top/tests/lab/boot.sh" --in "$top:/src" --in "$("$top/tests/lab/root.sh" trixie):/lab-root" --in "$work/clients:/clients" trixie \
-  "$work/out" "$work/script" 1000 || status=$?
-cat "$work/out/log" || { tail -n 30 "$work/out/console"; status=1; }
+# had WHAT COMMAND...: fetches something; where that fails it is skipped.
+had() {
+  local what=$1
+  shift
+  if ! "$@" >"$work/said" 2>&1; then
+    tail -n 10 "$work/said" | sed 's/^/    /'
+    echo "SKIPPED: $what could not be fetched or built"
+  fi
+}
+
+# unpacked DIRECTORY PACKAGE...: Debian's packages, fetched and not installed.
+unpacked() {
+  local directory=$1 package
+  shift
+  mkdir "$work/debs" && (cd "$work/debs" && apt-get download -q "$@") || return
+  for package in "$work"/debs/*.deb; do dpkg -x "$package" "$directory"; done
+  rm -r "$work/debs"
+}
+
+go_systemd() {
+  unpacked "$work/source" golang-github-coreos-go-systemd-dev golang-dbus-dev || return
+  export GOPATH=$work/source/usr/share/gocode GO111MODULE=off GOFLAGS=
+  local part
+  for part in machine1 import1; do
+    (cd "$GOPATH/src/github.com/coreos/go-systemd" && go test -c -o "$work/clients/$part.test" "./$part") || return
+  done
+}
+
+mkosi() {
+  unpacked "$work/mkosi" mkosi && cp -r "$work/mkosi/usr/lib/python3/dist-packages" "$work/clients/mkosi"
+}
+
+# boot SUITE [OPTION]... SCRIPT: in a booted Debian; what was said there.
+boot() {
+  local suite=$1 script=${*: -1} rc=0
+  "$top/tests/lab/boot.sh" --in "$top:/src" "${@:2:$#-2}" "$suite" "$work/out" "$script" 1000 || rc=$?
+  cat "$work/out/log" || tail -n 30 "$work/out/console"
+  [ $rc = 0 ] || failed
+  # A boot that ended badly without a word is told.
+  [ $rc = 0 ] || grep -q '^FAILED' "$work/out/log" || echo "FAILED: the boot of $suite ended with status $rc"
+}
+
+# groups SUITE GROUPS [OPTION]...: tests of ../system.
+groups() {
+  local suite=$1
+  printf '#!/bin/sh\nexec /src/tests/system/inside.sh both --groups %s\n' "$2" >"$work/script"
+  boot "$suite" --in "$("$top/tests/lab/root.sh" "$suite"):/lab-root" "${@:3}" "$work/script"
+}
+
+for part in "${parts[@]}"; do
+  echo "== $part"
+  case $part in
+    images)
+      had python-varlink python3 -m pip install --quiet --root-user-action=ignore --no-deps --target "$work/python" varlink==31.0.0
+      [ ! -e "$work/python" ] || CLIENTS=$work/python "$top/tests/daemon/run.sh" --machined "$machined" --in "$here" images || failed
+      ;;
+    programs)
+      had go-systemd go_systemd
+      had mkosi mkosi
+      with=()
+      for package in python3-pydbus python3-dbus-next python3-gi libnet-dbus-perl libglib2.0-bin; do with+=(--with "$package"); done
+      groups trixie clients --in "$work/clients:/clients" "${with[@]}"
+      ;;
+    caches)
+      for cache in nscd unscd nsncd; do
+        printf '#!/bin/sh\nexec /src/tests/clients/cache-inside.sh %s\n' $cache >"$work/script"
+        boot trixie --with $cache --with musl-tools "$work/script"
+      done
+      ;;
+    control) groups sid controlled ;;
+  esac
+done
 exit "$status"

@@ -1,16 +1,73 @@
-"""go-systemd's own tests of machine1 and import1; tests/clients/run.sh builds them."""
+"""Clients that others wrote; tests/clients/run.sh fetches and builds them. What could not be had is skipped."""
 
+import json
 import lzma
 import os
 import pathlib
 import shutil
 import tarfile
+import unittest
 
+import bus
 from images import POOL, ImageCase, listed
-from scene import PATIENCE, run, until
+from scene import PATIENCE, Case, out, record, run, unit_property, until
 
 BUILT = pathlib.Path("/clients")
+SCRIPTS = pathlib.Path("/src/tests/clients")
 WORK = pathlib.Path("/var/tmp/clients")
+
+
+def built(name):
+    """What run.sh has built or unpacked, if it could."""
+    if not (BUILT / name).exists():
+        raise unittest.SkipTest(f"{name} could not be fetched or built")
+    return BUILT / name
+
+
+class Leaders(Case):
+    """Clients that register a process."""
+
+    def leader(self, name):
+        """A process in a service of its own."""
+        unit = f"clients-{name}.service"
+        self.addCleanup(run, "systemctl", "stop", unit)
+        out("systemd-run", "--quiet", f"--unit={unit}", "--service-type=exec", "sleep", "infinity")
+        return int(unit_property(unit, "MainPID"))
+
+
+class Libraries(Leaders):
+    """Of D-Bus, in other languages: a machine is registered, looked at and unregistered by each, with its signals."""
+
+    def register_by(self, interpreter, script):
+        name = script.split(".")[0].replace("_", "-")
+        leader = self.leader(name)
+        told = json.loads(out(interpreter, SCRIPTS / script, name, leader, deadline=PATIENCE))
+        self.assertEqual(told, {"listed": [".host", name], "found": True, "signals": ["MachineNew", "MachineRemoved"],
+                                "machine": [name, "container", "clients", leader, bytes(range(16)).hex()],
+                                "error": "org.freedesktop.machine1.NoSuchMachine"})
+
+    def test_pydbus_registers_a_machine(self):
+        self.register_by("python3", "of_pydbus.py")
+
+    def test_glib_registers_a_machine(self):
+        self.register_by("python3", "of_gio.py")
+
+    def test_dbus_next_registers_a_machine(self):
+        self.register_by("python3", "of_dbus_next.py")
+
+    def test_net_dbus_registers_a_machine(self):
+        self.register_by("perl", "of_net_dbus.pl")
+
+
+class Managers(Leaders):
+    def test_mkosi_registers_a_virtual_machine(self):
+        leader = self.leader("mkosi")
+        out("env", f"PYTHONPATH={built('mkosi')}", "python3", SCRIPTS / "of_mkosi.py", "my_image", leader, 7, deadline=PATIENCE)
+        told = bus.properties("my-image")
+        self.assertEqual((told["Class"], told["Service"], told["Leader"], told["VSockCID"], told["SSHAddress"], told["RootDirectory"]),
+                         ("vm", "mkosi", leader, 7, "vsock/7", "/var/tmp"))
+        out("busctl", "call", bus.SERVICE, bus.PATH, bus.MANAGER, "UnregisterMachine", "s", "my-image")
+        self.assertEqual(record("my-image"), {})
 
 
 class GoSystemd(ImageCase):
@@ -25,7 +82,7 @@ class GoSystemd(ImageCase):
         self.addCleanup(shutil.rmtree, patient.parent)
         patient.write_text('#!/bin/sh\nexec /usr/bin/systemd-run --service-type=exec "$@"\n')
         patient.chmod(0o755)
-        told = run("env", f"PATH={patient.parent}:{os.environ['PATH']}", BUILT / "machine1.test", "-test.v",
+        told = run("env", f"PATH={patient.parent}:{os.environ['PATH']}", built("machine1.test"), "-test.v",
                    f"-test.run=^({'|'.join(tests)})$", deadline=PATIENCE)
         self.assertEqual(told.returncode, 0, (told.stdout + told.stderr)[-2000:])
         for test in tests:
@@ -50,7 +107,7 @@ class GoSystemd(ImageCase):
         names = {"importd-test-ImportTar": "directory", "importd-test-ImportRaw": "raw"}
         self.addCleanup(run, "machinectl", "remove", *names)
         for test in "TestImportTar", "TestImportRaw":
-            told = run("env", "-C", WORK / "import1", BUILT / "import1.test", "-test.v", f"-test.run=^{test}$", deadline=PATIENCE)
+            told = run("env", "-C", WORK / "import1", built("import1.test"), "-test.v", f"-test.run=^{test}$", deadline=PATIENCE)
             self.assertIn(f"--- PASS: {test} ", told.stdout, told.stderr)
 
         def has_come():
@@ -60,5 +117,5 @@ class GoSystemd(ImageCase):
         until(has_come, f"the images {names}")
         self.assertTrue((POOL / "importd-test-ImportTar/etc/os-release").exists())
         for test in "TestExportTar", "TestExportRaw":
-            told = run("env", "-C", WORK / "import1", BUILT / "import1.test", "-test.v", f"-test.run=^{test}$", deadline=PATIENCE)
+            told = run("env", "-C", WORK / "import1", built("import1.test"), "-test.v", f"-test.run=^{test}$", deadline=PATIENCE)
             self.assertIn(f"--- PASS: {test} ", told.stdout, told.stderr)
