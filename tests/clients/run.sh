@@ -10,13 +10,13 @@ Fetches clients that others wrote, and builds those that have to be; what cannot
 default:
 
   images    without systemd, and ours alone: python-varlink and gdbus on images
-  programs  in a booted Debian 13: go-systemd's own tests of machine1 and import1, pydbus, dbus-next, GLib and Net::DBus, and
-            mkosi's way to register
+  programs  in a booted Debian 13: go-systemd's own tests of machine1 and import1 and zlink's of machined (without what it says of the
+            vendor), pydbus, dbus-next, GLib and Net::DBus, and mkosi's way to register
   caches    nscd, unscd and nsncd, each in a boot of its own, asked by a static program with musl
   control   a made-up manager at the control address of a machine, and machinectl of sid
 
 The other clients are elsewhere: libvirt in ../system/vm.sh (make check-vm), procps in ../c/procps.sh, LXC, Podman and
-Incus in ../tool. One line per test; the last line counts. Needs root, a build, go, gdbus, pip, the lab and the network.
+Incus in ../tool. One line per test; the last line counts. Needs root, a build, cargo, go, gdbus, pip, the lab and the network.
 U
 }
 
@@ -34,6 +34,8 @@ done
 here=$(dirname "$(readlink -f "$0")")
 top=$(readlink -f "$here/../..")
 machined=${machined:-$top/target/release/machined}
+# Between runs: what is built of crates.
+built=$top/target/clients
 work=$(mktemp -d "${TMPDIR:-/tmp}/clients.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -69,7 +71,36 @@ go_systemd() {
   done
 }
 
+# The source of a crate, by cargo.
+crate() { # NAME VERSION
+  mkdir -p "$built/fetch/src" && : >"$built/fetch/src/lib.rs"
+  printf '[package]\nname = "fetch"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n%s = "=%s"\n' "$1" "$2" >"$built/fetch/Cargo.toml"
+  (cd "$built/fetch" && "$cargo" fetch --quiet && "$cargo" metadata --format-version 1 --offline) |
+    python3 -c 'import json, os, sys; print(*[os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == sys.argv[1]])' "$1"
+}
+
+zlink() {
+  local source copy=$built/zlink test
+  source=$(crate zlink 0.8.0) && [ -n "$source" ] || return
+  rm -rf "$copy" && cp -r "$source" "$copy" || return
+  # It is to be systemd's own daemon there, and its org.varlink.service that of zlink, which has an error more than systemd's:
+  # that alone is left out.
+  sed -i '/assert_eq!(info.vendor,/d; /assert!(info.product.contains("systemd"))/d; /assert_eq!(info.url,/d; /assert_eq!(&interface, varlink_service::DESCRIPTION)/d' \
+    "$copy/tests/machined_proxy_e2e.rs"
+  [ "$(diff "$source/tests/machined_proxy_e2e.rs" "$copy/tests/machined_proxy_e2e.rs" | grep -c '^<')" = 4 ] || return
+  printf '\n[workspace]\n' >>"$copy/Cargo.toml"
+  test=$("$cargo" test --quiet --no-run --manifest-path "$copy/Cargo.toml" --target-dir "$built/target" --features idl-parse \
+    --test machined_proxy_e2e --message-format json | sed -n 's/.*"executable":"\([^"]*machined_proxy_e2e[^"]*\)".*/\1/p') || return
+  cp "$test" "$work/clients/zlink.test"
+}
+
+# Of the Debian that is booted, as that Debian's apt knows it: an older one registers nothing.
 mkosi() {
+  local root
+  root=$("$top/tests/lab/root.sh" trixie) && mkdir -p "$work/cache" || return
+  local -x APT_CONFIG=$work/apt.conf
+  printf '%s\n' "Dir::Etc::sourcelist \"$root/etc/apt/sources.list\";" 'Dir::Etc::sourceparts "/dev/null";' "Dir::Cache \"$work/cache\";" \
+    "Dir::State::lists \"$root/var/lib/apt/lists\";" "Dir::State::status \"$root/var/lib/dpkg/status\";" >"$APT_CONFIG"
   unpacked "$work/mkosi" mkosi && cp -r "$work/mkosi/usr/lib/python3/dist-packages" "$work/clients/mkosi"
 }
 
@@ -98,7 +129,9 @@ for part in "${parts[@]}"; do
       [ ! -e "$work/python" ] || CLIENTS=$work/python "$top/tests/daemon/run.sh" --machined "$machined" --in "$here" images || failed
       ;;
     programs)
+      cargo=$("$top/scripts/cargo.sh" --which)
       had go-systemd go_systemd
+      had zlink zlink
       had mkosi mkosi
       with=()
       for package in python3-pydbus python3-dbus-next python3-gi libnet-dbus-perl libglib2.0-bin; do with+=(--with "$package"); done

@@ -60,6 +60,12 @@ class Libraries(Leaders):
 
 
 class Managers(Leaders):
+    def test_zlinks_own_tests_of_machined_pass(self):
+        told = run(built("zlink.test"), deadline=PATIENCE)
+        self.assertEqual(told.returncode, 0, told.stdout[-2000:] + told.stderr[-2000:])
+        for test in "introspect_machined", "machine_proxy":
+            self.assertRegex(told.stdout, rf"(?m)^test {test} \.\.\. ok$")
+
     def test_mkosi_registers_a_virtual_machine(self):
         leader = self.leader("mkosi")
         out("env", f"PYTHONPATH={built('mkosi')}", "python3", SCRIPTS / "of_mkosi.py", "my_image", leader, 7, deadline=PATIENCE)
