@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
+import emulator
 import processes
 import records
 import world
@@ -105,26 +106,10 @@ class Dhcp(world.Case):
                            "ConfigureWithoutCarrier=yes\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n")
         self.within(root, NETWORKD, container="test", SYSTEMD_NETWORK_PERSISTENT_STORAGE_READY="1")
 
-    def guest(self, number, bridge="guests0"):
-        """A guest whose tap is a port of the bridge, or a network of its own."""
-        tap, mac = f"tap{number}", f"52:54:00:00:00:{number:02x}"
-        processes.batch([f"tuntap add {tap} mode tap",
-                         f"link set {tap} {f'master {bridge}' if bridge else ''} addrgenmode none up"])
-        self.addCleanup(processes.host, "link delete", tap)
-        with open(tempfile.mkstemp(dir=world.LOGS)[1], "w") as log:
-            guest = subprocess.Popen(
-                ["qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-nographic", "-nodefaults",
-                 "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
-                 "-device", f"virtio-net-pci,netdev=n,mac={mac},bootindex=1"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.addCleanup(guest.wait)
-        self.addCleanup(guest.kill)
-        return guest, mac
-
     def test_a_guest_is_a_name_as_soon_as_it_has_leased_an_address(self):
         """With a figure."""
         self.serve()
-        (web, web_mac), (db, db_mac) = self.guest(1), self.guest(2)
+        (web, web_mac), (db, db_mac) = emulator.guest(self, 1), emulator.guest(self, 2)
         # Nobody says which interfaces are theirs.
         for name, guest in ("web", web), ("db", db):
             self.register(name, guest, **{"class": "vm"})
@@ -160,7 +145,7 @@ class Dhcp(world.Case):
     def test_leases_of_libvirts_default_network_are_names(self):
         """With a figure."""
         self.libvirt()
-        guest, _ = self.guest(7, "virbr0")
+        guest, _ = emulator.guest(self, 7, "virbr0")
         self.register("guest", guest, **{"class": "vm"})
         until(lambda: records.everything()["guest"].get("ADDRESSES_FROM") == "lease", "the lease", 60)
         address, = records.addresses("guest")
@@ -175,7 +160,7 @@ class Dhcp(world.Case):
         self.networkd()
         late = {}
         for name, number, bridge, network, file in ("bridged", 8, "guests0", "10.50.0.", "guests0"), ("routed", 9, None, "10.51.0.", "tap9"):
-            guest, _ = self.guest(number, bridge)
+            guest, _ = emulator.guest(self, number, bridge)
             self.register(name, guest, **{"class": "vm"})
             until(lambda: records.everything()[name].get("ADDRESSES_FROM") == "lease", f"the lease of {name}", 60)
             address, = records.addresses(name)
