@@ -3,31 +3,13 @@
 import pathlib
 
 import bus
-from scene import PATIENCE, Case, is_running, out, record, refused, run, unit_property, until
+from domain import DomainCase
+from scene import PATIENCE, is_running, out, record, refused, unit_property, until
 
-DOMAIN = """<domain type='qemu'>
-  <name>guest</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='q35'>hvm</type></os>
-  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><memballoon model='none'/></devices>
-</domain>
-"""
 GROUPS = pathlib.Path("/sys/fs/cgroup")
 
 
-def guest():
-    """The name of the machine that libvirt has made of the domain: with a number that counts."""
-    return next((name for name in bus.machines() if name.endswith("-guest")), None)
-
-
-class Libvirt(Case):
-    def create(self):
-        file = pathlib.Path("/run/system-test-guest.xml")
-        file.write_text(DOMAIN)
-        self.addCleanup(file.unlink)
-        self.addCleanup(run, "virsh", "destroy", "guest", deadline=PATIENCE)
-        out("virsh", "create", file, deadline=PATIENCE)
-        return until(guest, "the machine is registered")
-
+class Libvirt(DomainCase):
     def test_a_domain_is_a_machine_while_it_runs(self):
         name = self.create()
         told = bus.properties(name)

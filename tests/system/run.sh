@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: run.sh [--stock] [--broker] [--out DIR] [--groups GROUPS] [--files N] [SUITE]
+usage: run.sh [--stock] [--broker] [--out DIR] [--with PACKAGE]... [--groups GROUPS] [--files N] [SUITE]
 
 Boots the lab's Debian of SUITE (trixie by default), runs the body of tests against the stock daemon, installs what
 `make` built, puts our daemon into the stock one's place while machines run, runs the same body against it, and gives the
@@ -13,6 +13,7 @@ stock one back. One line per test; the last line counts.
   --stock    only the stock daemon; nothing is installed
   --broker   under dbus-broker
   --out DIR  where the log and the console of the boot go; they are thrown away otherwise
+  --with PACKAGE   the booted Debian has this package, too
   --groups GROUPS  only these of the groups, separated by commas; see README.md
   --files N  how many files very many are, for who copies and cancels them; 20,000 otherwise
 
@@ -20,12 +21,13 @@ Needs the lab (../lab/setup.sh) and, without --stock, a build. Uses sudo when no
 U
 }
 
-arguments=("$@") mode=both bus=() out='' suite=trixie groups='' files=20000
+arguments=("$@") mode=both boot=() out='' suite=trixie groups='' files=20000
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
-    --broker) bus=(--broker) ;;
+    --broker) boot+=(--broker) ;;
+    --with) boot+=(--with "${2:?--with needs a package}"); shift ;;
     --out) out=${2:?--out needs a directory}; shift ;;
     --groups) groups=${2:?--groups needs names}; shift ;;
     --files) files=${2:?--files needs a number}; shift ;;
@@ -55,6 +57,6 @@ for kind in btrfs ext4; do
   PATH=$PATH:/usr/sbin "mkfs.$kind" -q "$work/pools/$kind" 2>/dev/null
 done
 status=0
-"$top/tests/lab/boot.sh" ${bus[@]+"${bus[@]}"} --in "$top:/src" --in "$root:/lab-root" --in "$work/pools:/pools" "$suite" "$out" "$work/script" 1300 || status=$?
+"$top/tests/lab/boot.sh" ${boot[@]+"${boot[@]}"} --in "$top:/src" --in "$root:/lab-root" --in "$work/pools:/pools" "$suite" "$out" "$work/script" 1300 || status=$?
 cat "$out/log" || { tail -n 30 "$out/console"; status=1; }
 exit "$status"
