@@ -3,8 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::decimal::parse_decimal;
-use crate::text::has;
+use crate::decimal::parse_u32;
+use crate::text::{Fields, has};
 
 /// An address that the name of a machine resolves to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -20,14 +20,12 @@ impl Address {
     /// Reads one address. IPv6 is taken in hexadecimal groups only, without a dotted IPv4 tail: that is how
     /// [`Display`](fmt::Display) writes it.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut parts = text.splitn(2, |&byte| byte == b'%');
+        let mut parts = Fields::new(text, b'%');
         let address = parts.next()?;
-        let scope_id = match parts.next() {
-            Some(zone) => {
-                parse_decimal(zone).and_then(|zone| u32::try_from(zone).ok()).filter(|&zone| zone != 0)?
-            }
-            None => 0,
-        };
+        let scope_id = if parts.is_at_end() { 0 } else { parts.number().filter(|&zone| zone != 0)? };
+        if !parts.is_at_end() {
+            return None;
+        }
         let ip = if has(address, b':') {
             IpAddr::V6(parse_v6(address)?)
         } else if scope_id == 0 {
@@ -41,15 +39,15 @@ impl Address {
 
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0_u8; 4];
-    let mut groups = text.split(|&byte| byte == b'.');
+    let mut groups = Fields::new(text, b'.');
     for octet in &mut octets {
         let group = groups.next()?;
         if group.len() > 1 && group.first() == Some(&b'0') {
             return None;
         }
-        *octet = u8::try_from(parse_decimal(group)?).ok()?;
+        *octet = u8::try_from(parse_u32(group)?).ok()?;
     }
-    groups.next().is_none().then(|| Ipv4Addr::from(octets))
+    groups.is_at_end().then(|| Ipv4Addr::from(octets))
 }
 
 /// The standard library's parser keeps a panic path at every optimisation level, so this one stands here.

@@ -1,6 +1,8 @@
 //! Numbers as decimal text, without allocation.
 
 /// Reads an unsigned decimal number without sign, blanks or overflow.
+// Once, and not in each place: the module of the name service switch has to be small.
+#[inline(never)]
 pub fn parse_decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -9,6 +11,13 @@ pub fn parse_decimal(text: &[u8]) -> Option<u64> {
         let digit = byte.checked_sub(b'0').filter(|&digit| digit <= 9)?;
         number.checked_mul(10)?.checked_add(u64::from(digit))
     })
+}
+
+/// Reads a number of 32 bits, as [`parse_decimal`] does.
+// Once, as that.
+#[inline(never)]
+pub(crate) fn parse_u32(text: &[u8]) -> Option<u32> {
+    parse_decimal(text).and_then(|number| u32::try_from(number).ok())
 }
 
 /// The digits of a number.

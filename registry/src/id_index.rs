@@ -23,7 +23,7 @@
 use crate::decimal::parse_decimal;
 use crate::files::{FileError, Files, read_file};
 use crate::path::{GID_DIRECTORY, Path, UID_DIRECTORY, entry_path};
-use crate::text::Text;
+use crate::text::{Fields, Text};
 use crate::{IdKind, IdRange, LeaderIdentity, MachineName};
 
 /// The most pages that a machine has of its own.
@@ -88,22 +88,21 @@ pub(crate) struct Claimants {
 }
 
 impl Claimants {
-    /// Those that a list may name for this id, `None` if they are too many.
-    pub(crate) fn find<F: Files>(files: &F, kind: IdKind, id: u32) -> Result<Option<Self>, FileError> {
-        let mut scan = ListScan { id, word: Text::EMPTY, claimants: Self::default() };
-        match read_list(files, &IdList::of(id).path(kind), &mut scan) {
-            Err(FileError::Absent) => match read_list(files, &IdList::Wide.path(kind), &mut scan) {
-                Err(FileError::Absent) => Ok(()),
-                other => other,
-            },
-            other => other,
-        }?;
-        Ok(Some(scan.claimants).filter(|claimants| !claimants.too_many))
+    /// Takes in those that a list may name for this id.
+    pub(crate) fn find<F: Files>(&mut self, files: &F, kind: IdKind, id: u32) -> Result<(), FileError> {
+        let mut scan = ListScan { id, word: Text::EMPTY, claimants: self };
+        for list in [IdList::of(id), IdList::Wide] {
+            match read_list(files, &list.path(kind), &mut scan) {
+                Err(FileError::Absent) => {}
+                outcome => return outcome,
+            }
+        }
+        Ok(())
     }
 
-    /// What is said of them.
+    /// What is said of them; nothing if they are too many.
     pub(crate) fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.iter().flatten()
+        self.claims.iter().flatten().filter(|_| !self.too_many)
     }
 
     fn add(&mut self, claim: Claim) {
@@ -128,14 +127,14 @@ impl Claimants {
 }
 
 /// Reads a list in pieces.
-struct ListScan {
+struct ListScan<'a> {
     id: u32,
     // Four numbers of ten digits and one of twenty, a name of 64 bytes, five colons.
     word: Text<129>,
-    claimants: Claimants,
+    claimants: &'a mut Claimants,
 }
 
-impl ListScan {
+impl ListScan<'_> {
     fn feed(&mut self, piece: &[u8]) {
         for &byte in piece {
             if byte == b';' {
@@ -152,33 +151,22 @@ impl ListScan {
 
 /// What an entry of a list says, if its range has the id.
 fn claim(entry: &[u8], id: u32) -> Option<Claim> {
-    let mut rest = Some(entry);
-    let mut id_of_range = || u32::try_from(parse_decimal(field(&mut rest)?)?).ok();
-    let (outside, count, inside) = (id_of_range()?, id_of_range()?, id_of_range()?);
+    let mut fields = Fields::new(entry, b':');
+    let (outside, count, inside) = (fields.number()?, fields.number()?, fields.number()?);
     let range = IdRange::new(inside, outside, count)?;
     range.to_machine(id)?;
-    let machine = MachineName::new(field(&mut rest)?).ok()?;
+    let machine = MachineName::new(fields.next()?).ok()?;
     let mut leader = LeaderIdentity::default();
-    if let Some(pid) = field(&mut rest) {
-        leader.pid = i32::try_from(parse_decimal(pid)?).ok()?;
-        leader.pidfd_id = parse_decimal(field(&mut rest)?)?;
+    if !fields.is_at_end() {
+        leader.pid = i32::try_from(fields.number()?).ok()?;
+        leader.pidfd_id = parse_decimal(fields.next()?)?;
     }
-    rest.is_none().then_some(Claim { machine, range, leader })
-}
-
-/// Takes the next field of an entry, up to a colon or its end.
-// Once, and not in each place: the module of the name service switch has to be small.
-#[inline(never)]
-fn field<'a>(rest: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
-    let mut halves = rest.take()?.splitn(2, |&byte| byte == b':');
-    let field = halves.next();
-    *rest = halves.next();
-    field
+    fields.is_at_end().then_some(Claim { machine, range, leader })
 }
 
 /// Apart from its caller, whose stack it would make deeper for all that follows.
 #[inline(never)]
-fn read_list<F: Files>(files: &F, path: &Path, scan: &mut ListScan) -> Result<(), FileError> {
+fn read_list<F: Files>(files: &F, path: &Path, scan: &mut ListScan<'_>) -> Result<(), FileError> {
     let mut buffer = [0_u8; LIST_LINK_MAX + 1];
     for _ in 0..ATTEMPTS {
         match files.read_link(path, &mut buffer) {
@@ -243,9 +231,9 @@ mod tests {
     }
 
     fn claims(list: &str, id: u32) -> Option<std::vec::Vec<Claim>> {
-        let mut scan = ListScan { id, word: Text::EMPTY, claimants: Claimants::default() };
-        scan.feed(list.as_bytes());
-        Some(scan.claimants.claims().copied().collect()).filter(|_| !scan.claimants.too_many)
+        let mut claimants = Claimants::default();
+        ListScan { id, word: Text::EMPTY, claimants: &mut claimants }.feed(list.as_bytes());
+        (!claimants.too_many).then(|| claimants.claims().copied().collect())
     }
 
     fn claimants(list: &str, id: u32) -> Option<std::vec::Vec<std::string::String>> {
@@ -353,15 +341,15 @@ pub(crate) mod fuzz {
 
     /// What a list says of an id, read in pieces; `None`: too many claim it.
     pub(crate) fn claims_in_pieces(list: &[u8], id: u32, piece: usize) -> Option<std::vec::Vec<String>> {
-        let mut scan = ListScan { id, word: Text::EMPTY, claimants: Claimants::default() };
+        let mut claimants = Claimants::default();
+        let mut scan = ListScan { id, word: Text::EMPTY, claimants: &mut claimants };
         for piece in list.chunks(piece) {
             scan.feed(piece);
         }
-        let claims = (!scan.claimants.too_many).then_some(scan.claimants)?;
-        let told = claims.claims().map(|claim| {
+        let told = claimants.claims().map(|claim| {
             assert!(claim.range.to_machine(id).is_some());
             std::format!("{} {:?} {:?}", claim.machine.as_str(), claim.range, claim.leader)
         });
-        Some(told.collect())
+        (!claimants.too_many).then(|| told.collect())
     }
 }

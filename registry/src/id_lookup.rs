@@ -50,12 +50,13 @@ pub fn mapped_id_by_id<F: Files, P: Processes>(
     if id < FIRST_MACHINE_ID || !is_valid_id(id) {
         return Ok(None);
     }
-    let claimants = match Claimants::find(files, kind, id) {
-        Ok(Some(claimants)) => claimants,
+    let mut claimants = Claimants::default();
+    match claimants.find(files, kind, id) {
+        Ok(()) => {}
         // An entry that is neither a link nor a file is none of the index.
-        Ok(None) | Err(FileError::Absent | FileError::OtherKind) => return Ok(None),
+        Err(FileError::Absent | FileError::OtherKind) => return Ok(None),
         Err(FileError::Errno(errno)) => return Err(LookupError::Unreadable(errno)),
-    };
+    }
     let mut holder = None;
     for claim in claimants.claims() {
         let pair = match indexed(processes, claim, id) {

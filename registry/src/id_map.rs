@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::decimal::parse_decimal;
+use crate::decimal::parse_u32;
+use crate::text::Fields;
 
 /// Users or groups: each has a map of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -65,15 +66,13 @@ impl IdRange {
 
     /// Reads `inside:outside:count`, as it stands in a record.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        Self::from_numbers(text.split(|&byte| byte == b':'))
+        let mut fields = Fields::new(text, b':');
+        let range = Self::from_numbers(|| fields.number())?;
+        fields.is_at_end().then_some(range)
     }
 
-    fn from_numbers<'a>(mut numbers: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
-        let mut number = || parse_decimal(numbers.next()?).and_then(|number| u32::try_from(number).ok());
+    fn from_numbers(mut number: impl FnMut() -> Option<u32>) -> Option<Self> {
         let (inside, outside, count) = (number()?, number()?, number()?);
-        if numbers.next().is_some() {
-            return None;
-        }
         Self::new(inside, outside, count)
     }
 }
@@ -81,7 +80,9 @@ impl IdRange {
 /// The lines of `/proc/PID/uid_map` or `gid_map`; a line that is no range ends in `None`.
 pub fn parse_kernel_map(text: &[u8]) -> impl Iterator<Item = Option<IdRange>> {
     text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
-        IdRange::from_numbers(line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()))
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let range = IdRange::from_numbers(|| parse_u32(words.next()?))?;
+        words.next().is_none().then_some(range)
     })
 }
 

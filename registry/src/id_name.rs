@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::decimal::{Decimal, parse_decimal};
+use crate::decimal::{Decimal, parse_u32};
 use crate::path::{ALIAS_DIRECTORY, Path, entry_path, hex_digit};
 use crate::sha256::sha256;
 use crate::text::{Text, has};
@@ -57,7 +57,7 @@ impl IdName {
         let rest = name.strip_prefix(kind.name_prefix()).filter(|_| name.len() <= MAX)?;
         let mut parts = rest.rsplitn(2, |&byte| byte == b'-');
         let (digits, machine) = (parts.next()?, parts.next()?);
-        let inside = parse_decimal(digits).and_then(|id| u32::try_from(id).ok())?;
+        let inside = parse_u32(digits)?;
         if digits != Decimal::new(inside).as_bytes() || !is_valid_id(inside) || has(machine, b'.') {
             return None;
         }

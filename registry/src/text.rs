@@ -1,5 +1,7 @@
 //! Text of a limited length, without allocation.
 
+use crate::decimal::parse_u32;
+
 /// Text of at most N bytes; longer text is none, never its first part.
 #[derive(Clone, Copy)]
 pub struct Text<const N: usize> {
@@ -39,6 +41,44 @@ impl<const N: usize> Text<N> {
     /// The text; `None` if it is too long.
     pub fn get(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
+    }
+}
+
+/// The pieces of a text between separators.
+pub(crate) struct Fields<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) const fn new(text: &'a [u8], separator: u8) -> Self {
+        Self { rest: Some(text), separator }
+    }
+
+    /// Whether there is no further piece.
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// The next piece, as a number.
+    // Once, as `push_all`.
+    #[inline(never)]
+    pub(crate) fn number(&mut self) -> Option<u32> {
+        parse_u32(self.next()?)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    // Once, as `push_all`.
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest?;
+        let end = text.iter().position(|&byte| byte == self.separator);
+        let end = end.unwrap_or(text.len());
+        self.rest = text.get(end.wrapping_add(1)..);
+        text.get(..end)
     }
 }
 
