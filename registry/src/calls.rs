@@ -224,20 +224,24 @@ pub const fn file_error(errno: c_int) -> FileError {
 /// The files of a registry, as the calling process sees them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RegistryFiles {
-    /// Whose own registry it is; `None`: the system's.
-    user: Option<u32>,
+    /// Whose own registry it is; [`NO_USER`]: the system's.
+    // Not an option, which takes two registers: the module has to be small.
+    user: u32,
 }
+
+/// The uid that is nobody's, credentials(7).
+const NO_USER: u32 = u32::MAX;
 
 impl RegistryFiles {
     /// Those of the system's registry, and of the kernel.
-    pub const SYSTEM: Self = Self { user: None };
+    pub const SYSTEM: Self = Self { user: NO_USER };
 
     /// Those of the registry of the user as whom the calling process acts, there or not, if it acts as nobody else. Who has no
     /// name, as in a user namespace, has no registry.
     #[inline(never)]
     pub fn of_caller() -> Option<Self> {
         let user = sole_user().filter(|&user| user != NOBODY)?;
-        Some(Self { user: Some(user) })
+        Some(Self { user })
     }
 
     /// Those [of the caller](Self::of_caller), if the directory of the records is there and that user's.
@@ -246,12 +250,12 @@ impl RegistryFiles {
         let own = Self::of_caller()?;
         let directory = own.directory();
         let status = status_at(libc::AT_FDCWD, directory.as_c_str(), libc::AT_SYMLINK_NOFOLLOW).ok()?;
-        (status.is_directory() && Some(status.owner) == own.user).then_some(own)
+        (status.is_directory() && status.owner == own.user).then_some(own)
     }
 
     /// Whose own registry it is; `None`: the system's.
     pub const fn user(self) -> Option<u32> {
-        self.user
+        if self.user == NO_USER { None } else { Some(self.user) }
     }
 
     /// The directory of the records.
@@ -259,7 +263,7 @@ impl RegistryFiles {
     pub fn directory(self) -> Path {
         let mut path = Path::new();
         path.push(MACHINE_DIRECTORY.as_bytes());
-        match self.user {
+        match self.user() {
             Some(user) => path.of_user(user),
             None => path,
         }
@@ -267,10 +271,15 @@ impl RegistryFiles {
 
     /// Does something where this registry has what that of the system has at a path.
     pub fn at<T>(self, path: &Path, act: impl FnOnce(&CStr) -> T) -> T {
-        match self.user {
-            Some(user) => act(path.of_user(user).as_c_str()),
-            None => act(path.as_c_str()),
-        }
+        let of_user;
+        let path = match self.user() {
+            Some(user) => {
+                of_user = path.of_user(user);
+                &of_user
+            }
+            None => path,
+        };
+        act(path.as_c_str())
     }
 }
 
@@ -281,7 +290,7 @@ impl Files for RegistryFiles {
     /// good as missing.
     fn open(&self, path: &Path) -> Result<Descriptor, FileError> {
         let file = self.at(path, |path| open(libc::AT_FDCWD, path, libc::O_NOFOLLOW)).map_err(file_error)?;
-        let Some(user) = self.user else { return Ok(file) };
+        let Some(user) = self.user() else { return Ok(file) };
         let is_the_users = status(file.0).is_ok_and(|status| status.is_regular() && status.owner == user);
         if is_the_users { Ok(file) } else { Err(FileError::Absent) }
     }

@@ -1,4 +1,12 @@
 //! Where the registry lies, and paths built without allocation.
+//!
+//! # Safety
+//! The last byte of a [`Path`] is zero: nothing writes to it, and a path is its own copy of all bytes.
+
+#![allow(
+    unsafe_code,
+    reason = "to look for the end of a path with a check makes the module of the name service switch longer"
+)]
 
 use core::ffi::{CStr, c_char};
 
@@ -86,14 +94,11 @@ impl Path {
         self.bytes.make_ascii_lowercase();
     }
 
-    /// The path for a system call, as long as it lives: looking for its end takes room in the module.
-    pub const fn as_ptr(&self) -> *const c_char {
-        self.bytes.as_ptr().cast()
-    }
-
     /// The path.
     pub fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+        // Not from_bytes_until_nul, which the compiler does not leave out where only the start of the path is wanted.
+        // SAFETY: the last of the bytes is zero, so that a zero byte is among them; they live as long as the path.
+        unsafe { CStr::from_ptr(self.bytes.as_ptr().cast::<c_char>()) }
     }
 }
 
