@@ -36,11 +36,12 @@ macro_rules! keys {
             }
 
             /// The key of this name, if lookups have a use for it.
-            pub(crate) const fn of_lookups(name: &[u8]) -> Option<Self> {
-                match name {
-                    $($($name => Some(Self::$used),)?)*
-                    _ => None,
-                }
+            // Not by a match, which becomes a comparison for each byte: the module of the name service switch has to be small.
+            pub(crate) fn of_lookups(name: &[u8]) -> Option<Self> {
+                $($(if name == $name {
+                    return Some(Self::$used);
+                })?)*
+                None
             }
         }
     };

@@ -144,10 +144,8 @@ impl Collector<'_> {
         let good = match self.field {
             Some(Key::Name) => word == Some(self.name.as_bytes()),
             Some(Key::Class) => {
-                self.class = Some(match word {
-                    Some(b"container") if self.words == 1 => ClassState::Container,
-                    _ => ClassState::Other,
-                });
+                let is_container = word == Some(b"container") && self.words == 1;
+                self.class = Some(if is_container { ClassState::Container } else { ClassState::Other });
                 true
             }
             Some(Key::Uid) => {
@@ -186,7 +184,7 @@ impl Collector<'_> {
 
     fn address(&mut self) -> bool {
         match self.word.get() {
-            Some(b"host") if self.words == 1 => {
+            Some(word) if word == b"host" && self.words == 1 => {
                 self.addresses = AddressState::SharedWithHost;
                 true
             }
@@ -228,6 +226,8 @@ impl Sink for Collector<'_> {
         }
     }
 
+    // Once, and not in each place: the module of the name service switch has to be small.
+    #[inline(never)]
     fn value_byte(&mut self, byte: u8) {
         if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
             self.word();
