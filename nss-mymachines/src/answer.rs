@@ -24,28 +24,25 @@ const HOST_NOT_FOUND: c_int = 1;
 const TRY_AGAIN: c_int = 2;
 const NO_RECOVERY: c_int = 3;
 
-/// How a lookup ends when it does not succeed.
+/// How a lookup ends when it does not succeed: with the errno that says why this module cannot answer, or with one of two
+/// numbers that are no errno.
+// Not an enum with an errno in it, which takes two registers: the module has to be small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
-    /// There is no such name, address or id, or it has no address of the family asked for.
-    NotFound,
-    /// The caller's buffer is too small; it asks again with a larger one.
-    BufferTooSmall,
-    /// No descriptor or memory is free: it is not known whether there is such a name.
-    Shortage(c_int),
-    /// This module cannot answer, with the reason.
-    Unavailable(c_int),
-}
+pub struct Failure(c_int);
 
 impl Failure {
-    /// The failure that an errno of a system call means.
-    // Once, and not in each place: the module has to be small.
-    #[inline(never)]
+    /// There is no such name, address or id, or it has no address of the family asked for.
+    pub const NOT_FOUND: Self = Self(0);
+    /// The caller's buffer is too small; it asks again with a larger one.
+    pub const BUFFER_TOO_SMALL: Self = Self(-1);
+    /// There is no machine of this name.
+    pub const NO_MACHINE: Self = Self(libc::ENXIO);
+    /// The record that decides is damaged.
+    pub const DAMAGED: Self = Self(libc::EBADMSG);
+
+    /// This module cannot answer, with the reason.
     pub const fn of_errno(errno: c_int) -> Self {
-        match errno {
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM => Self::Shortage(errno),
-            _ => Self::Unavailable(errno),
-        }
+        Self(errno)
     }
 }
 
@@ -72,10 +69,13 @@ impl Errors {
     pub fn tell(self, outcome: Result<(), Failure>) -> NssStatus {
         let (status, errno, h_errno) = match outcome {
             Ok(()) => (SUCCESS, None, NETDB_SUCCESS),
-            Err(Failure::NotFound) => (NOTFOUND, None, HOST_NOT_FOUND),
-            Err(Failure::BufferTooSmall) => (TRYAGAIN, Some(libc::ERANGE), NETDB_INTERNAL),
-            Err(Failure::Shortage(errno)) => (TRYAGAIN, Some(errno), TRY_AGAIN),
-            Err(Failure::Unavailable(errno)) => (UNAVAIL, Some(errno), NO_RECOVERY),
+            Err(Failure::NOT_FOUND) => (NOTFOUND, None, HOST_NOT_FOUND),
+            Err(Failure::BUFFER_TOO_SMALL) => (TRYAGAIN, Some(libc::ERANGE), NETDB_INTERNAL),
+            // No descriptor or memory is free: it is not known whether there is such a name.
+            Err(Failure(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM))) => {
+                (TRYAGAIN, Some(errno), TRY_AGAIN)
+            }
+            Err(Failure(errno)) => (UNAVAIL, Some(errno), NO_RECOVERY),
         };
         // SAFETY: errno and h_errno always exist; the two pointers are as `new` demands.
         unsafe {

@@ -49,6 +49,8 @@ impl Arena {
         }
     }
 
+    // Once, and not in each place: the module has to be small.
+    #[inline(never)]
     fn allocate(&mut self, length: usize) -> Option<*mut u8> {
         let end = self
             .used

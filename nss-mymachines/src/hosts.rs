@@ -18,6 +18,7 @@ use registry::{Address, HOST_NAME, Item, MachineName, RecordSink, asked_name, ma
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
 use crate::lookup::look_up;
+use crate::question::text_at;
 
 /// `struct gaih_addrtuple`, nss.h.
 #[repr(C)]
@@ -49,22 +50,14 @@ unsafe extern "C" {
 /// # Safety
 /// The string ends in a zero byte.
 unsafe fn machine_name(name: *const c_char) -> Result<MachineName, Failure> {
-    let mut bytes = [0_u8; 66];
-    let mut length = 0_usize;
-    for byte in &mut bytes {
-        // SAFETY: no byte before this one was zero, so this one belongs to the string.
-        *byte = unsafe { name.cast::<u8>().wrapping_add(length).read() };
-        if *byte == 0 {
-            break;
-        }
-        length = length.wrapping_add(1);
-    }
-    let name = bytes.get(..length).unwrap_or_default();
+    // The longest name, a dot, and one byte more.
+    // SAFETY: as demanded.
+    let name = unsafe { text_at(name, 66) };
     if name == HOST_NAME.as_bytes() {
         // The host is a machine, of its own class and without a record.
-        return Err(Failure::Unavailable(libc::ENOTTY));
+        return Err(Failure::of_errno(libc::ENOTTY));
     }
-    asked_name(name).map_err(|_| Failure::Unavailable(libc::EINVAL))
+    asked_name(name).map_err(|_| Failure::of_errno(libc::EINVAL))
 }
 
 /// Looks for the machine that has exactly the name at a C string, or else for the one that has it but for the case of its
@@ -76,9 +69,9 @@ unsafe fn find(name: *const c_char, look: &mut Look<'_>) -> Result<(), Failure> 
     // SAFETY: as demanded.
     let name = unsafe { machine_name(name) }?;
     match find_in(&RegistryFiles::SYSTEM, &name, look) {
-        Err(Failure::Unavailable(libc::ENXIO)) => match RegistryFiles::own() {
+        Err(Failure::NO_MACHINE) => match RegistryFiles::own() {
             Some(own) => find_in(&own, &name, look),
-            None => Err(Failure::Unavailable(libc::ENXIO)),
+            None => Err(Failure::NO_MACHINE),
         },
         outcome => outcome,
     }
@@ -90,9 +83,9 @@ type Look<'a> = dyn FnMut(&RegistryFiles, &MachineName) -> Result<(), Failure> +
 #[inline(never)]
 fn find_in(files: &RegistryFiles, name: &MachineName, look: &mut Look<'_>) -> Result<(), Failure> {
     match look(files, name) {
-        Err(Failure::Unavailable(libc::ENXIO)) => match machine_in_any_case(files, name) {
+        Err(Failure::NO_MACHINE) => match machine_in_any_case(files, name) {
             Ok(Some(other)) => look(files, &other),
-            Ok(None) => Err(Failure::Unavailable(libc::ENXIO)),
+            Ok(None) => Err(Failure::NO_MACHINE),
             Err(errno) => Err(Failure::of_errno(errno)),
         },
         outcome => outcome,
@@ -125,12 +118,18 @@ impl RecordSink for Tuples {
 impl Tuples {
     fn push(&mut self, address: Address) {
         self.any = true;
-        let (family, octets) = match address.ip {
+        let mut octets = [0; 16];
+        let family = match address.ip {
             IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                (libc::AF_INET, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+                if let Some(first) = octets.first_chunk_mut() {
+                    *first = ip.octets();
+                }
+                libc::AF_INET
             }
-            IpAddr::V6(ip) => (libc::AF_INET6, ip.octets()),
+            IpAddr::V6(ip) => {
+                octets = ip.octets();
+                libc::AF_INET6
+            }
         };
         let tuple = self.arena.place(AddressTuple {
             next: ptr::null_mut(),
@@ -180,10 +179,10 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname4_r(
             let mut tuples = Tuples { arena, start, name, first: none, last: none, any: false };
             look_up(files, machine, &mut tuples)?;
             if !tuples.any {
-                return Err(Failure::NotFound);
+                return Err(Failure::NOT_FOUND);
             }
             if tuples.arena.is_too_small() {
-                return Err(Failure::BufferTooSmall);
+                return Err(Failure::BUFFER_TOO_SMALL);
             }
             if (*pat).is_null() {
                 *pat = tuples.first;
@@ -257,7 +256,7 @@ unsafe fn fill(
     let mut answer = Addresses { arena, start, family, first: ptr::null_mut(), count: 0, any: false };
     look_up(files, machine, &mut answer)?;
     if !answer.any {
-        return Err(Failure::NotFound);
+        return Err(Failure::NOT_FOUND);
     }
     // IPv4 addresses lie in slots of eight bytes, as everything in the buffer does.
     let (length, slot) = if family == libc::AF_INET6 { (16, 16) } else { (4, 8) };
@@ -275,7 +274,7 @@ unsafe fn fill(
     }
     answer.arena.place::<*mut c_char>(ptr::null_mut());
     if answer.arena.is_too_small() {
-        return Err(Failure::BufferTooSmall);
+        return Err(Failure::BUFFER_TOO_SMALL);
     }
     // SAFETY: as demanded.
     unsafe {
@@ -312,7 +311,7 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname3_r(
     let family = match family {
         libc::AF_UNSPEC => Ok(libc::AF_INET),
         libc::AF_INET | libc::AF_INET6 => Ok(family),
-        _ => Err(Failure::Unavailable(libc::EAFNOSUPPORT)),
+        _ => Err(Failure::of_errno(libc::EAFNOSUPPORT)),
     };
     // SAFETY: glibc's promises, see the module.
     unsafe {
@@ -382,7 +381,7 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyname_r(
         let outcome = find(name, &mut |files, machine| {
             if (*__res_state()).options & RES_USE_INET6 != 0 {
                 match fill(files, machine, libc::AF_INET6, host, buffer, buflen) {
-                    Err(Failure::NotFound) => {}
+                    Err(Failure::NOT_FOUND) => {}
                     outcome => return outcome,
                 }
             }

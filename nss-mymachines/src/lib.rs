@@ -14,6 +14,7 @@ mod arena;
 mod fuzz;
 mod hosts;
 mod lookup;
+mod question;
 mod reverse;
 mod users;
 

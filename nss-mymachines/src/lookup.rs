@@ -13,19 +13,17 @@ use crate::answer::Failure;
 /// alone is as unknown as one that is not there.
 pub fn look_up(files: &RegistryFiles, name: &MachineName, sink: &mut dyn RecordSink) -> Result<(), Failure> {
     let head = read_record(files, name, sink).map_err(|error| match error {
-        RecordError::Absent => Failure::Unavailable(libc::ENXIO),
-        RecordError::Damaged => Failure::Unavailable(libc::EBADMSG),
+        RecordError::Absent => Failure::NO_MACHINE,
+        RecordError::Damaged => Failure::DAMAGED,
         RecordError::Unreadable(errno) => Failure::of_errno(errno),
     })?;
     match head {
-        RecordHead { private_to: Some(uid), .. } if sole_user() != Some(uid) => {
-            Err(Failure::Unavailable(libc::ENXIO))
-        }
-        _ if !is_alive(&head.leader, &SeenProcesses) => Err(Failure::Unavailable(libc::ENXIO)),
-        RecordHead { addresses: AddressState::SharedWithHost, .. } => Err(Failure::Unavailable(libc::ENOSYS)),
+        RecordHead { private_to: Some(uid), .. } if sole_user() != Some(uid) => Err(Failure::NO_MACHINE),
+        _ if !is_alive(&head.leader, &SeenProcesses) => Err(Failure::NO_MACHINE),
+        RecordHead { addresses: AddressState::SharedWithHost, .. } => Err(Failure::of_errno(libc::ENOSYS)),
         RecordHead { addresses: AddressState::Listed, .. } => Ok(()),
         // As the original has it of every virtual machine.
-        RecordHead { class: ClassState::Other, .. } => Err(Failure::Unavailable(libc::ENOTTY)),
-        RecordHead { addresses: AddressState::Unknown, .. } => Err(Failure::Unavailable(libc::ENODATA)),
+        RecordHead { class: ClassState::Other, .. } => Err(Failure::of_errno(libc::ENOTTY)),
+        RecordHead { addresses: AddressState::Unknown, .. } => Err(Failure::of_errno(libc::ENODATA)),
     }
 }

@@ -33,35 +33,40 @@ impl RecordSink for Search {
     }
 }
 
-/// The machine that has an address: among the system's, and then among those of the caller's own.
-fn machine_at(ip: IpAddr) -> Result<MachineName, Failure> {
-    match machine_in(&RegistryFiles::SYSTEM, ip) {
-        Err(Failure::NotFound) => {
-            let machine = machine_in(&RegistryFiles::own().ok_or(Failure::NotFound)?, ip)?;
-            // A name that leads elsewhere is not this one's.
-            let mut search = Search { ip, found: false };
-            match look_up(&RegistryFiles::SYSTEM, &machine, &mut search) {
-                Err(Failure::Unavailable(libc::ENXIO)) => Ok(machine),
-                Ok(()) if search.found => Ok(machine),
-                _ => Err(Failure::NotFound),
-            }
-        }
+/// Finds the machine that has an address: among the system's, and then among those of the caller's own. It counts only if the
+/// search succeeds.
+// Into a place of the caller's, and not as a result that is copied from one to the next: the module has to be small.
+fn find(ip: IpAddr, machine: &mut Option<MachineName>) -> Result<(), Failure> {
+    match find_in(&RegistryFiles::SYSTEM, ip, machine) {
+        Err(Failure::NOT_FOUND) => {}
+        outcome => return outcome,
+    }
+    let own = RegistryFiles::own().ok_or(Failure::NOT_FOUND)?;
+    find_in(&own, ip, machine)?;
+    // A name that leads elsewhere is not this one's.
+    match confirm(&RegistryFiles::SYSTEM, machine.as_ref(), ip) {
+        Ok(()) | Err(Failure::NO_MACHINE) => Ok(()),
+        _ => Err(Failure::NOT_FOUND),
+    }
+}
+
+/// Finds the machine that the address index of a registry names, if its record confirms it.
+#[inline(never)]
+fn find_in(files: &RegistryFiles, ip: IpAddr, machine: &mut Option<MachineName>) -> Result<(), Failure> {
+    *machine = linked_machine(files, &address_link(ip)).map_err(Failure::of_errno)?;
+    match confirm(files, machine.as_ref(), ip) {
+        // The machine is gone.
+        Err(Failure::NO_MACHINE) => Err(Failure::NOT_FOUND),
         outcome => outcome,
     }
 }
 
-/// The machine that the address index of a registry names, if its record confirms it.
+/// Whether the record of a machine lists the address: the index may be behind it.
 #[inline(never)]
-fn machine_in(files: &RegistryFiles, ip: IpAddr) -> Result<MachineName, Failure> {
-    let machine = linked_machine(files, &address_link(ip)).map_err(Failure::of_errno)?;
-    let machine = machine.ok_or(Failure::NotFound)?;
+fn confirm(files: &RegistryFiles, machine: Option<&MachineName>, ip: IpAddr) -> Result<(), Failure> {
     let mut search = Search { ip, found: false };
-    match look_up(files, &machine, &mut search) {
-        Ok(()) if search.found => Ok(machine),
-        // The index is behind the record, or the machine is gone.
-        Ok(()) | Err(Failure::Unavailable(libc::ENXIO)) => Err(Failure::NotFound),
-        Err(failure) => Err(failure),
-    }
+    look_up(files, machine.ok_or(Failure::NOT_FOUND)?, &mut search)?;
+    if search.found { Ok(()) } else { Err(Failure::NOT_FOUND) }
 }
 
 /// The name of the machine that has an address: as `gethostbyaddr2_r`, without the time to live.
@@ -114,13 +119,14 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyaddr2_r(
         let ip = match (family, length) {
             (libc::AF_INET, 4) => Ok(IpAddr::from(address.cast::<[u8; 4]>().read_unaligned())),
             (libc::AF_INET6, 16) => Ok(IpAddr::from(address.cast::<[u8; 16]>().read_unaligned())),
-            (libc::AF_INET | libc::AF_INET6, _) => Err(Failure::Unavailable(libc::EINVAL)),
-            _ => Err(Failure::Unavailable(libc::EAFNOSUPPORT)),
+            (libc::AF_INET | libc::AF_INET6, _) => Err(Failure::of_errno(libc::EINVAL)),
+            _ => Err(Failure::of_errno(libc::EAFNOSUPPORT)),
         };
         let outcome = ip.and_then(|ip| {
-            let machine = machine_at(ip)?;
+            let mut machine = None;
+            find(ip, &mut machine)?;
             let mut arena = Arena::new(buffer, buflen);
-            let name = arena.text(machine.as_bytes());
+            let name = arena.text(machine.as_ref().map(MachineName::as_bytes).unwrap_or_default());
             let aliases = arena.place::<*mut c_char>(ptr::null_mut());
             let (octets, length): (*mut c_char, _) = match ip {
                 IpAddr::V4(ip) => (arena.place(ip.octets()).cast(), 4),
@@ -128,7 +134,7 @@ pub unsafe extern "C" fn _nss_mymachines_gethostbyaddr2_r(
             };
             let list = arena.place([octets, ptr::null_mut()]).cast();
             if arena.is_too_small() {
-                return Err(Failure::BufferTooSmall);
+                return Err(Failure::BUFFER_TOO_SMALL);
             }
             *host = hostent {
                 h_name: name,

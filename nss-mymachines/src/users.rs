@@ -16,12 +16,13 @@ use core::ptr;
 use libc::{gid_t, group, passwd, size_t, uid_t};
 use registry::calls::{RegistryFiles, SeenProcesses};
 use registry::{
-    FIRST_MACHINE_ID, HOME, IdKind, IdName, LookupError, MappedId, NO_LOGIN, NOBODY, Text, is_valid_id,
+    FIRST_MACHINE_ID, HOME, IdKind, IdName, LookupError, MappedId, NO_LOGIN, NOBODY, is_valid_id,
     mapped_id_by_id, mapped_id_by_name,
 };
 
 use crate::answer::{Errors, Failure, NssStatus};
 use crate::arena::Arena;
+use crate::question::text_at;
 
 /// "See the shadow file", in which there is nobody of ours.
 const PASSWORD: &[u8] = b"x";
@@ -29,35 +30,28 @@ const PASSWORD: &[u8] = b"x";
 /// What is asked for.
 enum Key<'a> {
     Id(u32),
-    Name(&'a Text<32>),
+    Name(&'a [u8]),
 }
 
-/// The text at a C string, no more of it than shows that it is too long for a user name.
+/// The name at a C string.
 ///
 /// # Safety
-/// The string ends in a zero byte.
-unsafe fn user_name(name: *const c_char) -> Text<32> {
-    let mut text = Text::EMPTY;
-    for position in 0..32 {
-        // SAFETY: no byte before this one was zero, so this one belongs to the string.
-        let byte = unsafe { name.cast::<u8>().wrapping_add(position).read() };
-        if byte == 0 {
-            break;
-        }
-        text.push(byte);
-    }
-    text
+/// As [`text_at`] demands.
+unsafe fn name_at<'a>(name: *const c_char) -> Key<'a> {
+    // The longest user name, and one byte more.
+    // SAFETY: as demanded.
+    Key::Name(unsafe { text_at(name, 32) })
 }
 
 /// The user or group of this key: among those of the system's machines, and then of those of the caller's own.
 fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
     match find_in(&RegistryFiles::SYSTEM, kind, key) {
-        Err(Failure::NotFound) if may_be_a_machines(kind, key) => {
-            let found = find_in(&RegistryFiles::own().ok_or(Failure::NotFound)?, kind, key)?;
+        Err(Failure::NOT_FOUND) if may_be_a_machines(kind, key) => {
+            let found = find_in(&RegistryFiles::own().ok_or(Failure::NOT_FOUND)?, kind, key)?;
             // A name that leads to somebody else is not this one's.
             let by_name =
                 mapped_id_by_name(&RegistryFiles::SYSTEM, &SeenProcesses, kind, found.name.as_bytes());
-            if by_name == Ok(None) { Ok(found) } else { Err(Failure::NotFound) }
+            if by_name == Ok(None) { Ok(found) } else { Err(Failure::NOT_FOUND) }
         }
         outcome => outcome,
     }
@@ -67,7 +61,7 @@ fn find(kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
 fn may_be_a_machines(kind: IdKind, key: &Key<'_>) -> bool {
     match key {
         Key::Id(id) => *id >= FIRST_MACHINE_ID && is_valid_id(*id),
-        Key::Name(name) => name.get().is_some_and(|name| IdName::parse(kind, name).is_some()),
+        Key::Name(name) => IdName::parse(kind, name).is_some(),
     }
 }
 
@@ -75,12 +69,12 @@ fn may_be_a_machines(kind: IdKind, key: &Key<'_>) -> bool {
 fn find_in(files: &RegistryFiles, kind: IdKind, key: &Key<'_>) -> Result<MappedId, Failure> {
     let found = match key {
         Key::Id(id) => mapped_id_by_id(files, &SeenProcesses, kind, *id),
-        Key::Name(name) => mapped_id_by_name(files, &SeenProcesses, kind, name.get().unwrap_or_default()),
+        Key::Name(name) => mapped_id_by_name(files, &SeenProcesses, kind, name),
     };
     match found {
         Ok(Some(found)) => Ok(found),
-        Ok(None) | Err(LookupError::Shared) => Err(Failure::NotFound),
-        Err(LookupError::Damaged) => Err(Failure::Unavailable(libc::EBADMSG)),
+        Ok(None) | Err(LookupError::Shared) => Err(Failure::NOT_FOUND),
+        Err(LookupError::Damaged) => Err(Failure::DAMAGED),
         Err(LookupError::Unreadable(errno)) => Err(Failure::of_errno(errno)),
     }
 }
@@ -111,7 +105,7 @@ unsafe fn fill_user(
                 pw_shell: arena.text(NO_LOGIN.as_bytes()),
             };
             if arena.is_too_small() {
-                return Err(Failure::BufferTooSmall);
+                return Err(Failure::BUFFER_TOO_SMALL);
             }
             *user = answer;
         }
@@ -142,7 +136,7 @@ unsafe fn fill_group(
                 gr_mem: arena.place(ptr::null_mut()),
             };
             if arena.is_too_small() {
-                return Err(Failure::BufferTooSmall);
+                return Err(Failure::BUFFER_TOO_SMALL);
             }
             *group = answer;
         }
@@ -164,7 +158,7 @@ pub unsafe extern "C" fn _nss_mymachines_getpwnam_r(
     errnop: *mut c_int,
 ) -> NssStatus {
     // SAFETY: glibc's promises, see the module.
-    unsafe { fill_user(&Key::Name(&user_name(name)), user, buffer, buflen, errnop) }
+    unsafe { fill_user(&name_at(name), user, buffer, buflen, errnop) }
 }
 
 /// The user with this id.
@@ -196,7 +190,7 @@ pub unsafe extern "C" fn _nss_mymachines_getgrnam_r(
     errnop: *mut c_int,
 ) -> NssStatus {
     // SAFETY: glibc's promises, see the module.
-    unsafe { fill_group(&Key::Name(&user_name(name)), group, buffer, buflen, errnop) }
+    unsafe { fill_group(&name_at(name), group, buffer, buflen, errnop) }
 }
 
 /// The group with this id.
