@@ -258,6 +258,14 @@ long() {
     tests/daemon/run.sh --machined target/release/machined bridge
   root_step vm-root 1800 tests/lab/vm-root.sh trixie
   root_step dhcp 600 as_root tests/daemon/run.sh --machined target/release/machined dhcp
+  root_step lying 900 as_root env DEADLINE=150 tests/daemon/run.sh --machined target/release/machined lying
+  # libvirt starts its network and a domain in a booted Debian, for the machinectl of both.
+  for suite in trixie sid; do
+    root_step domain-$suite 1800 tests/system/run.sh --groups leasing --with libvirt-daemon-system --with libvirt-daemon-driver-qemu \
+      --with libvirt-clients --with qemu-system-x86 --with ipxe-qemu --with dnsmasq-base --with nftables $suite
+  done
+  root_step publishing 900 booted trixie 500 tests/tool/publishing.sh --with bind9 --with bind9-dnsutils --in .:/src
+  root_step upstream 900 booted sid 500 tests/resolve/upstream.sh --with systemd-tests --in .:/src
   root_step hook 900 booted sid 800 tests/resolve/figures.sh --in .:/src
   root_step dns 1800 as_root env OUTAGE=60 DEADLINE=240 tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines dns
   root_step directories 600 as_root tests/tool/run.sh --machined target/release/machined --tool target/release/mymachines directories
