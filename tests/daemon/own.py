@@ -76,8 +76,7 @@ class Own(world.Case):
         self.assertEqual(registered, OK)
 
     def record(self, name):
-        path = f"{RECORDS}/{name}"
-        return records.parse(path) if os.path.exists(path) else None
+        return records.record(name, RECORDS)
 
     def test_a_users_machine_comes_and_goes_without_root_bus_and_systemd(self):
         self.start_own()

@@ -21,10 +21,10 @@ def parse(path):
     return {key: value.strip().strip('"') for key, value in pairs.items()}
 
 
-def record(name):
+def record(name, directory=RECORDS):
     """A machine's record; None if there is none."""
     try:
-        return parse(f"{RECORDS}/{name}")
+        return parse(f"{directory}/{name}")
     except FileNotFoundError:
         return None
 

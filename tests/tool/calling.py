@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 
 import processes
 import records
@@ -56,9 +57,10 @@ class Calling(tool.Case):
     def test_a_copy_that_cannot_be_is_told_why(self):
         self.register("web", self.leader())
         self.assert_fails(2, "there is no machine 'nope'", "copy", "/etc/passwd", "nope:/x")
-        self.assert_fails(1, "one of the two has to be in a machine", "copy", "/etc/passwd", "/tmp/x")
-        self.assert_fails(1, "machined does not take this destination", "copy", "/etc/passwd", "web:tmp/x")
-        self.assertFalse(os.path.exists("/tmp/x"))
+        with tempfile.TemporaryDirectory() as directory:
+            self.assert_fails(1, "one of the two has to be in a machine", "copy", "/etc/passwd", f"{directory}/x")
+            self.assert_fails(1, "machined does not take this destination", "copy", "/etc/passwd", f"web:{directory[1:]}/x")
+            self.assertEqual(os.listdir(directory), [])
 
     def test_images_are_told(self):
         # Not the host's.
