@@ -6,8 +6,8 @@ usage() {
   cat <<'U'
 usage: vm-root.sh SUITE [DEST]
 
-Builds in DEST what root.sh builds for SUITE, and adds Debian's kernel for clouds, libvirt and qemu (none of the latter
-two for bookworm, whose kernel alone is wanted). Prints DEST; one that is complete already is only printed. DEST is
+Builds in DEST what root.sh builds for SUITE, and adds Debian's kernel for clouds, libvirt with qemu and LXC, and AppArmor
+(for bookworm the kernel alone, which is all that is wanted of it). Prints DEST; one that is complete already is only printed. DEST is
 $MYMACHINES_LAB/vm-SUITE by default, MYMACHINES_LAB is /var/cache/mymachines-lab by default. Uses sudo when not run as
 root.
 U
@@ -27,19 +27,20 @@ mkdir -p "$(dirname "$dest")"
 
 exec 9>"$dest.lock"
 flock 9
+packages=(linux-image-cloud-amd64 initramfs-tools)
+[ "$suite" = bookworm ] ||
+  packages+=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-daemon-driver-lxc libvirt-clients qemu-system-x86 ipxe-qemu
+    dnsmasq-base nftables apparmor)
 if [ ! -e "$dest/.vm-complete" ]; then
-  packages=(linux-image-cloud-amd64 initramfs-tools)
-  [ "$suite" = bookworm ] ||
-    packages+=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 ipxe-qemu
-      dnsmasq-base nftables)
   root=$("$here/root.sh" "$suite" 9>&-)
   rm -rf --one-file-system "$dest"
   cp -a "$root" "$dest"
   echo "building $dest, log in $dest.log" >&2
-  "$here/apt.sh" "$dest" "${packages[@]}" >"$dest.log" 2>&1 9>&- || {
-    tail -n 20 "$dest.log" >&2
-    exit 1
-  }
-  touch "$dest/.vm-complete"
 fi
+# What came to the list since it was built, too.
+"$here/apt.sh" "$dest" "${packages[@]}" >>"$dest.log" 2>&1 9>&- || {
+  tail -n 20 "$dest.log" >&2
+  exit 1
+}
+touch "$dest/.vm-complete"
 echo "$dest"

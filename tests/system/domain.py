@@ -13,9 +13,13 @@ XML = """<domain type='qemu'>
 """
 
 
+def machine_of(domain):
+    """The name of the machine that libvirt has made of a domain: with a number that counts."""
+    return next((name for name in bus.machines() if name.endswith(f"-{domain}")), None)
+
+
 def guest():
-    """The name of the machine that libvirt has made of the domain: with a number that counts."""
-    return next((name for name in bus.machines() if name.endswith("-guest")), None)
+    return machine_of("guest")
 
 
 class DomainCase(Case):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What needs a kernel of its own: libvirt and cgroup controllers on Debian 13, and Debian 12's kernel.
+# What needs a kernel of its own: libvirt, cgroup controllers and AppArmor on Debian 13, and Debian 12's kernel.
 set -euo pipefail
 
 usage() {
@@ -9,11 +9,12 @@ usage: vm.sh [--stock] [--out DIR] [PART]...
 Boots machines of their own (../lab/vm.sh: qemu, without any help of the processor's) and runs these in them, or those
 that are named:
 
-  libvirt  Debian 13: a domain of libvirt, cgroup controllers, and every registrar, with the stock daemon first and with
-           ours then, as run.sh does
-  oldest   Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
+  libvirt   Debian 13: domains of libvirt with qemu and LXC, cgroup controllers, and every registrar, with the stock daemon
+            first and with ours then, as run.sh does
+  apparmor  Debian 13: a program that AppArmor confines, with our rules for it and without
+  oldest    Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
 
-  --stock    only the stock daemon, and no oldest
+  --stock    only the stock daemon, and libvirt alone
   --out DIR  where the logs and consoles of the boots go; they are thrown away otherwise
 
 One line per test; the last line counts. Some ten minutes. Needs qemu-system-x86_64, the lab and, without --stock, a build;
@@ -27,13 +28,13 @@ while [ $# -gt 0 ]; do
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
     --out) out=${2:?--out needs a directory}; shift ;;
-    libvirt | oldest) parts+=("$1") ;;
+    libvirt | apparmor | oldest) parts+=("$1") ;;
     *) usage >&2; exit 2 ;;
   esac
   shift
 done
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
-[ ${#parts[@]} -gt 0 ] || parts=(libvirt oldest)
+[ ${#parts[@]} -gt 0 ] || parts=(libvirt apparmor oldest)
 
 top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 work=$(mktemp -d /var/tmp/mymachines-check-vm.XXXXXX)
@@ -70,6 +71,13 @@ for part in "${parts[@]}"; do
 #!/bin/sh
 export DEADLINE=200
 exec /src/tests/system/inside.sh $mode --groups libvirt,registering
+S
+      ;;
+    apparmor)
+      [ "$mode" = both ] || continue
+      boot apparmor trixie 1200 <<'S'
+#!/bin/sh
+exec /src/tests/system/apparmor.sh
 S
       ;;
     oldest)
