@@ -16,25 +16,32 @@ fn work(turns: &Turns) {
     }
 }
 
+/// A hundred of a user who always have work; how many turns they have had.
+fn crowd(turns: &Turns, user: User, length: Length) -> Rc<Cell<u32>> {
+    let done = Rc::new(Cell::new(0));
+    for _ in 0..100 {
+        let (turns, done) = (turns.clone(), done.clone());
+        spawn_local(async move {
+            let busy = async {
+                turns.lasts(length);
+                loop {
+                    work(&turns);
+                    done.update(|done| done + 1);
+                    yield_now().await;
+                }
+            };
+            turns.take(user, busy).await
+        });
+    }
+    done
+}
+
 #[test]
 fn a_crowd_of_one_user_and_one_of_another_take_turns() {
     run(async {
         let turns = Turns::default();
         spawn_local(turns.clone().run());
-        let done = Rc::new(Cell::new(0));
-        for _ in 0..100 {
-            let (turns, done) = (turns.clone(), done.clone());
-            spawn_local(async move {
-                let busy = async {
-                    loop {
-                        work(&turns);
-                        done.update(|done| done + 1);
-                        yield_now().await;
-                    }
-                };
-                turns.take(User::Uid(1), busy).await
-            });
-        }
+        let done = crowd(&turns, User::Uid(1), Length::Short);
         for user in [User::Uid(2), User::Privileged] {
             let before = done.get();
             let few = async {
@@ -55,21 +62,7 @@ fn a_crowd_with_long_work_lets_short_work_of_the_same_user_pass() {
     run(async {
         let turns = Turns::default();
         spawn_local(turns.clone().run());
-        let done = Rc::new(Cell::new(0));
-        for _ in 0..100 {
-            let (turns, done) = (turns.clone(), done.clone());
-            spawn_local(async move {
-                let busy = async {
-                    turns.lasts(Length::Long);
-                    loop {
-                        work(&turns);
-                        done.update(|done| done + 1);
-                        yield_now().await;
-                    }
-                };
-                turns.take(User::Privileged, busy).await
-            });
-        }
+        let done = crowd(&turns, User::Privileged, Length::Long);
         // Each has said so by then.
         while done.get() < 200 {
             yield_now().await;
