@@ -187,7 +187,7 @@ class Resources(world.Case):
         self.assertEqual(self.machined.status("Threads"), "1")
         print(f"# VmRSS: {self.machined.rss()} KiB idle, RssAnon: {self.machined.allocated()} KiB")
         self.assertLess(self.machined.allocated(), 1 << 10)
-        self.assertLess(self.machined.rss(), (5 << 10) + world.mapped_more())
+        self.assertLess(self.machined.rss(), 5 << 10)
         # Threads that read files of containers do not stay.
         self.register("web", self.leader())
         listed(acquireMetadata="graceful")

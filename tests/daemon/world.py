@@ -29,12 +29,6 @@ needs_root = unittest.skipUnless(IS_ROOT, "needs uids other than root's")
 needs_cgroup = unittest.skipUnless(CGROUP and os.access(CGROUP, os.W_OK), "needs a control group to write to")
 
 
-def mapped_more():
-    """How many KiB more of files may be resident than with Debian 12: 750 were seen of the same program on Debian 13."""
-    version = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
-    return 1 << 10 if tuple(map(int, version.split("."))) >= (2, 41) else 0
-
-
 class Daemon:
     """One run of the daemon."""
 
