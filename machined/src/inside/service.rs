@@ -279,7 +279,7 @@ mod tests {
                 let pid = inside.door.borrow().as_ref().and_then(|(_, pid)| *pid).unwrap();
                 rustix::process::kill_process(pid, Signal::KILL).unwrap();
                 inside.root_directory(&guest).await.unwrap();
-                let files = Reading::new(inside.clone());
+                let files = Reading::new(inside.clone(), Box::new(|_| None));
                 assert!(!files.os_release(guest.clone()).await.unwrap().unwrap().is_empty());
             }
         });
