@@ -11,7 +11,7 @@ default:
 
   images    without systemd, and ours alone: python-varlink and gdbus on images
   programs  in a booted Debian 13: go-systemd's own tests of machine1 and import1 and zlink's of machined (without what it says of the
-            vendor), pydbus, dbus-next, GLib and Net::DBus, and mkosi's way to register
+            vendor), varlink-cli, pydbus, dbus-next, GLib and Net::DBus, and mkosi's way to register
   caches    nscd, unscd and nsncd, each in a boot of its own, asked by a static program with musl
   control   a made-up manager at the control address of a machine, and machinectl of sid
 
@@ -94,6 +94,12 @@ zlink() {
   cp "$test" "$work/clients/zlink.test"
 }
 
+# The program `varlink`, of those who have designed Varlink.
+varlink_cli() {
+  "$cargo" install --quiet --locked --root "$built/varlink-cli" --target-dir "$built/target" varlink-cli@5.0.0 || return
+  cp "$built/varlink-cli/bin/varlink" "$work/clients"
+}
+
 # Of the Debian that is booted, as that Debian's apt knows it: an older one registers nothing.
 mkosi() {
   local root
@@ -132,6 +138,7 @@ for part in "${parts[@]}"; do
       cargo=$("$top/scripts/cargo.sh" --which)
       had go-systemd go_systemd
       had zlink zlink
+      had varlink-cli varlink_cli
       had mkosi mkosi
       with=()
       for package in python3-pydbus python3-dbus-next python3-gi libnet-dbus-perl libglib2.0-bin; do with+=(--with "$package"); done
