@@ -27,6 +27,7 @@ def become(uid):
 
 @world.needs_root
 @unittest.skipUnless(which("dbus-daemon"), "needs dbus-daemon")
+@unittest.skipUnless(varlink.may_ask_polkit(), "needs Linux 6.5, before which polkit is not asked about who calls by the socket")
 class Bounds(world.Case):
     def leaders(self, uid, count):
         """The pids of processes of this user, all children of one, with which they end."""

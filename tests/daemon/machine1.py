@@ -17,7 +17,7 @@ import processes
 import records
 import varlink
 import world
-from varlink import DENIED, OK, as_user, ask, listed, register
+from varlink import DENIED, OK, as_user, ask, has_pidfd, listed, register
 from waiting import AT_ONCE, listens, until
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "dbus"))
@@ -31,8 +31,6 @@ SOCKET = "/run/dbus/system_bus_socket"
 BUS = shutil.which("dbus-daemon")
 # nobody and daemon: a bus lets in only users that there are.
 SOMEBODY, OWNER = 65534, 1
-# Of asm-generic/socket.h.
-SO_PEERPIDFD = 77
 # How many calls make a flood.
 CALLS = 50000
 CONFIGURATION = """<busconfig>
@@ -53,14 +51,6 @@ CONFIGURATION = """<busconfig>
 
 def raw():
     return Client(SOCKET)
-
-
-def has_pidfd(connection):
-    """Whether the kernel tells whose the other end is by a descriptor, as since Linux 6.5."""
-    with contextlib.suppress(OSError):
-        os.close(connection.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD))
-        return True
-    return False
 
 
 @unittest.skipUnless(BUS, "needs dbus-daemon")

@@ -1,5 +1,6 @@
 """A client of the daemon's socket that takes no care of what it sends."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -18,6 +19,23 @@ INVALID = SERVICE + "InvalidParameter"
 DENIED = SERVICE + "PermissionDenied"
 SYSTEM = "io.systemd.System"
 OK = "ok"
+# Of asm-generic/socket.h.
+SO_PEERPIDFD = 77
+
+
+def has_pidfd(connection):
+    """Whether the kernel tells whose the other end is by a descriptor, as since Linux 6.5."""
+    with contextlib.suppress(OSError):
+        os.close(connection.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD))
+        return True
+    return False
+
+
+def may_ask_polkit():
+    """Whether who calls by a socket may be asked about at polkit, which has to know for sure whom is meant."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return has_pidfd(ours)
 
 
 def message(method, parameters=None, **flags):

@@ -42,5 +42,7 @@ fi
   tail -n 20 "$dest.log" >&2
   exit 1
 }
+# What installing writes, and debootstrap does not.
+[ -e "$dest/etc/hosts" ] || echo '127.0.0.1 localhost' >"$dest/etc/hosts"
 touch "$dest/.vm-complete"
 echo "$dest"
