@@ -55,16 +55,16 @@ impl Path {
     // Once, and not in each place: the module of the name service switch has to be small.
     #[inline(never)]
     pub fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
+        let end = self.length.saturating_add(bytes.len());
+        match self.bytes.get_mut(self.length..end) {
             // The last byte stays zero.
-            match self.bytes.get_mut(self.length) {
-                Some(slot) if self.length < 127 && byte != 0 => *slot = byte,
-                _ => {
-                    *self = Self { bytes: [0; 128], length: 127 };
-                    return;
+            Some(free) if end < 128 && bytes.iter().all(|&byte| byte != 0) => {
+                for (slot, &byte) in free.iter_mut().zip(bytes) {
+                    *slot = byte;
                 }
+                self.length = end;
             }
-            self.length = self.length.wrapping_add(1);
+            _ => *self = Self { bytes: [0; 128], length: 127 },
         }
     }
 
@@ -82,16 +82,16 @@ impl Path {
     pub fn of_user(&self, uid: u32) -> Self {
         let mut path = entry_path(USERS, Decimal::new(uid).as_bytes());
         // What is not below /run has a zero byte here, and so no path.
-        let below = self.bytes.strip_prefix(RUNTIME.as_bytes()).unwrap_or(&[0]);
-        for &byte in below.iter().take(self.length.saturating_sub(RUNTIME.len())) {
-            path.push(&[byte]);
-        }
+        let used = self.bytes.get(..self.length).unwrap_or_default();
+        path.push(used.strip_prefix(RUNTIME.as_bytes()).unwrap_or(&[0]));
         path
     }
 
     /// Makes all its letters small ones.
-    pub(crate) const fn make_lower_case(&mut self) {
-        self.bytes.make_ascii_lowercase();
+    pub(crate) fn make_lower_case(&mut self) {
+        if let Some(used) = self.bytes.get_mut(..self.length) {
+            used.make_ascii_lowercase();
+        }
     }
 
     /// The path.
