@@ -162,9 +162,11 @@ class Container:
         self.pid = until(inner, "the container")
         self.end = f"c{self.pid}"
         host("link add", self.end, "type veth peer name host0 netns", self.pid)
-        host("link set", self.end, f"master {bridge}" if bridge else "", "addrgenmode none up")
+        # Apart: older kernels bring it up first, and it gets an address of its link.
+        host("link set", self.end, "addrgenmode none")
+        host("link set", self.end, f"master {bridge}" if bridge else "", "up")
         self.way = bridge or self.end
-        self.ip("link set lo up", "link set host0 addrgenmode none up")
+        self.ip("link set lo up", "link set host0 addrgenmode none", "link set host0 up")
         self.add(*addresses)
 
     def ip(self, *commands, force=False):
