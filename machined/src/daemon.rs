@@ -158,6 +158,11 @@ impl Daemon {
         self.machines.borrow().get(key).cloned()
     }
 
+    /// The control group of a machine, if it is known by now: that of a new scope is not until process 1 has started it.
+    pub fn control_group(&self, key: Key) -> Option<String> {
+        self.machines.borrow().get(key)?.cgroup.clone()
+    }
+
     /// The leader of a machine.
     pub fn leader(&self, key: Key) -> Option<Rc<ProcessHandle>> {
         self.leaders.borrow().get(&key).cloned()

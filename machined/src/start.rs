@@ -180,7 +180,8 @@ async fn run(
         Some(user) => Rc::new(Bus::with(Which::Manager(user.private.clone()), closer.way())),
         None => bus.clone(),
     };
-    let inside = Inside::new(doorman);
+    let of_machines = daemon.clone();
+    let inside = Inside::new(doorman, move |key| of_machines.control_group(key));
     let inside = inside
         .map_err(|error| Failure::new("cannot hear of who goes into machines", io::Error::from(error)))?;
     let operations = Operations::new(

@@ -7,8 +7,8 @@ import time
 import fuse
 import place
 import processes
-from place import SERVICE, daemon, is_active, run, show
-from varlink import OK, Client, ask, listed, message, register
+from place import SERVICE, THAWED, daemon, is_active, run, show
+from varlink import OK, Client, ask, listed, message, register, verdict
 from waiting import until
 
 ROOTS, POOL = "/run/roots", "/var/lib/machines"
@@ -91,6 +91,37 @@ class Hanging(place.Case):
             self.assertEqual(set(listed()), {"good", "hangs"})
             self.assertEqual(self.release("good"), ["ID=good"])
 
+    @staticmethod
+    def await_ours(scope, leader):
+        """The process of ours that is in the scope of a machine beside its leader, once there is one."""
+        group = f"/sys/fs/cgroup{show(scope, 'ControlGroup')[0]}/cgroup.procs"
+
+        def ours():
+            with open(group) as file:
+                return [int(pid) for pid in file.read().split() if int(pid) != leader.pid]
+        (pid,) = until(ours, "a process of ours in the machine's group")
+        return pid
+
+    def test_what_hangs_before_there_is_a_scope_is_moved_there_when_it_comes(self):
+        self.rooted("good", self.good)
+        root = f"{ROOTS}/hangs-early"
+        os.makedirs(f"{root}/etc")
+        mount = fuse.Hanging(f"{root}/etc")
+        self.addCleanup(mount.end)
+        leader = processes.Process(lambda: (os.chroot(root), os.chdir("/")))
+        self.addCleanup(leader.kill)
+        self.freeze()
+        with Client(deadline=30) as slow:
+            slow.send(message("Register", {"name": "hangs", "class": "container", "leader": leader.pid, "allocateUnit": True}))
+            until(lambda: "hangs" in listed(), "the question to process 1")
+            self.hang()
+            # Who comes next is answered when the one that hangs is left to itself.
+            self.assertEqual(self.release("good"), ["ID=good"])
+            THAWED.touch()
+            self.assertEqual(verdict(slow.receive()), OK)
+        until(lambda: is_active("machine-hangs.scope"), "the scope")
+        self.await_ours("machine-hangs.scope", leader)
+
     def test_a_machine_of_which_there_are_only_our_own_processes_is_gone(self):
         """As one whose file system hangs, and whose leader has ended: whoever reads its files for us can only wait."""
         mounts = []
@@ -106,12 +137,7 @@ class Hanging(place.Case):
                 self.assertEqual(register("hangs", leader.pid, allocateUnit=True), OK)
                 until(lambda: is_active("machine-hangs.scope"), "the scope")
                 self.hang()
-                group = f"/sys/fs/cgroup{show('machine-hangs.scope', 'ControlGroup')[0]}/cgroup.procs"
-                def ours(group=group, leader=leader):
-                    with open(group) as file:
-                        return [int(pid) for pid in file.read().split() if int(pid) != leader.pid]
-                until(ours, "a process of ours in the machine's group")
-                (pid,) = ours()
+                pid = self.await_ours("machine-hangs.scope", leader)
                 between()
                 self.assertIn("hangs", listed())
                 leader.kill()

@@ -108,8 +108,7 @@ impl Daemon {
 
     /// Watches the group of a machine, if there is a process in it. Returns whether there is; an error if that cannot be told.
     fn watch_vacancy(&self, key: Key) -> io::Result<bool> {
-        let group = self.machines(|machines| machines.get(key).and_then(|record| record.cgroup.clone()));
-        let directory = group.and_then(|group| directory(&group)).ok_or(Errno::NODATA)?;
+        let directory = self.control_group(key).and_then(|group| directory(&group)).ok_or(Errno::NODATA)?;
         self.vacancy.watch(key, &directory)
     }
 

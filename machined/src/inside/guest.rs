@@ -1,11 +1,9 @@
 //! A machine as something that can be gone into.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use libmachine::ProcessHandle;
 
-use crate::group::directory_of;
 use crate::jobs::Party;
 use crate::machines::Key;
 
@@ -18,19 +16,12 @@ pub struct Guest {
     pub owner: Option<u32>,
     /// Its leader.
     pub leader: Rc<ProcessHandle>,
-    /// Its control group, if it is known.
-    pub group: Option<String>,
 }
 
 impl Guest {
     /// On whose behalf something is done in it.
     pub(super) fn party(&self) -> Party {
         Party::machine(self.key, self.owner)
-    }
-
-    /// Where its control group is in the file system, if it has one of its own.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        directory_of(self.group.as_deref()?)
     }
 }
 
@@ -47,7 +38,7 @@ mod tests {
         /// A process, likewise.
         pub fn of(pid: u32, number: u64) -> Self {
             let leader = Rc::new(ProcessHandle::open(i32::try_from(pid).unwrap()).unwrap());
-            Self { key: Key::of_number(number), owner: None, leader, group: None }
+            Self { key: Key::of_number(number), owner: None, leader }
         }
     }
 }

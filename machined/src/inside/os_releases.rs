@@ -33,10 +33,10 @@ pub struct OsReleases {
 }
 
 impl OsReleases {
-    /// By those who go inside; `group_of` tells a machine's control group, once that is known.
-    pub fn new(inside: Rc<Inside>, group_of: impl Fn(Key) -> Option<String> + 'static) -> Rc<Self> {
+    /// By those who go inside.
+    pub fn new(inside: Rc<Inside>) -> Rc<Self> {
         Rc::new(Self {
-            files: Reading::new(inside, Box::new(group_of)),
+            files: Reading::new(inside),
             known: RefCell::default(),
             learned: Notify::new(),
             reading: RefCell::default(),
@@ -138,7 +138,7 @@ mod tests {
     fn answers_are_read_once_while_they_are_fresh() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            let releases = OsReleases::new(Inside::for_tests(), |_| None);
+            let releases = OsReleases::new(Inside::for_tests());
             // Who asks while it is read waits for the same.
             let (one, two) = tokio::join!(
                 releases.of_machine(Guest::for_tests(1)),

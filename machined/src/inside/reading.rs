@@ -17,7 +17,6 @@ use super::message::Channel;
 use super::reader::{decode, question};
 use super::request::{Report, Work};
 use super::service::{DEADLINE, Inside};
-use crate::group::directory_of;
 use crate::jobs::Gone;
 use crate::machines::Key;
 use crate::os_release::Fields;
@@ -39,13 +38,9 @@ struct Reader {
     child: Child,
 }
 
-/// The control group of a machine, if it is known by now: that of a new scope is not until it is started.
-pub(super) type GroupOf = Box<dyn Fn(Key) -> Option<String>>;
-
 /// What is read, and by whom.
 pub(super) struct Reading {
     inside: Rc<Inside>,
-    group_of: GroupOf,
     jobs: RefCell<VecDeque<Job>>,
     /// Whether somebody works them off.
     is_served: Cell<bool>,
@@ -56,10 +51,9 @@ pub(super) struct Reading {
 
 impl Reading {
     /// By those who go inside.
-    pub(super) fn new(inside: Rc<Inside>, group_of: GroupOf) -> Rc<Self> {
+    pub(super) fn new(inside: Rc<Inside>) -> Rc<Self> {
         Rc::new(Self {
             inside,
-            group_of,
             jobs: RefCell::default(),
             is_served: Cell::default(),
             reader: RefCell::default(),
@@ -152,7 +146,7 @@ impl Reading {
         let key = job.guest.key;
         self.hanging.borrow_mut().insert(key, job.guest.owner);
         debug!("A process that reads a file of a machine hangs, and is left there.");
-        let mut is_moved = self.move_into(key, &reader.child);
+        let is_moved = self.move_into(key, &reader.child);
         let read = async {
             tokio::select! {
                 read = reader.channel.receive() => read.and_then(|message| told(&message.bytes)),
@@ -164,8 +158,7 @@ impl Reading {
             Ok(read) => drop(job.answer.send(read)),
             Err(_) => {
                 drop(job.answer.send(Err(Errno::TIMEDOUT)));
-                is_moved = is_moved || self.move_into(key, &reader.child);
-                if !is_moved {
+                if !is_moved && !self.move_into(key, &reader.child) {
                     debug!("It stays in the control group of machined.");
                 }
                 // Nobody else is sent there before this one comes back.
@@ -177,10 +170,12 @@ impl Reading {
         self.hanging.borrow_mut().remove(&key);
     }
 
-    /// Whose file system it is pays for it, and takes it along in the end. Where that may not be, it stays here.
+    /// Whose file system it is pays for it, and takes it along in the end. Where that may not be, or the machine's control
+    /// group is not known yet, it stays here. Returns whether it was moved.
     fn move_into(&self, key: Key, child: &Child) -> bool {
-        let group = (self.group_of)(key).and_then(|group| directory_of(&group));
-        group.is_some_and(|group| std::fs::write(group.join("cgroup.procs"), child.pid.to_string()).is_ok())
+        self.inside
+            .group_of(key)
+            .is_some_and(|group| std::fs::write(group.join("cgroup.procs"), child.pid.to_string()).is_ok())
     }
 
     async fn reader(&self, guest: &Guest) -> Result<Reader, Errno> {
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn readers_that_hang_in_machines_of_a_user_keep_nobody_elses_os_release_from_being_read() {
-        let reading = Reading::new(Inside::for_tests(), Box::new(|_| None));
+        let reading = Reading::new(Inside::for_tests());
         let guest = |number, owner| Guest { owner, ..Guest::for_tests(number) };
         let hang = |numbers: std::ops::Range<u64>, owner| {
             reading.hanging.borrow_mut().extend(numbers.map(|number| (Key::of_number(number), owner)));

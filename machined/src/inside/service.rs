@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::message::{self, Channel};
 use super::ongoing::{COPIES, Ongoing};
 use super::request::{Answer, Bind, Report, Request, Work};
 use super::terminal::{OpenedTerminal, Terminal, check_connection};
+use crate::group::directory_of;
 use crate::jobs::{Jobs, Party, Tasks};
 use crate::machines::Key;
 
@@ -32,23 +34,30 @@ const START: Duration = Duration::from_secs(2);
 /// Who goes inside.
 pub struct Inside {
     door: RefCell<Option<(Rc<Channel>, Option<Pid>)>>,
+    /// The control group of a machine, if it is known by now.
+    control_group: Box<dyn Fn(Key) -> Option<String>>,
     program: fn() -> Command,
     pub(super) jobs: Jobs,
     pub(super) copies: Tasks<Ongoing>,
 }
 
 impl Inside {
-    /// Through this doorman, as long as it lives.
+    /// Through this doorman, as long as it lives. `control_group` tells that of a machine, as often as it is wanted: it may not be
+    /// known yet when somebody asks for something in there.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    pub fn new(doorman: Option<Door>) -> Result<Self, Errno> {
+    pub fn new(
+        doorman: Option<Door>,
+        control_group: impl Fn(Key) -> Option<String> + 'static,
+    ) -> Result<Self, Errno> {
         let door = match doorman {
             Some(Door { socket, pid }) => Some((Rc::new(Channel::new(socket)?), Some(pid))),
             None => None,
         };
         Ok(Self {
             door: RefCell::new(door),
+            control_group: Box::new(control_group),
             program: Door::program,
             jobs: Jobs::default(),
             copies: Tasks::new(COPIES),
@@ -137,6 +146,11 @@ impl Inside {
         if guest.leader.has_exited() { Err(Errno::SRCH) } else { answer }
     }
 
+    /// Where the control group of a machine is in the file system, if it has one of its own and that is known by now.
+    pub(super) fn group_of(&self, key: Key) -> Option<PathBuf> {
+        directory_of(&(self.control_group)(key)?)
+    }
+
     /// Starts a child on behalf of a machine, in it or not.
     pub(super) async fn start(
         &self,
@@ -145,7 +159,7 @@ impl Inside {
         work: Work,
         fds: &[BorrowedFd<'_>],
     ) -> Result<Started, Errno> {
-        let group = guest.and_then(Guest::directory).and_then(|path| {
+        let group = guest.and_then(|guest| self.group_of(guest.key)).and_then(|path| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).ok()
         });
@@ -250,7 +264,10 @@ mod tests {
     impl Inside {
         /// Through a doorman that is executed when it is needed.
         pub fn for_tests() -> Rc<Self> {
-            Rc::new(Self { program: crate::inside::doorman::tests::program, ..Self::new(None).unwrap() })
+            Rc::new(Self {
+                program: crate::inside::doorman::tests::program,
+                ..Self::new(None, |_| None).unwrap()
+            })
         }
     }
 
@@ -279,7 +296,7 @@ mod tests {
                 let pid = inside.door.borrow().as_ref().and_then(|(_, pid)| *pid).unwrap();
                 rustix::process::kill_process(pid, Signal::KILL).unwrap();
                 inside.root_directory(&guest).await.unwrap();
-                let files = Reading::new(inside.clone(), Box::new(|_| None));
+                let files = Reading::new(inside.clone());
                 assert!(!files.os_release(guest.clone()).await.unwrap().unwrap().is_empty());
             }
         });

@@ -14,15 +14,13 @@ impl Operations {
     /// [`Error::NotAvailable`]: it is no container. [`Error::NoSuchMachine`]: it is gone. `ESRCH`: its leader
     /// has ended.
     pub(super) fn guest(&self, key: Key) -> Result<Guest, Error> {
-        let (class, owner, group) = self
+        let (class, owner) = self
             .daemon
-            .machines(|machines| {
-                machines.get(key).map(|record| (record.class, record.uid, record.cgroup.clone()))
-            })
+            .machines(|machines| machines.get(key).map(|record| (record.class, record.uid)))
             .ok_or(Error::NoSuchMachine)?;
         if class != Class::Container {
             return Err(Error::NotAvailable);
         }
-        Ok(Guest { key, owner, leader: self.leader(key)?, group })
+        Ok(Guest { key, owner, leader: self.leader(key)? })
     }
 }

@@ -42,7 +42,7 @@ impl Operations {
         let operations = self.clone();
         tokio::task::spawn_local(async move {
             sleep(MOMENT).await;
-            let group = operations.daemon.machines(|machines| machines.get(key)?.cgroup.clone());
+            let group = operations.daemon.control_group(key);
             // Not those in a group that is the daemon's as well.
             if let Some(group) = group.filter(|group| directory_of(group).is_some()) {
                 withdraw(&group).await;

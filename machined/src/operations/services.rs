@@ -57,8 +57,6 @@ impl Operations {
         inside: Rc<Inside>,
         user: Option<&images::User>,
     ) -> Rc<Self> {
-        let machines = daemon.clone();
-        let group_of = move |key| machines.machines(|machines| machines.get(key)?.cgroup.clone());
         let image_workers = ImageWorkers::new(inside.jobs().clone(), user);
         let operations = Rc::new(Self {
             daemon,
@@ -66,7 +64,7 @@ impl Operations {
             bus,
             systemd,
             polkit: Polkit::default(),
-            os_releases: OsReleases::new(inside.clone(), group_of),
+            os_releases: OsReleases::new(inside.clone()),
             inside,
             image_workers,
             late_maps: LateMaps::default(),
