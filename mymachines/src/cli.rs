@@ -20,7 +20,8 @@ pub const COMPLETION_VARIABLE: &str = "MYMACHINES_COMPLETE";
 /// what is wrong where names do not resolve.
 ///
 /// What only reads (list, status, whois, resolve, watch, wait) reads the files of the registry, and answers whatever the state
-/// of the daemon; what changes something calls machined, and gives up after a time.
+/// of the daemon; what changes something calls machined, and gives up after a time. A machine that status finds with the calling
+/// user's own daemon, machined --user, is that one's to change; register and images call the system's, and with --user the user's own.
 #[derive(Debug, Parser)]
 #[command(name = "mymachines", version, after_help = EXIT_STATUS, max_term_width = 100)]
 pub struct Options {
@@ -107,6 +108,17 @@ pub struct Output {
     /// Without the titles of the columns
     #[arg(long)]
     pub no_legend: bool,
+}
+
+/// Which daemon is called.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// Call the calling user's own daemon, machined --user
+    #[arg(long, conflicts_with = "system")]
+    pub user: bool,
+    /// Call the system's daemon
+    #[arg(long)]
+    pub system: bool,
 }
 
 /// `list`.
@@ -251,6 +263,9 @@ pub struct Register {
     /// Give it a unit, or without systemd a control group, of its own
     #[arg(long)]
     pub allocate_unit: bool,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `unregister` and `terminate`.
@@ -259,6 +274,9 @@ pub struct Named {
     /// The machines
     #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
     pub names: Vec<String>,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `kill`.
@@ -273,6 +291,9 @@ pub struct Kill {
     /// Whom it goes to
     #[arg(long, value_parser = PossibleValuesParser::new(["leader", "supervisor", "all"]), default_value = "all")]
     pub whom: String,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `images`.
@@ -284,6 +305,9 @@ pub struct Images {
     /// Output.
     #[command(flatten)]
     pub output: Output,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `copy`.
@@ -298,6 +322,9 @@ pub struct Copy {
     /// Replace files that are there already
     #[arg(long)]
     pub replace: bool,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `shell`.
@@ -315,6 +342,9 @@ pub struct Shell {
     /// Show the machine's login prompt instead
     #[arg(long, conflicts_with_all = ["command", "setenv"])]
     pub login: bool,
+    /// Whose daemon.
+    #[command(flatten)]
+    pub whose: Whose,
 }
 
 /// `publish`.

@@ -8,10 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use varlink_client::{Client, Error, Patience};
 
-/// The socket of machined.
+/// The socket of the system's machined.
 pub const MACHINED: &str = "/run/systemd/machine/io.systemd.Machine";
-/// The socket for images, which the same daemon serves.
-pub const IMAGES: &str = "/run/systemd/machine/io.systemd.MachineImage";
 /// How long a service has to let a client in, at most.
 const CONNECT: Duration = Duration::from_secs(5);
 

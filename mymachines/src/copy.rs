@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::cli;
-use crate::client::{CallError, MACHINED, call_for_each};
+use crate::client::{CallError, call_for_each};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::manage::{SYSTEM, call_within, explained, patience};
 use crate::names::looked_for;
@@ -31,6 +32,7 @@ struct Way<'a> {
 pub fn copy(options: &cli::Copy) -> Result<u8, Failure> {
     let way = way(&options.source, &options.destination)?;
     let name = looked_for(way.machine)?;
+    let daemon = Daemon::of(&name, &options.whose)?;
     let mut parameters = Map::new();
     parameters.insert("name".into(), name.as_str().into());
     parameters.insert("source".into(), absolute(way.source, way.method == TO)?.into());
@@ -40,20 +42,21 @@ pub fn copy(options: &cli::Copy) -> Result<u8, Failure> {
         parameters.insert("replace".into(), Value::from(true));
     }
     let patience = patience(&mut parameters).max(PATIENCE);
-    let result = match told_how_far(&way, parameters.clone(), patience) {
+    let result = match told_how_far(&daemon, &way, parameters.clone(), patience) {
         // The original has no such interface.
         Err(CallError::Refused(id, _))
             if id == "org.varlink.service.MethodNotFound"
                 || id == "org.varlink.service.InterfaceNotFound" =>
         {
-            call_within(way.method, parameters, patience)
+            call_within(&daemon, way.method, parameters, patience)
         }
         result => result,
     };
-    result.map(|()| 0).map_err(|error| failed(error, name.as_str()))
+    result.map(|()| 0).map_err(|error| failed(error, &daemon, name.as_str()))
 }
 
 fn told_how_far(
+    daemon: &Daemon,
     way: &Way<'_>,
     mut parameters: Map<String, Value>,
     patience: Duration,
@@ -61,15 +64,15 @@ fn told_how_far(
     let direction = if way.method == TO { "into" } else { "out" };
     parameters.insert("direction".into(), direction.into());
     let mut progress = io::stderr().is_terminal().then(|| Progress::new(io::stderr()));
-    call_for_each(MACHINED, patience, "io.mymachines.Copying.Copy", &parameters, |reply| {
+    call_for_each(&daemon.machines(), patience, "io.mymachines.Copying.Copy", &parameters, |reply| {
         if let Some(progress) = &mut progress {
             progress.show(&reply);
         }
     })
 }
 
-fn failed(error: CallError, machine: &str) -> Failure {
-    let CallError::Refused(id, fields) = &error else { return explained(error, machine) };
+fn failed(error: CallError, daemon: &Daemon, machine: &str) -> Failure {
+    let CallError::Refused(id, fields) = &error else { return explained(error, daemon, machine) };
     let errno =
         fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok()).unwrap_or(0);
     match (id.as_str(), errno) {
@@ -81,7 +84,7 @@ fn failed(error: CallError, machine: &str) -> Failure {
                 None => Failure::new(why.to_string()),
             }
         }
-        _ => explained(error, machine),
+        _ => explained(error, daemon, machine),
     }
 }
 
@@ -137,7 +140,8 @@ mod tests {
     #[test]
     fn a_failure_names_the_file() {
         let words = |id: &str, fields: Value| {
-            failed(CallError::Refused(id.into(), fields.as_object().unwrap().clone()), "web").to_string()
+            let error = CallError::Refused(id.into(), fields.as_object().unwrap().clone());
+            failed(error, &Daemon::system(), "web").to_string()
         };
         let full = serde_json::json!({"path": "/srv/a", "errno": libc::ENOSPC});
         assert_eq!(

@@ -11,10 +11,9 @@ use registry::MachineName;
 use serde_json::{Map, Value};
 
 use crate::cli::Manager;
-use crate::client::{self, CallError};
+use crate::daemon::Daemon;
 use crate::manage::{call_within, explained};
 use crate::names::checked;
-use crate::own;
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -94,19 +93,17 @@ fn submit(told: &Told) -> Result<(), String> {
     if let Some(root) = &told.root {
         parameters.insert("rootDirectory".into(), root.as_str().into());
     }
-    let Some(own) = own::socket() else {
-        return call_within("Register", parameters, PATIENCE).map_err(|error| words(error, &name));
+    let system = Daemon::system();
+    let words = |error| explained(error, &system, name.as_str()).to_string();
+    let Some(own) = Daemon::own() else {
+        return call_within(&system, "Register", parameters, PATIENCE).map_err(words);
     };
     // With both, as systemd-nspawn without root does: one of them is enough.
-    let of_own = client::call(&own, PATIENCE_EACH, "io.systemd.Machine.Register", &parameters);
-    match call_within("Register", parameters, PATIENCE_EACH) {
-        Err(error) if of_own.is_err() => Err(words(error, &name)),
+    let of_own = call_within(&own, "Register", parameters.clone(), PATIENCE_EACH);
+    match call_within(&system, "Register", parameters, PATIENCE_EACH) {
+        Err(error) if of_own.is_err() => Err(words(error)),
         _ => Ok(()),
     }
-}
-
-fn words(error: CallError, name: &MachineName) -> String {
-    explained(error, name.as_str()).to_string()
 }
 
 /// The name, or the one nearest to it that a machine may have.

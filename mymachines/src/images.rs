@@ -5,7 +5,8 @@ use std::io;
 use serde_json::{Map, Value as Json};
 
 use crate::cli;
-use crate::client::{IMAGES, call_for_all};
+use crate::client::call_for_all;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::manage::{PATIENCE, explained};
 use crate::table::{Format, Table, Value};
@@ -29,10 +30,12 @@ const COLUMNS: [(&str, &str); 9] = [
 /// # Errors
 /// They cannot be asked for, there is none of a name, or the output cannot be written.
 pub fn images(options: &cli::Images) -> Result<u8, Failure> {
+    let daemon = Daemon::said(&options.whose)?;
+    let socket = daemon.images();
     let mut rows = Vec::new();
     if options.names.is_empty() {
-        let mut found =
-            call_for_all(IMAGES, PATIENCE, METHOD, &Map::new()).map_err(|error| explained(error, ""))?;
+        let mut found = call_for_all(&socket, PATIENCE, METHOD, &Map::new())
+            .map_err(|error| explained(error, &daemon, ""))?;
         found.retain(|image| !name(image).starts_with('.'));
         found.sort_by(|one, other| name(one).cmp(name(other)));
         rows.extend(found.iter().map(row));
@@ -40,10 +43,10 @@ pub fn images(options: &cli::Images) -> Result<u8, Failure> {
     let mut code = 0;
     for name in &options.names {
         let parameters = Map::from_iter([("name".to_owned(), Json::from(name.as_str()))]);
-        match call_for_all(IMAGES, PATIENCE, METHOD, &parameters) {
+        match call_for_all(&socket, PATIENCE, METHOD, &parameters) {
             Ok(found) => rows.extend(found.iter().map(row)),
             Err(error) => {
-                let failure = explained(error, name);
+                let failure = explained(error, &daemon, name);
                 failure.print();
                 code = code.max(failure.code());
             }

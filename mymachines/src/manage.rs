@@ -7,7 +7,8 @@ use libmachine::signal_of_name;
 use serde_json::{Map, Value};
 
 use crate::cli;
-use crate::client::{self, CallError, MACHINED};
+use crate::client::{self, CallError};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::machine::no_machine;
 use crate::names::looked_for;
@@ -24,7 +25,7 @@ const PATIENCE_WITH_PASSWORD: Duration = Duration::from_secs(330);
 /// # Errors
 /// That of the last that failed.
 pub fn unregister(named: &cli::Named) -> Result<u8, Failure> {
-    each(&named.names, "Unregister", &Map::new())
+    each(&named.names, &named.whose, "Unregister", &Map::new())
 }
 
 /// Ends machines.
@@ -32,7 +33,7 @@ pub fn unregister(named: &cli::Named) -> Result<u8, Failure> {
 /// # Errors
 /// That of the last that failed.
 pub fn terminate(named: &cli::Named) -> Result<u8, Failure> {
-    each(&named.names, "Terminate", &Map::new())
+    each(&named.names, &named.whose, "Terminate", &Map::new())
 }
 
 /// Sends a signal.
@@ -49,17 +50,22 @@ pub fn kill(kill: &cli::Kill) -> Result<u8, Failure> {
     let mut parameters = Map::new();
     parameters.insert("signal".into(), signal.as_raw().into());
     parameters.insert("whom".into(), kill.whom.as_str().into());
-    each(&kill.names, "Kill", &parameters)
+    each(&kill.names, &kill.whose, "Kill", &parameters)
 }
 
 /// Calls for each name; one that fails does not keep the others from being called for.
-fn each(names: &[String], method: &str, parameters: &Map<String, Value>) -> Result<u8, Failure> {
+fn each(
+    names: &[String],
+    whose: &cli::Whose,
+    method: &str,
+    parameters: &Map<String, Value>,
+) -> Result<u8, Failure> {
     let mut last = Ok(0);
     for name in names {
         let result = looked_for(name).and_then(|name| {
             let mut parameters = parameters.clone();
             parameters.insert("name".into(), name.as_str().into());
-            call(method, parameters, name.as_str())
+            call(&Daemon::of(&name, whose)?, method, parameters, name.as_str())
         });
         if let Err(failure) = result
             && let Err(before) = std::mem::replace(&mut last, Err(failure))
@@ -74,9 +80,14 @@ fn each(names: &[String], method: &str, parameters: &Map<String, Value>) -> Resu
 ///
 /// # Errors
 /// Why it was not done.
-pub fn call(method: &str, mut parameters: Map<String, Value>, machine: &str) -> Result<(), Failure> {
+pub fn call(
+    daemon: &Daemon,
+    method: &str,
+    mut parameters: Map<String, Value>,
+    machine: &str,
+) -> Result<(), Failure> {
     let patience = patience(&mut parameters);
-    call_within(method, parameters, patience).map_err(|error| explained(error, machine))
+    call_within(daemon, method, parameters, patience).map_err(|error| explained(error, daemon, machine))
 }
 
 /// How long the daemon has for a call. Where it may ask the user for a password, the call says so.
@@ -94,32 +105,32 @@ pub fn patience(parameters: &mut Map<String, Value>) -> Duration {
 /// # Errors
 /// That of the call.
 pub fn call_within(
+    daemon: &Daemon,
     method: &str,
     parameters: Map<String, Value>,
     patience: Duration,
 ) -> Result<(), CallError> {
-    client::call(MACHINED, patience, &format!("io.systemd.Machine.{method}"), &parameters).map(|_| ())
+    client::call(&daemon.machines(), patience, &format!("io.systemd.Machine.{method}"), &parameters)
+        .map(|_| ())
 }
 
 /// Why a call failed, and what to do about it.
-pub fn explained(error: CallError, machine: &str) -> Failure {
-    const DOCTOR: &str = "mymachines doctor says what is wrong";
+pub fn explained(error: CallError, daemon: &Daemon, machine: &str) -> Failure {
+    let unreachable = |text: String| Failure::with_hint(text, daemon.hint());
     match error {
         CallError::NobodyThere(error) => {
-            Failure::with_hint(format!("machined cannot be reached at {MACHINED}: {error}"), DOCTOR)
+            unreachable(format!("machined cannot be reached at {}: {error}", daemon.machines()))
         }
-        CallError::Full => Failure::with_hint("machined takes no connections", DOCTOR),
+        CallError::Full => unreachable("machined takes no connections".into()),
         CallError::NoAnswer(patience) => {
-            Failure::with_hint(format!("machined did not answer within {} s", patience.as_secs()), DOCTOR)
+            unreachable(format!("machined did not answer within {} s", patience.as_secs()))
         }
-        CallError::Nonsense(what) => {
-            Failure::with_hint(format!("machined gave no good answer: {what}"), DOCTOR)
-        }
-        CallError::Refused(id, fields) => refused(&id, &fields, machine),
+        CallError::Nonsense(what) => unreachable(format!("machined gave no good answer: {what}")),
+        CallError::Refused(id, fields) => refused(&id, &fields, daemon, machine),
     }
 }
 
-fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
+fn refused(id: &str, fields: &Map<String, Value>, daemon: &Daemon, machine: &str) -> Failure {
     let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("?");
     match id {
         "io.systemd.Machine.NoSuchMachine" => no_machine(machine),
@@ -138,10 +149,9 @@ fn refused(id: &str, fields: &Map<String, Value>, machine: &str) -> Failure {
             format!("there is a machine '{machine}' already"),
             format!("mymachines status {machine} tells about it"),
         ),
-        "org.varlink.service.PermissionDenied" => Failure::with_hint(
-            "machined does not permit it",
-            "root may, and who registered the machine; others as polkit's rules say",
-        ),
+        "org.varlink.service.PermissionDenied" => {
+            Failure::with_hint("machined does not permit it", daemon.who_may())
+        }
         "io.systemd.InteractiveAuthenticationRequired" => {
             Failure::with_hint("it takes a password", "call it from a terminal, or as root")
         }
@@ -186,7 +196,8 @@ mod tests {
     use super::*;
 
     fn words(id: &str, fields: Value) -> (String, u8) {
-        let failure = explained(CallError::Refused(id.into(), fields.as_object().unwrap().clone()), "web");
+        let error = CallError::Refused(id.into(), fields.as_object().unwrap().clone());
+        let failure = explained(error, &Daemon::system(), "web");
         (failure.to_string(), failure.code())
     }
 

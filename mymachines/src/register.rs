@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::cli;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::hook;
 use crate::manage::call;
@@ -21,10 +22,11 @@ pub fn register(options: &cli::Register) -> Result<u8, Failure> {
         return Err(Failure::new("a name and a leader are needed"));
     };
     let name = checked(name).map_err(Failure::new)?;
+    let daemon = Daemon::said(&options.whose)?;
     let mut parameters = described(options)?;
     parameters.insert("name".into(), name.as_str().into());
     parameters.insert("leader".into(), leader.into());
-    call("Register", parameters, name.as_str()).map(|()| 0)
+    call(&daemon, "Register", parameters, name.as_str()).map(|()| 0)
 }
 
 /// What the command line says of a machine beside its name and leader.

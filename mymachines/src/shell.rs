@@ -7,7 +7,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Map, Value};
 
 use crate::cli;
-use crate::client::{MACHINED, call_for_descriptors};
+use crate::client::call_for_descriptors;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::manage::{explained, patience};
@@ -40,10 +41,15 @@ pub fn shell(options: &cli::Shell) -> Result<u8, Failure> {
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         parameters.insert("environment".into(), environment(&options.setenv, is_terminal)?.into());
     }
+    let daemon = if machine == HOST {
+        Daemon::said(&options.whose)?
+    } else {
+        Daemon::of(&looked_for(machine)?, &options.whose)?
+    };
     let leader = leader(&name)?;
     let patience = patience(&mut parameters);
-    let opened = call_for_descriptors(MACHINED, patience, "io.systemd.Machine.Open", &parameters);
-    let (fields, descriptors) = opened.map_err(|error| explained(error, &name))?;
+    let opened = call_for_descriptors(&daemon.machines(), patience, "io.systemd.Machine.Open", &parameters);
+    let (fields, descriptors) = opened.map_err(|error| explained(error, &daemon, &name))?;
     let pty = pty(&fields, descriptors).ok_or_else(|| Failure::new("machined sent no pseudo terminal"))?;
     let is_interactive = io::stdin().is_terminal();
     if is_interactive {

@@ -37,10 +37,7 @@ class Bridge(world.Case):
         lines = [f"link add {BRIDGE} type bridge", f"address add 10.60.255.1/16 dev {BRIDGE}", f"link set {BRIDGE} up"]
         for number in range(GUESTS):
             lines.append(f"link add g{number} type veth peer name p{number}")
-            lines.append(f"link set g{number} addrgenmode none")
-            lines.append(f"link set g{number} master {BRIDGE} up")
-            lines.append(f"link set p{number} addrgenmode none")
-            lines.append(f"link set p{number} up")
+            lines += processes.up(f"g{number}", f"master {BRIDGE}") + processes.up(f"p{number}")
         processes.batch(lines)
         self.addCleanup(processes.batch, [f"link delete g{number}" for number in range(GUESTS)] + [f"link delete {BRIDGE}"])
         subprocess.run(["bridge", "-batch", "-"], check=True, text=True, timeout=60, input="".join(

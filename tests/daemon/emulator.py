@@ -10,9 +10,7 @@ import world
 def guest(case, number, bridge="guests0"):
     """A guest whose tap is a port of the bridge, or a network of its own, and its hardware address. It ends with the test."""
     tap, mac = f"tap{number}", f"52:54:00:00:00:{number:02x}"
-    processes.batch([f"tuntap add {tap} mode tap",
-                     f"link set {tap} addrgenmode none",
-                     f"link set {tap} {f'master {bridge}' if bridge else ''} up"])
+    processes.batch([f"tuntap add {tap} mode tap", *processes.up(tap, f"master {bridge}" if bridge else "")])
     case.addCleanup(processes.host, "link delete", tap)
     with open(tempfile.mkstemp(dir=world.LOGS)[1], "w") as log:
         emulator = subprocess.Popen(

@@ -53,8 +53,9 @@ def ask(method, parameters=None, uid=OWN):
     return verdict(call(method, parameters, uid)[-1])
 
 
-@world.needs_root
-class Own(world.Case):
+class Case(world.Case):
+    """With a user who may have a daemon."""
+
     def setUp(self):
         super().setUp()
         for path, mode in (RUNTIME, 0o700), (HOME, 0o700):
@@ -71,6 +72,9 @@ class Own(world.Case):
     def own_leader(self):
         return self.leader(drop)
 
+
+@world.needs_root
+class Own(Case):
     def register(self, name, leader, **more):
         registered = ask("Register", {"name": name, "class": "container", "leader": leader.pid, **more})
         self.assertEqual(registered, OK)

@@ -140,6 +140,11 @@ def host(*words):
     batch([" ".join(map(str, words))])
 
 
+def up(link, how=""):
+    """Commands of ip(8) that bring an interface up without an address of its link. Two: older kernels bring it up first."""
+    return [f"link set {link} addrgenmode none", f"link set {link} {how} up"]
+
+
 class Container:
     """A process in a user, network and PID namespace of its own. The host has a pair of interfaces that leads there, and a
     route for each address that is added by these methods, over that or the bridge that it is a port of."""
@@ -162,11 +167,9 @@ class Container:
         self.pid = until(inner, "the container")
         self.end = f"c{self.pid}"
         host("link add", self.end, "type veth peer name host0 netns", self.pid)
-        # Apart: older kernels bring it up first, and it gets an address of its link.
-        host("link set", self.end, "addrgenmode none")
-        host("link set", self.end, f"master {bridge}" if bridge else "", "up")
+        batch(up(self.end, f"master {bridge}" if bridge else ""))
         self.way = bridge or self.end
-        self.ip("link set lo up", "link set host0 addrgenmode none", "link set host0 up")
+        self.ip("link set lo up", *up("host0"))
         self.add(*addresses)
 
     def ip(self, *commands, force=False):

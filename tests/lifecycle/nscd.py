@@ -102,11 +102,10 @@ class Nscd(place.Case):
         process = self.apart(body)
         name = "github.com"
         end = f"u{process.pid}"
-        processes.batch([f"link add {end} type veth peer name host0 netns {process.pid}", f"link set {end} addrgenmode none",
-                         f"link set {end} up",
+        processes.batch([f"link add {end} type veth peer name host0 netns {process.pid}", *processes.up(end),
                          f"route replace 10.77.9.4 dev {end}"])
         subprocess.run(["nsenter", f"--target={process.pid}", "--net", "ip", "-batch", "-"], text=True, check=True, timeout=60,
-                       input="link set lo up\nlink set host0 addrgenmode none\nlink set host0 up\naddress add 10.77.9.4 dev lo\n")
+                       input="\n".join(["link set lo up", *processes.up("host0"), "address add 10.77.9.4 dev lo"]))
         self.assertEqual(as_user(USER, lambda: register(name, process.pid)), OK)
         until(lambda: records.addresses(name), "the address of the user's machine")
         # By itself, without nscd, which is left out where services are named.

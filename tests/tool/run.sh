@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: run.sh [--tool FILE] [OPTION...] [PROGRAM...]
 
-Runs PROGRAM (reading, calling, hooks, whose: all by default; dns and directories, which need servers that setup.sh long
+Runs PROGRAM (reading, calling, hooks, owned, whose: all by default; dns and directories, which need servers that setup.sh long
 installs) as ../daemon/run.sh runs its own, and takes its other options.
 
   --tool FILE      the program to test; by default it is built (cargo build --release)
@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#programs[@]} -gt 0 ] || programs=(reading calling hooks whose)
+[ ${#programs[@]} -gt 0 ] || programs=(reading calling hooks owned whose)
 if [ -z "$tool" ]; then
   (cd "$here/../.." && cargo build --quiet --release --locked -p mymachines) || exit 1
   tool=$(readlink -f "${CARGO_TARGET_DIR:-$here/../../target}/release/mymachines")
