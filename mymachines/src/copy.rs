@@ -9,7 +9,7 @@ use crate::cli;
 use crate::client::{CallError, call_for_each};
 use crate::daemon::Daemon;
 use crate::failure::Failure;
-use crate::manage::{SYSTEM, call_within, explained, patience};
+use crate::manage::{SYSTEM, call_within, errno, explained, patience};
 use crate::names::looked_for;
 use crate::progress::Progress;
 
@@ -73,8 +73,7 @@ fn told_how_far(
 
 fn failed(error: CallError, daemon: &Daemon, machine: &str) -> Failure {
     let CallError::Refused(id, fields) = &error else { return explained(error, daemon, machine) };
-    let errno =
-        fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok()).unwrap_or(0);
+    let errno = errno(fields).unwrap_or(0);
     match (id.as_str(), errno) {
         (SYSTEM, libc::ENXIO) => Failure::new("the ids of the machine are not shifted as a whole"),
         ("io.mymachines.Copying.Failed", _) => {

@@ -161,9 +161,7 @@ fn refused(id: &str, fields: &Map<String, Value>, daemon: &Daemon, machine: &str
             "mymachines doctor says which daemon it is",
         ),
         SYSTEM => {
-            let errno =
-                fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok());
-            match errno {
+            match errno(fields) {
                 // "No such device or address" is what the C library calls it.
                 Some(libc::ENXIO) => Failure::with_hint(
                     "the leader is in no unit of systemd",
@@ -176,6 +174,11 @@ fn refused(id: &str, fields: &Map<String, Value>, daemon: &Daemon, machine: &str
         }
         other => Failure::new(format!("machined refused it: {other} {}", Value::Object(fields.clone()))),
     }
+}
+
+/// The number of an error of the system.
+pub fn errno(fields: &Map<String, Value>) -> Option<i32> {
+    fields.get("errno").and_then(Value::as_i64).and_then(|errno| i32::try_from(errno).ok())
 }
 
 /// What is wrong with a parameter, as far as that can be known.

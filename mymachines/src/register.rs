@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 
 use crate::cli;
+use crate::client::CallError;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::hook;
-use crate::manage::call;
+use crate::manage::{SYSTEM, call_within, errno, explained, patience};
 use crate::names::checked;
 
 /// Registers a machine.
@@ -26,7 +27,21 @@ pub fn register(options: &cli::Register) -> Result<u8, Failure> {
     let mut parameters = described(options)?;
     parameters.insert("name".into(), name.as_str().into());
     parameters.insert("leader".into(), leader.into());
-    call(&daemon, "Register", parameters, name.as_str()).map(|()| 0)
+    let patience = patience(&mut parameters);
+    let result = call_within(&daemon, "Register", parameters, patience);
+    result.map(|()| 0).map_err(|error| failed(error, &daemon, name.as_str()))
+}
+
+fn failed(error: CallError, daemon: &Daemon, name: &str) -> Failure {
+    match &error {
+        CallError::Refused(id, fields) if id == SYSTEM && errno(fields) == Some(libc::EEXIST) => {
+            Failure::with_hint(
+                "another machine has this leader, or all of the unit that it is in",
+                "--allocate-unit gives the machine a unit of its own",
+            )
+        }
+        _ => explained(error, daemon, name),
+    }
 }
 
 /// What the command line says of a machine beside its name and leader.

@@ -6,7 +6,7 @@ usage() {
   cat <<'U'
 usage: vm-root.sh SUITE [DEST]
 
-Builds in DEST what root.sh builds for SUITE, and adds Debian's kernel for clouds, libvirt with qemu and LXC, and AppArmor
+Builds in DEST what root.sh builds for SUITE, and adds Debian's kernel for clouds, libvirt with qemu and LXC, Incus, and AppArmor
 (for bookworm the kernel alone, which is all that is wanted of it). Prints DEST; one that is complete already is only printed. DEST is
 $MYMACHINES_LAB/vm-SUITE by default, MYMACHINES_LAB is /var/cache/mymachines-lab by default. Uses sudo when not run as
 root.
@@ -30,7 +30,7 @@ flock 9
 packages=(linux-image-cloud-amd64 initramfs-tools)
 [ "$suite" = bookworm ] ||
   packages+=(libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-daemon-driver-lxc libvirt-clients qemu-system-x86 ipxe-qemu
-    dnsmasq-base nftables apparmor)
+    dnsmasq-base nftables apparmor incus ovmf genisoimage qemu-system-modules-spice)
 if [ ! -e "$dest/.vm-complete" ]; then
   root=$("$here/root.sh" "$suite" 9>&-)
   rm -rf --one-file-system "$dest"

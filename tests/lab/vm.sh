@@ -4,11 +4,13 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-usage: vm.sh [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
+usage: vm.sh [--nested] [--in DIR[:AT]]... ROOT OUT SCRIPT [SECONDS]
 
 As boot.sh, but in a machine of its own, emulated by qemu without any help of the processor's: with cgroup controllers and
 every module of Debian's kernel, and some ten times slower. ROOT is a directory, or a suite that vm-root.sh knows.
 
+  --nested       ROOT's qemu emulates the machine, which can have virtual machines of its own then, by kvm_amd; they must not
+                 take interrupts, by which qemu ends
   --in DIR[:AT]  copies DIR of the host into the machine, at AT (/in by default); may be given several times
 
 What SCRIPT writes to /out comes back in OUT, beside log, rc and console as with boot.sh. The exit code is that of
@@ -17,10 +19,11 @@ U
 }
 
 arguments=("$@")
-shows=()
+shows=() nested=''
 while :; do
   case ${1-} in
     -h | --help) usage; exit 0 ;;
+    --nested) nested=yes; shift ;;
     --in) shows+=("${2:?--in needs a directory}"); shift 2 ;;
     -*) usage >&2; exit 2 ;;
     *) break ;;
@@ -81,7 +84,21 @@ truncate -s 256M "$work/back"
 
 kernels=("$work"/root/boot/vmlinuz-*)
 initrds=("$work"/root/boot/initrd.img-*)
-timeout -k 5 $((seconds + 180)) qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 \
+emulator=(qemu-system-x86_64)
+if [ -n "$nested" ]; then
+  # shellcheck disable=SC2016
+  emulator=(unshare --mount --propagation private bash -euc '
+    root=$1 work=$2
+    shift 2
+    mount --bind "$root" "$root"
+    mount -t proc proc "$root/proc"
+    mount -t tmpfs tmpfs "$root/var/tmp"
+    mkdir "$root/$work"
+    mount --rbind "$work" "$root/$work"
+    mount --bind /dev "$root/dev"
+    exec chroot "$root" qemu-system-x86_64 "$@"' bash "$root" "$work")
+fi
+timeout -k 5 $((seconds + 180)) "${emulator[@]}" -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 \
   -nographic -no-reboot -nic none -kernel "${kernels[-1]}" -initrd "${initrds[-1]}" \
   -append "root=/dev/vda rw console=ttyS0 quiet" \
   -drive file="$work/disk",if=virtio,format=raw -drive file="$work/back",if=virtio,format=raw \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What needs a kernel of its own: libvirt, cgroup controllers and AppArmor on Debian 13, and Debian 12's kernel.
+# What needs a kernel of its own: libvirt, cgroup controllers, AppArmor and Incus on Debian 13, and Debian 12's kernel.
 set -euo pipefail
 
 usage() {
@@ -12,6 +12,7 @@ that are named:
   libvirt   Debian 13: domains of libvirt with qemu and LXC, cgroup controllers, and every registrar, with the stock daemon
             first and with ours then, as run.sh does
   apparmor  Debian 13: a program that AppArmor confines, with our rules for it and without
+  incus     Debian 13: virtual machines of Incus, and the follower that registers them
   oldest    Debian 12 with its own kernel, 6.1: the tests of the NSS module and of the daemon
 
   --stock    only the stock daemon, and libvirt alone
@@ -28,13 +29,13 @@ while [ $# -gt 0 ]; do
     -h | --help) usage; exit 0 ;;
     --stock) mode=stock ;;
     --out) out=${2:?--out needs a directory}; shift ;;
-    libvirt | apparmor | oldest) parts+=("$1") ;;
+    libvirt | apparmor | incus | oldest) parts+=("$1") ;;
     *) usage >&2; exit 2 ;;
   esac
   shift
 done
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=MYMACHINES_LAB "$0" "${arguments[@]}"
-[ ${#parts[@]} -gt 0 ] || parts=(libvirt apparmor oldest)
+[ ${#parts[@]} -gt 0 ] || parts=(libvirt apparmor incus oldest)
 
 top=$(readlink -f "$(dirname "$(readlink -f "$0")")/../..")
 work=$(mktemp -d /var/tmp/mymachines-check-vm.XXXXXX)
@@ -51,12 +52,12 @@ if [ "$mode" = both ]; then
     -not -path '*/debug/*' -not -path '*/deps/*' -printf '%P\n' | tar -C "$top/target" -c -T - | tar -C "$tree/target" -x
 fi
 
-# boot NAME SUITE SECONDS: runs the script on standard input in a machine, and shows what it said.
+# boot NAME SUITE SECONDS [OPTION]: runs the script on standard input in a machine, and shows what it said.
 boot() {
   local name=$1 suite=$2 seconds=$3 status=0
   cat >"$work/$name"
   logs+=("$out/$name/log")
-  "$top/tests/lab/vm.sh" --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
+  "$top/tests/lab/vm.sh" ${4+"$4"} --in "$tree:/src" "$suite" "$out/$name" "$work/$name" "$seconds" || status=$?
   echo "== $name"
   cat "$out/$name/log" || tail -n 30 "$out/$name/console"
   [ "$status" = 0 ] || failed=1
@@ -78,6 +79,13 @@ S
       boot apparmor trixie 1200 <<'S'
 #!/bin/sh
 exec /src/tests/system/apparmor.sh
+S
+      ;;
+    incus)
+      [ "$mode" = both ] || continue
+      boot incus trixie 1200 --nested <<'S'
+#!/bin/sh
+exec /src/tests/tool/incus-inside.sh
 S
       ;;
     oldest)

@@ -53,7 +53,7 @@ check 'LXC starts it without the program' lxc-start -P /var/tmp/lxc -n box
 mv /usr/local/bin/away /usr/local/bin/mymachines
 lxc-stop -P /var/tmp/lxc -n box -k
 
-# Incus, by the profile; its virtual machines need KVM, and are not tried.
+# Incus, by the profile; its virtual machines are tried in incus-inside.sh.
 mkdir -p /var/tmp/incus
 becomes incus admin waitready --timeout 10
 incus admin init --preseed >/tmp/incus 2>&1 <<'P' || cat /tmp/incus

@@ -124,18 +124,23 @@ class Hooks(tool.Case):
     def test_virtual_machines_of_incus_are_followed(self):
         """With a made-up `incus`, which says what Incus's documents of its REST API and of its events have."""
         self.start()
-        before, after, box = self.leader(), self.leader(), self.leader()
+        before, after, between, box = (self.leader() for _ in range(4))
         place = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, place)
         instances = [{"name": name, "type": kind, "status": status} for name, kind, status in
                      [("before", "virtual-machine", "Running"), ("off", "virtual-machine", "Stopped"), ("box", "container", "Running"),
-                      ("after", "virtual-machine", "Stopped")]]
+                      ("after", "virtual-machine", "Stopped"), ("between", "virtual-machine", "Stopped")]]
         replies = {"/1.0/instances?recursion=1&project=lab": instances}
-        for instance, leader in zip(instances, (before, None, box, after)):
+        for instance, leader in zip(instances, (before, None, box, after, between)):
             path = f"/1.0/instances/{instance['name']}"
             replies[f"{path}?project=lab"] = instance
             replies[f"{path}/state?project=lab"] = {"status": instance["status"], "pid": leader.pid if leader else 0}
-        (place / "replies").write_text(json.dumps(replies))
+
+        def reply():
+            (place / "new").write_text(json.dumps(replies))
+            (place / "new").rename(place / "replies")
+
+        reply()
         os.mkfifo(place / "events")
         (place / "mymachines").symlink_to(tool.MYMACHINES)
         incus = place / "incus"
@@ -147,23 +152,31 @@ case $1 in
 esac
 """)
         incus.chmod(0o755)
-        follow = subprocess.Popen([HOOKS / "incus-follow", "lab"], env={"PATH": f"{place}:{os.environ['PATH']}"})
+        follow = subprocess.Popen([HOOKS / "incus-follow", "lab"], env={"PATH": f"{place}:{os.environ['PATH']}"},
+                                  stderr=subprocess.PIPE, text=True)
+        self.addCleanup(follow.stderr.close)
         self.addCleanup(follow.wait)
         self.addCleanup(follow.kill)
         until(lambda: records.names() == ["before"], "the one that runs already")
+        # One that is started before the monitor listens, which tells nothing of it.
+        instances[-1]["status"] = "Running"
+        reply()
+        until(lambda: records.names() == ["before", "between"], "the one that nobody tells of")
         with open(place / "events", "w") as events:
             for action, name in ("instance-started", "box"), ("instance-stopped", "off"), ("instance-started", "after"):
                 event = {"type": "lifecycle", "project": "lab", "location": "none", "metadata": {
                     "action": action, "source": f"/1.0/instances/{name}?project=lab", "name": name, "project": "lab"}}
                 events.write(json.dumps(event) + "\n")
                 events.flush()
-            until(lambda: records.names() == ["after", "before"], "the one that was started")
-        self.assertEqual(follow.wait(20), 0)
+            until(lambda: records.names() == ["after", "before", "between"], "the one that was started")
+        # Who supervises it is to start it again. Nothing was wrong before.
+        self.assertEqual(follow.wait(20), 1)
+        self.assertEqual(follow.stderr.read(), "incus-follow: Incus tells no more\n")
         record = records.record("after")
         self.assertEqual((int(record["LEADER"]), record["CLASS"], record["SERVICE"]), (after.pid, "vm", "incus"))
         self.assertIn("monitor --project lab --type lifecycle --format json", (place / "asked").read_text().splitlines())
         after.kill()
-        until(lambda: records.names() == ["before"], "the end of one")
+        until(lambda: records.names() == ["before", "between"], "the end of one")
 
     def test_standard_error_that_nobody_reads_costs_two_seconds(self):
         reader, writer = os.pipe()
