@@ -3,6 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
+use registry::calls::RegistryFiles;
 
 use std::path::PathBuf;
 
@@ -110,20 +111,30 @@ pub struct Output {
     pub no_legend: bool,
 }
 
-/// Which daemon is called.
-#[derive(Debug, Args)]
+/// Which daemon is called, or whose registry is read.
+#[derive(Debug, Default, Args)]
 pub struct Whose {
-    /// Call the calling user's own daemon, machined --user
+    /// Only the calling user's own daemon, machined --user, and its machines
     #[arg(long, conflicts_with = "system")]
     pub user: bool,
-    /// Call the system's daemon
+    /// Only the system's daemon, and its machines
     #[arg(long)]
     pub system: bool,
+}
+
+impl Whose {
+    /// Whether a registry is to be read: all are, unless one of the two is said.
+    pub const fn includes(&self, registry: RegistryFiles) -> bool {
+        if registry.user().is_some() { !self.system } else { !self.user }
+    }
 }
 
 /// `list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// Whose registry.
+    #[command(flatten)]
+    pub whose: Whose,
     /// Output.
     #[command(flatten)]
     pub output: Output,
@@ -140,6 +151,9 @@ pub struct Status {
     /// The machines
     #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(candidates))]
     pub names: Vec<String>,
+    /// Whose registry.
+    #[command(flatten)]
+    pub whose: Whose,
     /// Output.
     #[command(flatten)]
     pub output: Output,

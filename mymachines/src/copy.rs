@@ -75,16 +75,25 @@ fn failed(error: CallError, daemon: &Daemon, machine: &str) -> Failure {
     let CallError::Refused(id, fields) = &error else { return explained(error, daemon, machine) };
     let errno = errno(fields).unwrap_or(0);
     match (id.as_str(), errno) {
-        (SYSTEM, libc::ENXIO) => Failure::new("the ids of the machine are not shifted as a whole"),
         ("io.mymachines.Copying.Failed", _) => {
             let why = io::Error::from_raw_os_error(errno);
-            match fields.get("path").and_then(Value::as_str) {
-                Some(path) => Failure::new(format!("{}: {why}", path.escape_debug())),
-                None => Failure::new(why.to_string()),
+            match (fields.get("path").and_then(Value::as_str), errno) {
+                (Some(path), _) => Failure::new(format!("{}: {why}", path.escape_debug())),
+                (None, libc::ENXIO) => odd_ids(),
+                // The machine may not be entered.
+                (None, libc::EACCES | libc::EPERM) if daemon.is_own() => {
+                    Failure::with_hint(why.to_string(), daemon.who_may())
+                }
+                (None, _) => Failure::new(why.to_string()),
             }
         }
+        (SYSTEM, libc::ENXIO) => odd_ids(),
         _ => explained(error, daemon, machine),
     }
+}
+
+fn odd_ids() -> Failure {
+    Failure::new("the ids of the machine are not shifted as a whole")
 }
 
 const TO: &str = "CopyTo";
@@ -151,8 +160,17 @@ mod tests {
             words("io.mymachines.Copying.Failed", serde_json::json!({"errno": libc::ECANCELED})),
             "Operation canceled (os error 125)"
         );
-        let shifts = serde_json::json!({"errno": libc::ENXIO});
-        assert_eq!(words(SYSTEM, shifts), "the ids of the machine are not shifted as a whole");
+        for id in [SYSTEM, "io.mymachines.Copying.Failed"] {
+            let shifts = serde_json::json!({"errno": libc::ENXIO});
+            assert_eq!(words(id, shifts), "the ids of the machine are not shifted as a whole", "{id}");
+        }
+        assert_eq!(
+            words(
+                "io.mymachines.Copying.Failed",
+                serde_json::json!({"path": "/dev/x", "errno": libc::ENXIO})
+            ),
+            "/dev/x: No such device or address (os error 6)"
+        );
         assert_eq!(
             words("io.systemd.Machine.NoSuchMachine", serde_json::json!({})),
             "there is no machine 'web'"

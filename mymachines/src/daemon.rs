@@ -29,12 +29,10 @@ impl Daemon {
         let map = fs::read("/proc/self/uid_map").unwrap_or_default();
         let by_uid =
             uid_outside(&map, rustix::process::geteuid().as_raw()).map(|uid| format!("/run/user/{uid}"));
-        let daemons = named
+        let mut daemons = named
             .into_iter()
             .chain(by_uid)
             .map(|runtime| Self { directory: format!("{runtime}/systemd/machine"), is_own: true });
-        // Root has the system's.
-        let mut daemons = daemons.filter(|daemon| !daemon.directory.starts_with("/run/user/0/"));
         daemons.find(|daemon| Path::new(&daemon.machines()).exists())
     }
 
@@ -63,6 +61,16 @@ impl Daemon {
                 "'systemctl --user start machined.socket' starts it, or 'machined --user' where there is no systemd",
             )
         })
+    }
+
+    /// Whether it is a user's own.
+    pub const fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Whether it is root's own.
+    pub fn is_roots(&self) -> bool {
+        self.directory.starts_with("/run/user/0/")
     }
 
     /// Its socket for machines.
@@ -94,10 +102,10 @@ impl Daemon {
     }
 }
 
-/// The uid that a user of a user namespace has outside of it, by the text of `/proc/self/uid_map`; that of no root.
+/// The uid that a user of a user namespace has outside of it, by the text of `/proc/self/uid_map`.
 fn uid_outside(map: &[u8], uid: u32) -> Option<u32> {
     let ranges: Vec<IdRange> = parse_kernel_map(map).flatten().collect();
-    map_to_host(&ranges, uid).filter(|&uid| uid != 0)
+    map_to_host(&ranges, uid)
 }
 
 #[cfg(test)]
@@ -110,7 +118,7 @@ mod tests {
         assert_eq!(uid_outside(podmans, 0), Some(4711));
         assert_eq!(uid_outside(podmans, 1000), Some(300_999));
         assert_eq!(uid_outside(b"         0          0 4294967295\n", 1000), Some(1000));
-        assert_eq!(uid_outside(b"         0          0 4294967295\n", 0), None);
+        assert_eq!(uid_outside(b"         0          0 4294967295\n", 0), Some(0));
         assert_eq!(uid_outside(b"", 0), None);
     }
 }

@@ -95,7 +95,8 @@ fn submit(told: &Told) -> Result<(), String> {
     }
     let system = Daemon::system();
     let words = |error| explained(error, &system, name.as_str()).to_string();
-    let Some(own) = Daemon::own() else {
+    // Root's containers are the system's.
+    let Some(own) = Daemon::own().filter(|own| !own.is_roots()) else {
         return call_within(&system, "Register", parameters, PATIENCE).map_err(words);
     };
     // With both, as systemd-nspawn without root does: one of them is enough.

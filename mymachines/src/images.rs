@@ -5,10 +5,10 @@ use std::io;
 use serde_json::{Map, Value as Json};
 
 use crate::cli;
-use crate::client::call_for_all;
+use crate::client::{CallError, call_for_all};
 use crate::daemon::Daemon;
 use crate::failure::Failure;
-use crate::manage::{PATIENCE, explained};
+use crate::manage::{NO_SUCH_IMAGE, PATIENCE, explained};
 use crate::table::{Format, Table, Value};
 
 const METHOD: &str = "io.systemd.MachineImage.List";
@@ -34,8 +34,11 @@ pub fn images(options: &cli::Images) -> Result<u8, Failure> {
     let socket = daemon.images();
     let mut rows = Vec::new();
     if options.names.is_empty() {
-        let mut found = call_for_all(&socket, PATIENCE, METHOD, &Map::new())
-            .map_err(|error| explained(error, &daemon, ""))?;
+        let mut found = match call_for_all(&socket, PATIENCE, METHOD, &Map::new()) {
+            // The system's daemon has the host at least; a user's own may have none.
+            Err(CallError::Refused(id, _)) if id == NO_SUCH_IMAGE => Vec::new(),
+            found => found.map_err(|error| explained(error, &daemon, ""))?,
+        };
         found.retain(|image| !name(image).starts_with('.'));
         found.sort_by(|one, other| name(one).cmp(name(other)));
         rows.extend(found.iter().map(row));

@@ -15,7 +15,7 @@ use crate::table::{Format, Table};
 /// The registry cannot be read, or the output not be written.
 pub fn list(options: &cli::List) -> Result<u8, Failure> {
     let columns = of_option(&options.columns)?;
-    let machines = Machines::read()?;
+    let machines = Machines::read(&options.whose)?;
     let output = &options.output;
     table(&columns, &machines.all).write(&mut io::stdout().lock(), output.format, !output.no_legend)?;
     if machines.all.is_empty() && output.format == Format::Table && !output.no_legend {
@@ -35,7 +35,7 @@ pub fn status(options: &cli::Status) -> Result<u8, Failure> {
     let columns = of_option(&options.columns)?;
     let (mut machines, mut code) = (Vec::new(), 0);
     for name in &options.names {
-        match looked_for(name).and_then(|name| Machine::read(&name)) {
+        match looked_for(name).and_then(|name| Machine::read_of(&name, &options.whose)) {
             Ok(machine) => machines.push(machine),
             Err(failure) => {
                 failure.print();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use registry::calls::RegistryFiles;
 use registry::{Directory, Error, KernelProcesses, MachineName, Record, is_alive};
 
+use crate::cli::Whose;
 use crate::failure::Failure;
 
 /// The registries, the system's first.
@@ -88,6 +89,18 @@ impl Machine {
         }
     }
 
+    /// Reads that of the registry that the command line says, or else as [`Machine::read`].
+    ///
+    /// # Errors
+    /// As [`Machine::read`].
+    pub fn read_of(name: &MachineName, whose: &Whose) -> Result<Self, Failure> {
+        if !whose.user && !whose.system {
+            return Self::read(name);
+        }
+        let registry = registries().find(|registry| whose.includes(*registry));
+        registry.map_or_else(|| Err(no_machine(name.as_str())), |registry| Self::read_in(registry, name))
+    }
+
     fn read_in(registry: RegistryFiles, name: &MachineName) -> Result<Self, Failure> {
         let records = Records::open(registry)?;
         let found = records.map(|records| records.read(name)).transpose()?.flatten();
@@ -101,14 +114,14 @@ impl Machine {
 }
 
 impl Machines {
-    /// Reads all of the system's, and those of the caller's own. One that goes meanwhile is left out; one that is registered with
-    /// both is told once, as the system has it.
+    /// Reads all of the system's, and those of the caller's own, or only those that the command line says. One that goes meanwhile
+    /// is left out; one that is registered with both is told once, as the system has it.
     ///
     /// # Errors
     /// The directory of the records cannot be read. That there is none is no error.
-    pub fn read() -> Result<Self, Failure> {
+    pub fn read(whose: &Whose) -> Result<Self, Failure> {
         let mut machines = Self::default();
-        for registry in registries() {
+        for registry in registries().filter(|registry| whose.includes(*registry)) {
             let Self { mut all, complaints } = Self::read_in(registry)?;
             all.retain(|machine| !machines.all.iter().any(|known| known.is_same(machine)));
             machines.all.append(&mut all);

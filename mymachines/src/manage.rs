@@ -15,6 +15,8 @@ use crate::names::looked_for;
 
 /// The error of Varlink that is an errno.
 pub const SYSTEM: &str = "io.systemd.System";
+/// There is no image of a name, or no image at all.
+pub const NO_SUCH_IMAGE: &str = "io.systemd.MachineImage.NoSuchImage";
 /// How long the daemon has for a call.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it has where somebody may have to type a password first.
@@ -134,9 +136,7 @@ fn refused(id: &str, fields: &Map<String, Value>, daemon: &Daemon, machine: &str
     let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("?");
     match id {
         "io.systemd.Machine.NoSuchMachine" => no_machine(machine),
-        "io.systemd.MachineImage.NoSuchImage" => {
-            Failure::NotFound(format!("there is no image '{}'", machine.escape_debug()))
-        }
+        NO_SUCH_IMAGE => Failure::NotFound(format!("there is no image '{}'", machine.escape_debug())),
         "io.systemd.Machine.NotSupported" | "io.systemd.Machine.NotAvailable" => {
             Failure::new("that cannot be done with a machine of this kind")
         }
@@ -147,7 +147,10 @@ fn refused(id: &str, fields: &Map<String, Value>, daemon: &Daemon, machine: &str
         "io.systemd.Machine.NoSuchUser" => Failure::new(format!("'{machine}' has no such user")),
         "io.systemd.Machine.MachineExists" => Failure::with_hint(
             format!("there is a machine '{machine}' already"),
-            format!("mymachines status {machine} tells about it"),
+            format!(
+                "mymachines status {}{machine} tells about it",
+                if daemon.is_own() { "--user " } else { "" }
+            ),
         ),
         "org.varlink.service.PermissionDenied" => {
             Failure::with_hint("machined does not permit it", daemon.who_may())

@@ -46,7 +46,7 @@ pub fn shell(options: &cli::Shell) -> Result<u8, Failure> {
     } else {
         Daemon::of(&looked_for(machine)?, &options.whose)?
     };
-    let leader = leader(&name)?;
+    let leader = leader(&name, &options.whose)?;
     let patience = patience(&mut parameters);
     let opened = call_for_descriptors(&daemon.machines(), patience, "io.systemd.Machine.Open", &parameters);
     let (fields, descriptors) = opened.map_err(|error| explained(error, &daemon, &name))?;
@@ -101,11 +101,11 @@ fn environment(asked: &[String], is_terminal: bool) -> Result<Vec<String>, Failu
 }
 
 /// Who leads the machine, so that its end is seen; nobody leads the host.
-fn leader(name: &str) -> Result<Option<OwnedFd>, Failure> {
+fn leader(name: &str, whose: &cli::Whose) -> Result<Option<OwnedFd>, Failure> {
     if name == HOST {
         return Ok(None);
     }
-    let machine = Machine::read(&looked_for(name)?)?;
+    let machine = Machine::read_of(&looked_for(name)?, whose)?;
     let pid = machine.record.leader_identity().pid;
     let pidfd = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
     // Another process may have its number by now: then this one ends when the program does.

@@ -33,7 +33,7 @@ pub fn watch(options: &cli::Watch) -> Result<u8, Failure> {
             word = Some("new");
         }
         if let Some(word) = word {
-            for machine in Machines::read()?.all {
+            for machine in Machines::read(&cli::Whose::default())?.all {
                 telling.tell(word, machine.record.name.as_str(), Some(&machine))?;
             }
         }

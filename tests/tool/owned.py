@@ -1,7 +1,9 @@
 """What changes a machine of a user's own is asked of the user's own daemon, `machined --user`."""
 
 import os
+import pathlib
 import signal
+import subprocess
 
 import own
 import records
@@ -57,11 +59,18 @@ class Owned(own.Case):
         for options in (), ("--system",):
             self.assertEqual(run("terminate", "web", *options)[0], 1, options)
         self.assertEqual(names(), (["web"], ["web"]))
+        for option, leader in ("--user", users), ("--system", systems):
+            self.assertEqual(run("status", option, "web", "--columns", "leader"), (0, f"leader: {leader.pid}"))
+            listed = run("list", option, "--columns", "leader", "--no-legend")
+            self.assertEqual(listed, (0, str(leader.pid)), option)
+        self.assertEqual(run("register", "--user", "web", "--leader", str(systems.pid)),
+                         (1, "mymachines: there is a machine 'web' already mymachines status --user web tells about it"))
         self.assertEqual(run("terminate", "--user", "web"), (0, ""))
         self.assertLess(users.reap(), 0)
         until(lambda: names() == ([], ["web"]), "the end of the user's own")
         os.kill(systems.pid, 0)
-        self.assertEqual(run("terminate", "--user", "web"), (2, "mymachines: there is no machine 'web'"))
+        for verb in "terminate", "status", "shell":
+            self.assertEqual(run(verb, "--user", "web"), (2, "mymachines: there is no machine 'web'"), verb)
 
     def test_who_has_no_daemon_is_told_how_to_start_one(self):
         self.start()
@@ -84,6 +93,7 @@ class Owned(own.Case):
     def test_images_are_those_of_the_daemon_that_is_called(self):
         self.start()
         self.start_own()
+        self.assertEqual(run("images", "--user"), (0, "NAME TYPE CLASS READ-ONLY USAGE LIMIT CREATED MODIFIED PATH No images."))
         os.makedirs(f"{own.HOME}/.local/state/machines/mine/usr")
         os.chown(f"{own.HOME}/.local/state/machines/mine", own.OWN, own.OWN)
         self.assertIn("mine", run("images", "--user")[1])
@@ -95,6 +105,26 @@ class Owned(own.Case):
         code, said = run("shell", "web")
         self.assertEqual((code, said), (1, "mymachines: machined does not permit it your own machined may do what you may, and no more"))
         # It is in namespaces that the user may not enter.
-        self.assertEqual(run("copy", "/etc/hostname", "web:/tmp/x"), (1, "mymachines: Permission denied (os error 13)"))
+        self.assertEqual(run("copy", "/etc/hostname", "web:/tmp/x"),
+                         (1, "mymachines: Permission denied (os error 13) your own machined may do what you may, and no more"))
+        rootless = subprocess.Popen(["unshare", "--user", "--map-root-user", "sleep", "infinity"], user=own.OWN, group=own.OWN,
+                                    extra_groups=[], cwd="/")
+        self.addCleanup(lambda: (rootless.kill(), rootless.wait()))
+        until(lambda: pathlib.Path(f"/proc/{rootless.pid}/comm").read_text() == "sleep\n", "the container")
+        self.assertEqual(run("register", "rootless", "--user", "--leader", str(rootless.pid)), (0, ""))
+        self.assertEqual(run("copy", "/etc/hostname", "rootless:/tmp/x"),
+                         (1, "mymachines: the ids of the machine are not shifted as a whole"))
+
+    def test_a_daemon_of_roots_own_is_called_too(self):
+        runtime = "/run/user/0"
+        os.makedirs(runtime, 0o700)
+        self.start()
+        self.start("--user", env={"XDG_RUNTIME_DIR": runtime, "HOME": own.HOME})
+        leader = self.leader()
+        self.assertEqual(tool.run("register", "web", "--user", "--leader", str(leader.pid)).returncode, 0)
+        self.assertEqual(tool.table("list", "--columns", "machine,registry"), [{"machine": "web", "registry": "user"}])
+        self.assertEqual(tool.run("terminate", "web").returncode, 0)
+        self.assertLess(leader.reap(), 0)
+
 
 tool.world.main()
