@@ -121,26 +121,13 @@ class Hooks(tool.Case):
         registered("four", "env")
         self.assertFalse(os.path.exists("/run/systemd/machines/four"))
 
-    def test_virtual_machines_of_incus_are_followed(self):
-        """With a made-up `incus`, which says what Incus's documents of its REST API and of its events have."""
-        self.start()
-        before, after, between, box = (self.leader() for _ in range(4))
+    def incus(self, instances, project="lab"):
+        """A made-up `incus`, which says what Incus's documents of its REST API and of its events have. `instances` is a list of names,
+        types, statuses and processes. Returns the directory that it is in; what its monitor prints is written to `events` there."""
         place = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, place)
-        instances = [{"name": name, "type": kind, "status": status} for name, kind, status in
-                     [("before", "virtual-machine", "Running"), ("off", "virtual-machine", "Stopped"), ("box", "container", "Running"),
-                      ("after", "virtual-machine", "Stopped"), ("between", "virtual-machine", "Stopped")]]
-        replies = {"/1.0/instances?recursion=1&project=lab": instances}
-        for instance, leader in zip(instances, (before, None, box, after, between)):
-            path = f"/1.0/instances/{instance['name']}"
-            replies[f"{path}?project=lab"] = instance
-            replies[f"{path}/state?project=lab"] = {"status": instance["status"], "pid": leader.pid if leader else 0}
-
-        def reply():
-            (place / "new").write_text(json.dumps(replies))
-            (place / "new").rename(place / "replies")
-
-        reply()
+        (place / "tmp").mkdir()
+        self.instances(place, instances, project)
         os.mkfifo(place / "events")
         (place / "mymachines").symlink_to(tool.MYMACHINES)
         incus = place / "incus"
@@ -152,31 +139,128 @@ case $1 in
 esac
 """)
         incus.chmod(0o755)
-        follow = subprocess.Popen([HOOKS / "incus-follow", "lab"], env={"PATH": f"{place}:{os.environ['PATH']}"},
-                                  stderr=subprocess.PIPE, text=True)
-        self.addCleanup(follow.stderr.close)
+        return place
+
+    def instances(self, place, instances, project="lab"):
+        """What Incus has from now on."""
+        full = [{"name": name, "type": kind, "status": status, "state": {"status": status, "pid": leader.pid if leader else 0}}
+                for name, kind, status, leader in instances]
+        replies = {f"/1.0/instances/{instance['name']}?recursion=1&project={project}": instance for instance in full}
+        # A list with recursion has no states, unless they are asked for.
+        replies[f"/1.0/instances?recursion=1&project={project}"] = [
+            {key: value for key, value in instance.items() if key != "state"} for instance in full]
+        replies["/1.0"] = {}
+        (place / "new").write_text(json.dumps(replies))
+        (place / "new").rename(place / "replies")
+
+    def follow(self, place, project="lab"):
+        said = open(place / "said", "w+")
+        self.addCleanup(said.close)
+        follow = subprocess.Popen([HOOKS / "incus-follow", project], stderr=said, env={
+            "PATH": f"{place}:{os.environ['PATH']}", "TMPDIR": str(place / "tmp")})
         self.addCleanup(follow.wait)
         self.addCleanup(follow.kill)
-        until(lambda: records.names() == ["before"], "the one that runs already")
-        # One that is started before the monitor listens, which tells nothing of it.
-        instances[-1]["status"] = "Running"
-        reply()
-        until(lambda: records.names() == ["before", "between"], "the one that nobody tells of")
+        return follow
+
+    def event(self, events, action, name, project="lab"):
+        events.write(json.dumps({"type": "lifecycle", "project": project, "location": "none", "metadata": {
+            "action": action, "source": f"/1.0/instances/{name}?project={project}", "name": name, "project": project}}) + "\n\n")
+        events.flush()
+
+    def listens(self, events):
+        """The monitor's first event: its own start."""
+        events.write(json.dumps({"type": "logging", "location": "none", "metadata": {
+            "context": {}, "level": "debug", "message": "Event listener server handler started"}}) + "\n\n")
+        events.flush()
+
+    def test_virtual_machines_of_incus_are_followed(self):
+        self.start()
+        before, after, box = self.leader(), self.leader(), self.leader()
+        first = [("before", "virtual-machine", "Running", before), ("off", "virtual-machine", "Stopped", None),
+                 ("box", "container", "Running", box)]
+        place = self.incus(first)
+        follow = self.follow(place)
         with open(place / "events", "w") as events:
+            self.listens(events)
+            until(lambda: records.names() == ["before"], "the one that runs already")
+            self.instances(place, [*first, ("after", "virtual-machine", "Running", after)])
             for action, name in ("instance-started", "box"), ("instance-stopped", "off"), ("instance-started", "after"):
-                event = {"type": "lifecycle", "project": "lab", "location": "none", "metadata": {
-                    "action": action, "source": f"/1.0/instances/{name}?project=lab", "name": name, "project": "lab"}}
-                events.write(json.dumps(event) + "\n")
-                events.flush()
-            until(lambda: records.names() == ["after", "before", "between"], "the one that was started")
-        # Who supervises it is to start it again. Nothing was wrong before.
-        self.assertEqual(follow.wait(20), 1)
-        self.assertEqual(follow.stderr.read(), "incus-follow: Incus tells no more\n")
+                self.event(events, action, name)
+            until(lambda: records.names() == ["after", "before"], "the one that was started")
+            # Restarted, it has another process, and Incus does not say that it was started.
+            after.kill()
+            until(lambda: records.names() == ["before"], "the end of one")
+            again = self.leader()
+            self.instances(place, [("after", "virtual-machine", "Running", again)])
+            self.event(events, "instance-restarted", "after")
+            until(lambda: records.names() == ["after", "before"], "the one that was started again")
+        self.assertEqual(follow.wait(20), 0)
         record = records.record("after")
-        self.assertEqual((int(record["LEADER"]), record["CLASS"], record["SERVICE"]), (after.pid, "vm", "incus"))
-        self.assertIn("monitor --project lab --type lifecycle --format json", (place / "asked").read_text().splitlines())
-        after.kill()
-        until(lambda: records.names() == ["before", "between"], "the end of one")
+        self.assertEqual((int(record["LEADER"]), record["CLASS"], record["SERVICE"]), (again.pid, "vm", "incus"))
+        self.assertIn("monitor --project lab --type lifecycle --type logging --format json", (place / "asked").read_text().splitlines())
+        self.assertEqual((place / "said").read_text(), "")
+        self.assertEqual(list((place / "tmp").iterdir()), [])
+
+    def test_a_virtual_machine_of_incus_that_starts_before_the_monitor_listens_is_registered(self):
+        self.start()
+        self.assert_none_is_missed(self.listens)
+
+    def test_the_start_of_the_monitor_need_not_be_told(self):
+        """It is told by the daemon in the log, and may be told too early for the monitor: some other request is, then."""
+        self.start()
+
+        def listens(events):
+            place = pathlib.Path(events.name).parent
+            until(lambda: "query /1.0" in (place / "asked").read_text().splitlines(), "a request")
+            events.write("{}\n")
+            events.flush()
+
+        self.assert_none_is_missed(listens)
+
+    def assert_none_is_missed(self, listens):
+        between = self.leader()
+        place = self.incus([])
+        self.follow(place)
+        # The monitor runs, and is not connected yet: it will tell nothing of what starts now.
+        with open(place / "events", "w") as events:
+            self.instances(place, [("between", "virtual-machine", "Running", between)])
+            listens(events)
+            until(lambda: records.names() == ["between"], "the one that was started between")
+
+    def test_what_incus_tells_twice_is_registered_once_and_errors_are_told(self):
+        self.start()
+        leader = self.leader()
+        project = "a%26b"
+        place = self.incus([("web", "virtual-machine", "Running", leader), ("taken", "virtual-machine", "Running", self.leader())],
+                           project)
+        self.register("taken", self.leader())
+        follow = self.follow(place, "a&b")
+        with open(place / "events", "w") as events:
+            self.listens(events)
+            until(lambda: "web" in records.names(), "the first time")
+            for _ in range(3):
+                self.event(events, "instance-started", "web", project)
+            for nonsense in "nonsense", "[]", '{"type": "lifecycle", "metadata": 1}', '{"type": "lifecycle"':
+                events.write(nonsense + "\n")
+            self.event(events, "instance-started", "nowhere", project)
+        self.assertEqual(follow.wait(20), 0)
+        until(lambda: "not found" in (place / "said").read_text(), "the last event")
+        said = (place / "said").read_text()
+        self.assertEqual((said.count("jq: error"), said.count("Error: not found"), said.count("machine 'taken'"),
+                          said.count("machine 'web'")), (4, 1, 1, 0), said)
+        self.assertIn("monitor --project a&b --type", (place / "asked").read_text())
+
+    def test_the_monitor_of_incus_ends_with_its_follower(self):
+        self.start()
+        place = self.incus([])
+        follow = self.follow(place)
+        with open(place / "events", "w") as events:
+            self.listens(events)
+            until(lambda: not list((place / "tmp").iterdir()), "the start")
+            follow.terminate()
+            self.assertEqual(follow.wait(20), -signal.SIGTERM)
+            with self.assertRaises(BrokenPipeError):
+                os.write(events.fileno(), b"\n")
 
     def test_standard_error_that_nobody_reads_costs_two_seconds(self):
         reader, writer = os.pipe()

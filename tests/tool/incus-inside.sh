@@ -34,8 +34,10 @@ for name in before after later; do
 done
 # qemu NAME: its process.
 qemu() { cat "/run/incus/$1/qemu.pid"; }
+is_qemu() { [ "$(qemu "$1")" = "$2" ]; }
 listed() { mymachines list --no-legend --columns leader,machine,class,service; }
 is_registered() { says "^$(qemu "$1") +$1 +vm +incus$" listed; }
+has_left_something() { ls -d /tmp/tmp.*/events || pgrep -f 'incus-follow a&b|monitor --project a&b'; }
 was_restarted() { [ "$(systemctl show --value --property=NRestarts incus-follow)" -gt 0 ]; }
 are_registered() { is_registered before && is_registered after; }
 
@@ -54,13 +56,27 @@ check 'and the follower with it' becomes was_restarted
 check 'one that is started then' incus start later
 check 'is registered, too' becomes is_registered later
 check 'and so are the others still' are_registered
+old=$(qemu before)
+check 'Incus restarts one' incus restart --force before
+check 'which has another process' not is_qemu before "$old"
+check 'and is registered with that' becomes is_registered before
+check 'in a unit of its own, too' says '^before +machine-before.scope$' mymachines list --no-legend --columns machine,unit
 check 'Incus ends one' incus stop --force after
 check 'which is gone' becomes exits 2 mymachines status after
 check 'the tool ends one' mymachines terminate later
 check 'which is gone' becomes exits 2 mymachines status later
 check 'and Incus knows' becomes says STOPPED incus list --format csv later
+incus project create --quiet 'a&b' -c features.profiles=false
+incus create --quiet --project 'a&b' --empty --vm other -c security.secureboot=false -c limits.memory=64MiB -c limits.cpu=1 -d root,size=64MiB
+# Some supervisors end the process alone that they started.
+systemd-run --quiet --unit=incus-follow-project --property=KillMode=process \
+  /usr/local/share/mymachines/hooks/incus-follow 'a&b'
+check 'one of another project is started, whatever its name' incus start --project 'a&b' other
+check 'and registered by the follower of that' becomes says '^[0-9]+ +other +vm +incus$' listed
+check 'a follower is ended' systemctl stop incus-follow-project
+check 'and leaves nothing behind' becomes not has_left_something
 check 'Incus itself runs on' systemctl is-active incus
 check 'and so does the third one' is_registered before
 check 'nothing is registered twice' not says '^mymachines:' journalctl --no-pager --output=cat --unit=incus-follow
-journalctl --no-pager --unit=incus-follow --unit=machined | tail -n 30 | sed 's/^/# /'
+journalctl --no-pager --unit=incus-follow --unit=incus-follow-project --unit=machined | tail -n 50 | sed 's/^/# /'
 finish
