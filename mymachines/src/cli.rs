@@ -3,7 +3,6 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
-use registry::calls::RegistryFiles;
 
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use crate::publish::name::DnsName;
 use crate::publish::network::Network;
 use crate::publish::server;
 use crate::table::Format;
+use crate::whose::Whose;
 
 /// The environment variable by which a shell asks how a line goes on.
 pub const COMPLETION_VARIABLE: &str = "MYMACHINES_COMPLETE";
@@ -109,24 +109,6 @@ pub struct Output {
     /// Without the titles of the columns
     #[arg(long)]
     pub no_legend: bool,
-}
-
-/// Which daemon is called, or whose registry is read.
-#[derive(Debug, Default, Args)]
-pub struct Whose {
-    /// Only the calling user's own daemon, machined --user, and its machines
-    #[arg(long, conflicts_with = "system")]
-    pub user: bool,
-    /// Only the system's daemon, and its machines
-    #[arg(long)]
-    pub system: bool,
-}
-
-impl Whose {
-    /// Whether a registry is to be read: all are, unless one of the two is said.
-    pub const fn includes(&self, registry: RegistryFiles) -> bool {
-        if registry.user().is_some() { !self.system } else { !self.user }
-    }
 }
 
 /// `list`.

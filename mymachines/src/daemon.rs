@@ -5,9 +5,9 @@ use std::{env, fs};
 
 use registry::{IdRange, MachineName, map_to_host, parse_kernel_map};
 
-use crate::cli;
 use crate::failure::Failure;
 use crate::machine::Machine;
+use crate::whose::Whose;
 
 /// A daemon, by where its sockets are.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The user has none.
-    pub fn said(whose: &cli::Whose) -> Result<Self, Failure> {
+    pub fn said(whose: &Whose) -> Result<Self, Failure> {
         if whose.user { Self::users() } else { Ok(Self::system()) }
     }
 
@@ -49,7 +49,7 @@ impl Daemon {
     ///
     /// # Errors
     /// As [`Daemon::said`].
-    pub fn of(name: &MachineName, whose: &cli::Whose) -> Result<Self, Failure> {
+    pub fn of(name: &MachineName, whose: &Whose) -> Result<Self, Failure> {
         let is_own = || Machine::read(name).is_ok_and(|machine| machine.registry.user().is_some());
         if whose.user || (!whose.system && is_own()) { Self::users() } else { Ok(Self::system()) }
     }

@@ -33,6 +33,7 @@ mod terminal;
 mod wait;
 mod watch;
 mod whois;
+mod whose;
 
 use cli::{Options, Verb};
 use failure::Failure;

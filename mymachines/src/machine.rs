@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use registry::calls::RegistryFiles;
 use registry::{Directory, Error, KernelProcesses, MachineName, Record, is_alive};
 
-use crate::cli::Whose;
 use crate::failure::Failure;
+use crate::whose::Whose;
 
 /// The registries, the system's first.
 pub fn registries() -> impl Iterator<Item = RegistryFiles> {

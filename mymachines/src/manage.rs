@@ -12,6 +12,7 @@ use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::machine::no_machine;
 use crate::names::looked_for;
+use crate::whose::Whose;
 
 /// The error of Varlink that is an errno.
 pub const SYSTEM: &str = "io.systemd.System";
@@ -58,7 +59,7 @@ pub fn kill(kill: &cli::Kill) -> Result<u8, Failure> {
 /// Calls for each name; one that fails does not keep the others from being called for.
 fn each(
     names: &[String],
-    whose: &cli::Whose,
+    whose: &Whose,
     method: &str,
     parameters: &Map<String, Value>,
 ) -> Result<u8, Failure> {

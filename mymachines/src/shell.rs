@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::manage::{explained, patience};
 use crate::names::looked_for;
 use crate::terminal::{End, Session};
+use crate::whose::Whose;
 
 /// What the original calls the host itself.
 const HOST: &str = ".host";
@@ -101,7 +102,7 @@ fn environment(asked: &[String], is_terminal: bool) -> Result<Vec<String>, Failu
 }
 
 /// Who leads the machine, so that its end is seen; nobody leads the host.
-fn leader(name: &str, whose: &cli::Whose) -> Result<Option<OwnedFd>, Failure> {
+fn leader(name: &str, whose: &Whose) -> Result<Option<OwnedFd>, Failure> {
     if name == HOST {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ use crate::columns::{chosen, table};
 use crate::failure::Failure;
 use crate::machine::{Machine, Machines};
 use crate::table::{Format, Table, Value, write_csv};
+use crate::whose::Whose;
 
 /// Tells until the output ends.
 ///
@@ -33,7 +34,7 @@ pub fn watch(options: &cli::Watch) -> Result<u8, Failure> {
             word = Some("new");
         }
         if let Some(word) = word {
-            for machine in Machines::read(&cli::Whose::default())?.all {
+            for machine in Machines::read(&Whose::default())?.all {
                 telling.tell(word, machine.record.name.as_str(), Some(&machine))?;
             }
         }

@@ -14,6 +14,8 @@ from figures import MS, US, figure
 
 UNIT = "systemd-machined.service"
 DROP_IN = pathlib.Path(f"/run/systemd/system/{UNIT}.d/bench.conf")
+# The daemon that makes the system calls of ours for a registration, and nothing else.
+FLOOR = world.WORK / "floor"
 # As many as all leaders of the largest measurement, and a little. The hard limit of the host may be lower.
 LIMIT = 524288
 
@@ -23,21 +25,26 @@ class Taking(world.Service):
 
     def __init__(self, name):
         super().__init__(name, UNIT, f"/run/systemd/machine/{world.SOCKET}")
+        network = "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BROADCAST"
+        self.program, self.command = {
+            "stock": ("/usr/lib/systemd/systemd-machined", []),
+            "ours": (f"{world.BUILD}/machined", ["Type=notify", "ExecStart=", f"ExecStart={world.BUILD}/machined", network]),
+            "in C": (f"{FLOOR}/floor", ["Type=dbus", "ExecStart=", f"ExecStart={FLOOR}/floor --bus {FLOOR}/bus", network,
+                                        "PrivateNetwork=yes"]),
+        }[name]
 
     def take(self, limit=LIMIT):
         """Puts this one into the unit that the bus starts."""
         DROP_IN.parent.mkdir(parents=True, exist_ok=True)
         lines = ["[Service]", f"LimitNOFILE={limit}"]
-        if self.name == "ours":
-            lines += ["Type=notify", "ExecStart=", f"ExecStart={world.BUILD}/machined",
-                      "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BROADCAST"]
+        if self.command:
+            lines += self.command
         DROP_IN.write_text("\n".join(lines) + "\n")
         world.run("systemctl", "daemon-reload")
         self.restart()
-        wanted = f"{world.BUILD}/machined" if self.name == "ours" else "/usr/lib/systemd/systemd-machined"
         found = os.readlink(f"/proc/{self.pid()}/exe")
-        if found != wanted:
-            raise RuntimeError(f"{found} runs instead of {wanted}")
+        if found != self.program:
+            raise RuntimeError(f"{found} runs instead of {self.program}")
 
 
 class Bus:

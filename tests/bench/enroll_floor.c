@@ -2,8 +2,10 @@
 // machines, and believes what it is told. In a system that is to be thrown away.
 //
 // usage: enroll_floor SOCKET DIRECTORY
+//        enroll_floor --bus DIRECTORY
 //
-// Serves Register without a unit at SOCKET, one connection after the other, and publishes below DIRECTORY.
+// Serves Register without a unit at SOCKET, one connection after the other, or RegisterMachine on the system bus, by the name of
+// systemd's. Publishes below DIRECTORY.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <systemd/sd-bus.h>
 #include <unistd.h>
 
 // Newer than the headers of Debian 13.
@@ -37,7 +40,7 @@
 
 enum { FIRST_NSID = 1 << 20, PAGE_BITS = 16 };
 
-static int epoll, leaders, requests, host, journal, records, groups, uids, gids;
+static int epoll, leaders, requests, host, journal, records, names, groups, uids, gids;
 
 static void fail(const char *what) {
     perror(what);
@@ -133,6 +136,7 @@ static void publish(const char *name, int pid, uint64_t pidfd_id, const char *gr
         "REALTIME=1764370000000000\nMONOTONIC=1000000000\nADDRESSES=\nUIDMAP=0:%u:%u\nGIDMAP=0:%u:%u\nPIDNS=4026531836\n"
         "CGROUP=%s\nCGROUPID=%llu\n",
         name, unit, unit, pid, (unsigned long long)pidfd_id, uid, count, gid, count, group, (unsigned long long)status.st_ino);
+    point(names, name, name);
     snprintf(temporary, sizeof temporary, ".#%s", name);
     int fd = checked(openat(records, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644), temporary);
     if (write(fd, text, (size_t)length) != length) fail(temporary);
@@ -147,6 +151,32 @@ static void publish(const char *name, int pid, uint64_t pidfd_id, const char *gr
     point(uids, link, target);
     snprintf(link, sizeof link, "%04x", gid >> PAGE_BITS);
     point(gids, link, target);
+}
+
+// All that is done with a leader.
+static void enroll(const char *name, int pid, int peer_pidfd) {
+    struct stat status;
+    char cgroup[4096], uid_map[4096], gid_map[4096];
+    int pidfd = checked((int)syscall(SYS_pidfd_open, pid, O_NONBLOCK), "pidfd_open");
+    checked(fstat(pidfd, &status), "fstat");
+    uint64_t pidfd_id = status.st_ino;
+    seen_alive(pidfd);
+    checked(fstat(peer_pidfd, &status), "fstat");
+    read_of(pid, pidfd, "cgroup", cgroup, sizeof cgroup);
+    close(namespace_of(pidfd, PIDFD_GET_USER_NAMESPACE));
+    read_of(pid, pidfd, "uid_map", uid_map, sizeof uid_map);
+    read_of(pid, pidfd, "gid_map", gid_map, sizeof gid_map);
+    int netns = namespace_of(pidfd, PIDFD_GET_NET_NAMESPACE);
+    look_into(netns);
+    close(netns);
+    char *group = strstr(cgroup, "0::");
+    if (!group) fail("a control group");
+    group += 3;
+    group[strcspn(group, "\n")] = 0;
+    publish(name, pid, pidfd_id, group, uid_map, gid_map);
+    // Kept, as whoever leads a machine is.
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = pidfd};
+    checked(epoll_ctl(leaders, EPOLL_CTL_ADD, pidfd, &event), "watch the leader");
 }
 
 static void tell_journal(const char *name, int pid) {
@@ -167,10 +197,9 @@ static void await(void) {
 static void serve(int listener) {
     struct epoll_event none;
     struct ucred peer;
-    struct stat status;
     int peer_pidfd, passes, pid;
     socklen_t size = sizeof peer, int_size = sizeof passes;
-    char call[8192], name[100], cgroup[4096], uid_map[4096], gid_map[4096];
+    char call[8192], name[100];
 
     await();
     int fd = checked(accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), "accept");
@@ -188,26 +217,7 @@ static void serve(int listener) {
     const char *named = strstr(call, "\"name\":\""), *led = strstr(call, "\"leader\":");
     if (!named || !led || sscanf(named, "\"name\":\"%99[^\"]", name) != 1 || sscanf(led, "\"leader\":%d", &pid) != 1) fail("a call");
 
-    int pidfd = checked((int)syscall(SYS_pidfd_open, pid, O_NONBLOCK), "pidfd_open");
-    checked(fstat(pidfd, &status), "fstat");
-    uint64_t pidfd_id = status.st_ino;
-    seen_alive(pidfd);
-    checked(fstat(peer_pidfd, &status), "fstat");
-    read_of(pid, pidfd, "cgroup", cgroup, sizeof cgroup);
-    close(namespace_of(pidfd, PIDFD_GET_USER_NAMESPACE));
-    read_of(pid, pidfd, "uid_map", uid_map, sizeof uid_map);
-    read_of(pid, pidfd, "gid_map", gid_map, sizeof gid_map);
-    int netns = namespace_of(pidfd, PIDFD_GET_NET_NAMESPACE);
-    look_into(netns);
-    close(netns);
-    char *group = strstr(cgroup, "0::");
-    if (!group) fail("a control group");
-    group += 3;
-    group[strcspn(group, "\n")] = 0;
-    publish(name, pid, pidfd_id, group, uid_map, gid_map);
-    // Kept, as whoever leads a machine is.
-    event = (struct epoll_event){.events = EPOLLIN | EPOLLONESHOT, .data.fd = pidfd};
-    checked(epoll_ctl(leaders, EPOLL_CTL_ADD, pidfd, &event), "watch the leader");
+    enroll(name, pid, peer_pidfd);
     if (send(fd, "{}", 3, MSG_DONTWAIT | MSG_NOSIGNAL) != 3) fail("the reply");
     tell_journal(name, pid);
 
@@ -219,11 +229,77 @@ static void serve(int listener) {
     close(fd);
 }
 
+static int said(int result, const char *what) {
+    errno = result < 0 ? -result : 0;
+    return checked(result, what);
+}
+
+// The pidfd of who calls, as the bus has it.
+static int pidfd_of(sd_bus *bus, const char *sender) {
+    sd_bus_message *reply = NULL;
+    const char *key;
+    int fd = -1;
+    said(sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                            "GetConnectionCredentials", NULL, &reply, "s", sender), "credentials");
+    said(sd_bus_message_enter_container(reply, 'a', "{sv}"), "credentials");
+    while (said(sd_bus_message_enter_container(reply, 'e', "sv"), "credentials") > 0) {
+        said(sd_bus_message_read(reply, "s", &key), "credentials");
+        if (strcmp(key, "ProcessFD") == 0) {
+            said(sd_bus_message_read(reply, "v", "h", &fd), "a pidfd");
+            fd = checked(fcntl(fd, F_DUPFD_CLOEXEC, 3), "a pidfd");
+        } else {
+            said(sd_bus_message_skip(reply, "v"), "credentials");
+        }
+        said(sd_bus_message_exit_container(reply), "credentials");
+    }
+    sd_bus_message_unref(reply);
+    return checked(fd, "no pidfd");
+}
+
+static int register_machine(sd_bus_message *call, void *data, sd_bus_error *error) {
+    sd_bus *bus = sd_bus_message_get_bus(call);
+    const char *name, *service, *class, *root;
+    const void *id;
+    size_t length;
+    uint32_t pid;
+    char path[200];
+    (void)data, (void)error;
+    said(sd_bus_message_read(call, "s", &name), "a call");
+    said(sd_bus_message_read_array(call, 'y', &id, &length), "a call");
+    said(sd_bus_message_read(call, "ssus", &service, &class, &pid, &root), "a call");
+    int peer = pidfd_of(bus, sd_bus_message_get_sender(call));
+    enroll(name, (int)pid, peer);
+    snprintf(path, sizeof path, "/org/freedesktop/machine1/machine/%s", name);
+    said(sd_bus_emit_signal(bus, "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager", "MachineNew", "so", name, path),
+         "the signal");
+    int result = sd_bus_reply_method_return(call, "o", path);
+    tell_journal(name, (int)pid);
+    close(peer);
+    return result;
+}
+
+static void serve_bus(void) {
+    static const sd_bus_vtable manager[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("RegisterMachine", "sayssus", "o", register_machine, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL("MachineNew", "so", 0),
+        SD_BUS_VTABLE_END,
+    };
+    sd_bus *bus = NULL;
+    said(sd_bus_open_system(&bus), "the bus");
+    said(sd_bus_add_object_vtable(bus, NULL, "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager", manager, NULL),
+         "the object");
+    said(sd_bus_request_name(bus, "org.freedesktop.machine1", 0), "the name");
+    for (;;) {
+        if (said(sd_bus_process(bus, NULL), "the bus") == 0) said(sd_bus_wait(bus, UINT64_MAX), "the bus");
+    }
+}
+
 int main(int argc, char **argv) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (argc != 3) return 2;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", argv[1]);
     records = directory(argv[2], "machines");
+    names = directory(argv[2], "names");
     groups = directory(argv[2], "cgroups");
     uids = directory(argv[2], "uids");
     gids = directory(argv[2], "gids");
@@ -232,8 +308,11 @@ int main(int argc, char **argv) {
     requests = checked(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "netlink");
     host = checked(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "netlink");
     journal = checked(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "the journal");
-    int one = 1, listener = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket");
+    int one = 1;
     checked(setsockopt(requests, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof one), "strict requests");
+    if (strcmp(argv[1], "--bus") == 0) serve_bus();
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", argv[1]);
+    int listener = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket");
     checked(bind(listener, (struct sockaddr *)&address, sizeof address), argv[1]);
     checked(listen(listener, 128), "listen");
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};

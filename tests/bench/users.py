@@ -6,7 +6,7 @@ import statistics
 import subprocess
 
 import world
-from bus import DROP_IN, Crowd, Sleepers, Taking
+from bus import DROP_IN, FLOOR, Crowd, Sleepers, Taking
 from figures import US, figure
 
 # How many calls a value is the median of.
@@ -54,9 +54,7 @@ def told(title, ours, stock, **more):
 def in_c():
     """A daemon that makes the system calls of ours for a Register, and nothing else; with a network, and so ids of networks, of
     its own."""
-    place, unit = world.WORK / "floor", "bench-floor.service"
-    place.mkdir()
-    world.run("gcc", "-O2", "-o", place / "floor", "/in/enroll_floor.c")
+    place, unit = FLOOR, "bench-floor.service"
     world.run("systemd-run", "--quiet", f"--unit={unit}", "--property=PrivateNetwork=yes", "--property=LimitNOFILE=524288",
               place / "floor", place / "socket", place)
     world.wait_for("the start of the daemon in C", (place / "socket").exists)
@@ -124,15 +122,18 @@ def over_bus(options, daemons):
         client.close()
     for title, part in (("the 10th to the 110th", first), (f"the last {few} of {many}", last)):
         told(f"RegisterMachine, {title}", times["ours"][part], times["stock"][part], target=1)
+        told(f"RegisterMachine, {title}", times["ours"][part], times["in C"][part], whose="in C", target=1.3)
 
 
 def users(options, *side_by_side):
     world.run("gcc", "-O2", "-o", world.WORK / "enroll", "/in/enroll.c", "-lsystemd")
+    (FLOOR / "bus").mkdir(parents=True)
+    world.run("gcc", "-O2", "-o", FLOOR / "floor", "/in/enroll_floor.c", "-lsystemd")
     varlink(options, *side_by_side)
     world.run("systemctl", "stop", "bench-machined.service")
-    ours, stock = Taking("ours"), Taking("stock")
+    stock = Taking("stock")
     try:
-        over_bus(options, (ours, stock))
+        over_bus(options, (Taking("ours"), stock, Taking("in C")))
     finally:
         DROP_IN.unlink(missing_ok=True)
         world.run("systemctl", "daemon-reload")
