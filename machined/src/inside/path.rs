@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2
 use rustix::io::Errno;
 
 /// How often a path is resolved again that something on the host was renamed under.
-const RENAMED: usize = 128;
+const RENAMED: usize = 1024;
 
 /// Opens the root directory of a process, to look things up below it.
 ///
