@@ -83,7 +83,7 @@ fn each(
 ///
 /// # Errors
 /// Why it was not done.
-pub fn call(
+fn call(
     daemon: &Daemon,
     method: &str,
     mut parameters: Map<String, Value>,

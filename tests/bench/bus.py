@@ -36,9 +36,7 @@ class Taking(world.Service):
     def take(self, limit=LIMIT):
         """Puts this one into the unit that the bus starts."""
         DROP_IN.parent.mkdir(parents=True, exist_ok=True)
-        lines = ["[Service]", f"LimitNOFILE={limit}"]
-        if self.command:
-            lines += self.command
+        lines = ["[Service]", f"LimitNOFILE={limit}", *self.command]
         DROP_IN.write_text("\n".join(lines) + "\n")
         world.run("systemctl", "daemon-reload")
         self.restart()
