@@ -153,6 +153,7 @@ def main():
 
 rules = pathlib.Path("/etc/polkit-1/rules.d/10-table.rules")
 rules.write_text(RULE)
+run("systemctl", "reset-failed", "polkit")
 run("systemctl", "restart", "polkit")
 try:
     main()
@@ -160,4 +161,5 @@ except Exception as error:  # noqa: B902
     tell(False, f"the table to its end: {error!r}")
 finally:
     rules.unlink()
+    run("systemctl", "reset-failed", "polkit")
     run("systemctl", "restart", "polkit")
